@@ -6,7 +6,7 @@ from pathlib import Path
 from partlib.data.base import SPLITS, ArrayDataset, Batch, PartDataset, Sample, collate
 from partlib.errors import ConfigError
 
-__all__ = ["ArrayDataset", "Batch", "PartDataset", "Sample", "SPLITS", "collate", "load_dataset", "DATASETS"]
+__all__ = ["DATASETS", "SPLITS", "ArrayDataset", "Batch", "PartDataset", "Sample", "collate", "load_dataset"]
 
 # Each module has load(split, root, image_size, **options) -> PartDataset. Imported on first use: one data set should
 # not pay for the libraries of another.

@@ -1,7 +1,7 @@
 """One sample, one data set. Every loader returns these and nothing downstream asks where the pictures came from."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +148,14 @@ class Batch:
     keypoints: Tensor | None  # (B, N, 3)
     labels: Tensor  # (B,)
     names: list[str]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on ``device``."""
+
+        def move(value):
+            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+        return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -1,0 +1,48 @@
+# make demo   train on the embedded birds, score beside the baselines, draw the parts (runs/demo/parts.png)
+# make test   lint, types, unit tests and notebooks
+# make lab    JupyterLab on the notebooks
+# make clean  remove .venv, caches and runs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: demo test lint types unit notebooks-check lab clean install notebooks
+
+install: $(VENV)/.installed
+
+# --upgrade pip first: the pip of an old Python cannot read some current wheels' metadata
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 10) else f'Python {sys.version.split()[0]} found, 3.10 or newer needed: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[notebooks,test]"
+	touch $@
+
+demo: install
+	$(BIN)/partlib demo --out runs/demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy partlib
+
+unit: install
+	$(BIN)/pytest tests
+
+test: install lint
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
+
+lab: install
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+# make notebooks re-executes and saves them all, make notebook N=03 one of them
+notebooks: install
+	$(BIN)/python notebooks/execute.py
+
+notebook: install
+	$(BIN)/python notebooks/execute.py $(N)
+
+clean:
+	rm -rf $(VENV) runs data/cache build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

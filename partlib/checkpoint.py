@@ -1,0 +1,86 @@
+"""Files a run leaves behind: written whole or not at all, read without running any code in them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import partlib
+from partlib.config import TrainConfig
+from partlib.errors import CheckpointError
+from partlib.segmenter import PartSegmenter
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call ``write(temporary_path)`` and move the result to ``path``: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, values: Any) -> None:
+    text = json.dumps(values, indent=2) + "\n"
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Everything a run needs to go on: ``state`` holds tensors, numbers, strings, lists and dicts only."""
+    write_atomically(path, lambda p: torch.save({"version": partlib.__version__, **state}, p))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Inverse of :func:`save_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError : the file is broken or is not a checkpoint of this library.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle all have errors of their own for a broken file
+        raise CheckpointError(f"checkpoint {path} cannot be read; delete it to start the run over") from error
+    if not isinstance(state, dict) or not {"version", "config", "step", "model"} <= set(state):
+        raise CheckpointError(f"{path} is not a checkpoint of partlib; expected version, config, step and model in it")
+    return state
+
+
+def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> None:
+    """Weights as safetensors, with the configuration in the file's metadata."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in segmenter.state_dict().items()}
+    metadata = {"partlib": partlib.__version__, "config": json.dumps(config.to_dict())}
+    write_atomically(path, lambda p: save_file(tensors, str(p), metadata=metadata))
+
+
+def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
+    """The segmenter in a ``model.safetensors``, or in the run folder that holds one, ready to segment.
+
+    Raises
+    ------
+    CheckpointError : missing or broken file, or one that another program wrote.
+    """
+    path = Path(path)
+    path = path / "model.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; train first: partlib train --out {path.parent}")
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); copy it or train again") from error
+    if "config" not in metadata:
+        raise CheckpointError(
+            f"{path} has no partlib configuration in its metadata; expected a file that partlib wrote"
+        )
+    config = TrainConfig.from_dict(json.loads(metadata["config"]))
+    segmenter = PartSegmenter(config.num_parts, config.backbone, pretrained=False)
+    try:
+        segmenter.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own configuration: {str(error).splitlines()[-1]}") from error
+    return segmenter.eval(), config

@@ -1,0 +1,161 @@
+"""``partlib train | evaluate | segment | data | info | demo``."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from partlib.config import PRESETS, TrainConfig
+from partlib.errors import PartlibError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except PartlibError as error:
+        print(f"partlib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="partlib", description="Unsupervised part discovery.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, run, help: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    _add_train(command("train", _train, "train a part segmenter", "partlib train --data birds --out runs/birds"))
+    sub = command("demo", _demo, "train, score beside every baseline, draw the parts", "partlib demo --out runs/demo")
+    _add_config(sub)
+    sub.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run (default runs/demo)")
+    sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+    example = "partlib evaluate runs/birds --data birds --split test --baselines --json scores.json"
+    sub = command("evaluate", _evaluate, "score a run on a data set", example)
+    sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
+    _add_data(sub)
+    sub.add_argument("--baselines", action="store_true", help="score every baseline too")
+    sub.add_argument("--json", type=Path, help="write the scores to this file")
+    sub.add_argument("--picture", type=Path, help="write a grid of example segmentations to this PNG")
+
+    example = "partlib segment runs/birds photo.jpg --mask mask.png --out parts"
+    sub = command("segment", _segment, "segment your own photographs", example)
+    sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
+    sub.add_argument("images", type=Path, nargs="+", help="photographs")
+    sub.add_argument("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
+    sub.add_argument("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
+
+    sub = command("data", _data, "describe or download a data set", "partlib data info birds")
+    sub.add_argument("action", choices=("info", "download"))
+    sub.add_argument("name", help="name of the data set")
+    sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    sub.add_argument("--image-size", type=int, default=128, help="side of the prepared images in pixels")
+
+    command("info", _info, "versions, device, presets and data sets", "partlib info")
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="", help="data set; by default the one of the run")
+    parser.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    parser.add_argument("--split", default="test", help="train, val or test (default test)")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)} (default cpu)")
+    fields = parser.add_argument_group("configuration (each replaces the preset's value)")
+    for f in dataclasses.fields(TrainConfig):
+        kind = {int: int, float: float, bool: _boolean}.get(type(f.default), str)
+        many = {"nargs": "*"} if isinstance(f.default, tuple) else {}
+        fields.add_argument(f"--{f.name.replace('_', '-')}", type=kind, help=f"default {f.default!r}", **many)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]
+
+
+def _config(arguments: argparse.Namespace) -> TrainConfig:
+    given = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
+    return TrainConfig.preset(arguments.preset, **{k: v for k, v in given.items() if v is not None})
+
+
+# The commands import what they need when they run: --help should not wait for torch.
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from partlib.training import train
+
+    result = train(_config(arguments), arguments.out, resume=arguments.resume, device=arguments.device)
+    print(f"model, log and configuration are in {result.out}")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from partlib.report import demo
+
+    demo(_config(arguments), arguments.out, arguments.device)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from partlib import report
+    from partlib.checkpoint import load_model, write_json
+    from partlib.data import load_dataset
+
+    segmenter, config = load_model(arguments.directory)
+    name = arguments.data or config.data
+    root = arguments.root or (config.root if name == config.data else "") or None
+    dataset = load_dataset(name, arguments.split, root, config.image_size)
+    evaluation = report.evaluate(segmenter, config, dataset, with_baselines=arguments.baselines)
+    print(report.table(evaluation.metrics))
+    if arguments.json:
+        write_json(arguments.json, evaluation.metrics)
+    if arguments.picture:
+        report.picture(evaluation, dataset, arguments.picture)
+
+
+def _segment(arguments: argparse.Namespace) -> None:
+    from partlib.inference import segment_files
+
+    for path in segment_files(arguments.directory, arguments.images, arguments.mask, arguments.out):
+        print(path)
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from partlib.data.summary import describe, download
+
+    root = Path(arguments.root) if arguments.root else None
+    if arguments.action == "download":
+        print(f"{arguments.name} is in {download(arguments.name, root)}")
+    else:
+        print(describe(arguments.name, root, arguments.image_size))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from partlib.report import environment
+
+    for key, value in environment().items():
+        print(f"{key:12} {value}")
+    print(f"{'presets':12} {', '.join(PRESETS)}")

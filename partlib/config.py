@@ -1,0 +1,125 @@
+"""One dataclass holds everything that decides the outcome of a run."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+from partlib.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Configuration of a training run; two runs with equal fields give equal results on one machine.
+
+    Attributes
+    ----------
+    data, root, image_size : arguments of ``load_dataset``.
+    num_images : number of training images used, 0 for all.
+    num_parts : K.
+    backbone, pretrained : arguments of ``PartSegmenter``.
+    batchnorm : "frozen" keeps the ImageNet statistics and affine parameters of BatchNorm, "affine" trains the affine
+        parameters only, "train" also uses and updates batch statistics.
+    feature_network, feature_layers, feature_size : arguments of ``PerceptualFeatures``; empty layers mean its default.
+    normalize_features : standardise each feature channel over the training set and scale each position to unit length.
+    feature, visual, contrastive, equivariance : weights of the four losses; 0 switches a loss off.
+    lab_scale : Lab values are divided by this before the visual loss.
+    temperature, positives : of the contrastive loss.
+    steps, batch_size, seed : length of the run; ``seed`` decides initial weights, batches, jitter and warps.
+    optimizer : "adam" or "sgd" (momentum 0.9).
+    lr, backbone_lr, weight_decay : learning rates of decoder and backbone.
+    poly_power : the learning rate is multiplied by (1 - step / steps) ** poly_power.
+    grad_clip : largest L2 norm of the gradient.
+    eval_every, log_every, checkpoint_every : in steps; 0 switches off. None of them changes the result.
+    """
+
+    data: str = "birds"
+    root: str = ""
+    image_size: int = 128
+    num_images: int = 0
+    num_parts: int = 4
+    backbone: str = "efficientnet_lite0"
+    pretrained: bool = True
+    batchnorm: str = "frozen"
+    feature_network: str = "efficientnet_lite0"
+    feature_layers: tuple[str, ...] = ()
+    feature_size: int = 256
+    normalize_features: bool = True
+    feature: float = 5.0
+    visual: float = 5.0
+    contrastive: float = 0.5
+    equivariance: float = 0.5
+    lab_scale: float = 50.0
+    temperature: float = 0.19
+    positives: str = "all"
+    steps: int = 400
+    batch_size: int = 6
+    seed: int = 0
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    backbone_lr: float = 1e-4
+    weight_decay: float = 0.0
+    poly_power: float = 0.9
+    grad_clip: float = 5.0
+    eval_every: int = 100
+    log_every: int = 10
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch_size", 2), ("num_parts", 2), ("image_size", 16), ("grad_clip", 1e-9)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
+        if not any((self.feature, self.visual, self.contrastive, self.equivariance)):
+            raise ConfigError("all four loss weights are 0; switch at least one on")
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> "TrainConfig":
+        """The named preset with some fields changed.
+
+        Raises
+        ------
+        ConfigError : unknown preset or field.
+        """
+        if name not in PRESETS:
+            raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
+        return cls.from_dict({**PRESETS[name], **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "TrainConfig":
+        """Inverse of :meth:`to_dict`; fields that are missing take their defaults."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(f"option {unknown[0]!r} is unknown; expected one of {', '.join(sorted(known))}")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**values)
+
+    def to_dict(self) -> dict:
+        """Plain values, ready for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    def replace(self, **changes) -> "TrainConfig":
+        return TrainConfig.from_dict({**self.to_dict(), **changes})
+
+    def digest(self) -> str:
+        """Ten characters that name this configuration; fields that do not change the result are left out."""
+        values = {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+_BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
+_CHOICES = {
+    "batchnorm": ("frozen", "affine", "train"),
+    "optimizer": ("adam", "sgd"),
+    "positives": ("all", "sample"),
+}
+
+# What differs from the defaults above. "ci" shows that everything runs, "cpu" is the course's default.
+PRESETS: dict[str, dict] = {
+    "ci": {"steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
+    "cpu": {"steps": 400},
+    "gpu": {"steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
+}

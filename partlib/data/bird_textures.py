@@ -1,0 +1,182 @@
+"""Tileable grey textures, made once: feather noise, streaks, spots, bars, scales, bark.
+
+They colour pictures and decide no mask, so they may use any arithmetic. Each is (SIZE, SIZE) float32 in [0, 1] and is
+read at coordinates that wrap around.
+"""
+
+from functools import cache
+
+import numpy as np
+
+SIZE = 512
+
+
+def lookup(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Texture ``name`` at coordinates u, v that broadcast to (h, w); 1 is one whole tile, any offset wraps."""
+    column = (u * SIZE).astype(np.int32) & (SIZE - 1)
+    row = (v * SIZE).astype(np.int32) & (SIZE - 1)
+    return texture(name)[row, column]
+
+
+@cache
+def texture(name: str) -> np.ndarray:
+    """Texture ``name``, a key of ``MAKERS``."""
+    rng = np.random.Generator(np.random.PCG64(sorted(MAKERS).index(name)))
+    values = MAKERS[name](rng).astype(np.float32)
+    low, high = np.percentile(values, [0.5, 99.5])
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _waves(rng: np.random.Generator, cells_x: int, cells_y: int) -> np.ndarray:
+    """Smooth noise of about ``cells_x`` by ``cells_y`` bumps per tile."""
+    grid = rng.uniform(0, 1, (cells_y, cells_x))
+    return _stretch(_stretch(grid, SIZE, 0), SIZE, 1)
+
+
+def _stretch(grid: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Interpolate ``grid`` smoothly and periodically to ``size`` along ``axis``."""
+    position = np.arange(size) * grid.shape[axis] / size
+    low = position.astype(int)
+    t = position - low
+    t = t * t * (3 - 2 * t)
+    shape = (-1, 1) if axis == 0 else (1, -1)
+    weight = t.reshape(shape)  # (size, 1) or (1, size)
+    high = (low + 1) % grid.shape[axis]
+    return np.take(grid, low, axis) * (1 - weight) + np.take(grid, high, axis) * weight
+
+
+def _soft(rng: np.random.Generator) -> np.ndarray:
+    return _waves(rng, 4, 4) + 0.5 * _waves(rng, 9, 9) + 0.25 * _waves(rng, 19, 19)
+
+
+def _fine(rng: np.random.Generator) -> np.ndarray:
+    return _waves(rng, 48, 48) + _waves(rng, 100, 100) + 0.7 * _waves(rng, 200, 200)
+
+
+def _barbs(rng: np.random.Generator) -> np.ndarray:
+    """Fine hair along u: what plumage looks like from near by."""
+    return _waves(rng, 24, 110) + 0.8 * _waves(rng, 50, 190) + 0.4 * _waves(rng, 10, 20)
+
+
+def _bark(rng: np.random.Generator) -> np.ndarray:
+    return _waves(rng, 8, 60) + 0.7 * _waves(rng, 26, 120) + 0.6 * _waves(rng, 90, 160) + 0.5 * _waves(rng, 6, 8)
+
+
+def _blobs(rng: np.random.Generator, count: int, length: float, width: float) -> np.ndarray:
+    """Separate blobs on a jittered hexagonal grid of ``count`` by ``count``, long along u."""
+    field = np.zeros((SIZE, SIZE))
+    pitch = SIZE / count
+    for row in range(count):
+        for column in range(count):
+            x = (column + 0.5 * (row % 2) + rng.uniform(-0.25, 0.25)) * pitch
+            y = (row + rng.uniform(-0.22, 0.22)) * pitch
+            size = rng.uniform(0.75, 1.15)
+            reach = int(2 * pitch * max(length, width)) + 1
+            dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+            squared = (dx / (pitch * length * size)) ** 2 + (dy / (pitch * width * size)) ** 2
+            rows, cols = (int(y) + dy) % SIZE, (int(x) + dx) % SIZE
+            field[rows, cols] = np.maximum(field[rows, cols], np.clip(1.6 - 1.3 * squared, 0, 1))
+    return field
+
+
+def _streaks(rng: np.random.Generator) -> np.ndarray:
+    return _blobs(rng, 12, 0.48, 0.17)
+
+
+def _spots(rng: np.random.Generator) -> np.ndarray:
+    return _blobs(rng, 12, 0.27, 0.25)
+
+
+def _bars(rng: np.random.Generator) -> np.ndarray:
+    """Wavy stripes across u."""
+    u = np.arange(SIZE)[None, :] / SIZE
+    phase = 12 * u + 0.7 * _waves(rng, 6, 10)
+    return np.clip(0.5 + 2.2 * (np.abs((phase % 1) * 2 - 1) - 0.5), 0, 1)
+
+
+def _scales(rng: np.random.Generator) -> np.ndarray:
+    """Overlapping rounded feathers whose tips point to -u, dark between and pale at the rim."""
+    count = 14
+    u, v = np.meshgrid(np.arange(SIZE) * count / SIZE, np.arange(SIZE) * count / SIZE)
+    height = np.zeros((SIZE, SIZE))
+    for row in range(count * 2 + 2):  # painted from front to back along +u
+        centre_u = row / 2
+        du = (u - centre_u + count / 2) % count - count / 2
+        dv = ((v + 0.5 * (row % 2)) % 1) - 0.5
+        radius = np.sqrt((du * 0.9) ** 2 + dv**2)
+        inside = (radius < 0.56) & (du < 0.3)
+        height = np.where(inside, np.clip(1.25 - 1.7 * radius + 0.9 * (radius > 0.46), 0, 1), height)
+    return height + 0.25 * _waves(rng, 40, 120)
+
+
+def _foliage(rng: np.random.Generator) -> np.ndarray:
+    """A thicket: some hundred overlapping leaves, each with a lit and a shaded half."""
+    field = 0.12 + 0.1 * _waves(rng, 30, 30)
+    count = 700
+    for i in range(count):
+        x, y, angle, size, tone = rng.uniform(0, 1, 5)
+        length = 18 + 22 * size
+        tone = (0.15 + 0.55 * tone) * (0.4 + 0.6 * i / count)  # leaves farther back are darker
+        ux, uy = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
+        reach = int(length) + 1
+        dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+        along, side = dx * ux + dy * uy, dx * uy - dy * ux
+        inside = np.abs(side) < 0.42 * length * (1 - (along / length) ** 2)
+        value = tone + np.where(side > 0, 0.16, 0.0) + 0.22 * (np.abs(side) < 0.9) + 0.05 * (along / length)
+        rows, cols = (int(y * SIZE) + dy) % SIZE, (int(x * SIZE) + dx) % SIZE
+        field[rows, cols] = np.where(inside, value, field[rows, cols] * (1 - 0.10 * (np.abs(side) < 0.55 * length)))
+    return field
+
+
+def _thicket(rng: np.random.Generator) -> np.ndarray:
+    """Foliage out of focus."""
+    field = _foliage(rng)
+    for axis in (0, 1, 0, 1):
+        field = np.mean([np.roll(field, k, axis) for k in range(-5, 6)], axis=0)
+    return field
+
+
+def _grass(rng: np.random.Generator) -> np.ndarray:
+    """A meadow from the side: blades that rise along -v, near ones over far ones."""
+    field = 0.2 + 0.15 * _waves(rng, 40, 20)
+    for i in range(1500):
+        x, tone, lean, size = rng.uniform(0, 1, 4)
+        height, tip = int(40 + 60 * size), 30 * (lean - 0.5)
+        t = np.arange(height) / height
+        centre = x * SIZE + tip * t * t
+        for offset in (-1, 0, 1):
+            if offset:
+                t, centre = t[: int(0.6 * height)], centre[: int(0.6 * height)]
+            rows = (int(i / 1500 * SIZE) - np.arange(len(t))) % SIZE
+            field[rows, (centre + offset).astype(int) % SIZE] = 0.15 + 0.5 * tone + 0.35 * t + 0.08 * offset
+    return field + 0.25 * _waves(rng, 6, 12)
+
+
+def _pebbles(rng: np.random.Generator) -> np.ndarray:
+    field = 0.2 + 0.2 * _waves(rng, 60, 60)
+    for _ in range(900):
+        x, y, size, tone, squash = rng.uniform(0, 1, 5)
+        radius = 5 + 11 * size * size
+        reach = int(radius) + 2
+        dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+        distance = np.sqrt(dx**2 + (dy * (1.3 + 0.4 * squash)) ** 2) / radius
+        value = 0.25 + 0.5 * tone - 0.25 * dy / radius - 0.25 * distance**4
+        rows, cols = (int(y * SIZE) + dy) % SIZE, (int(x * SIZE) + dx) % SIZE
+        field[rows, cols] = np.where(distance < 1, value, field[rows, cols])
+    return field + 0.1 * _waves(rng, 150, 150)
+
+
+MAKERS = {
+    "soft": _soft,
+    "fine": _fine,
+    "barbs": _barbs,
+    "bark": _bark,
+    "streaks": _streaks,
+    "spots": _spots,
+    "bars": _bars,
+    "scales": _scales,
+    "foliage": _foliage,
+    "thicket": _thicket,
+    "grass": _grass,
+    "pebbles": _pebbles,
+}

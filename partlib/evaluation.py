@@ -1,0 +1,51 @@
+"""Scores of a segmentation of a whole data set, whoever made it."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from partlib.data.base import Batch, PartDataset, collate
+from partlib.metrics import PartScores
+from partlib.segmenter import PartSegmenter
+
+Segment = Callable[[Batch, list[int]], Tensor]  # batch and the indices of its samples -> labels (B, H, W)
+
+
+def batches(dataset: PartDataset, batch_size: int = 32) -> Iterator[tuple[Batch, list[int]]]:
+    """The samples in order, with their indices."""
+    for start in range(0, len(dataset), batch_size):
+        indices = list(range(start, min(start + batch_size, len(dataset))))
+        yield collate([dataset[i] for i in indices]), indices
+
+
+def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = 32) -> Tensor:
+    """Labels (N, H, W) uint8 of every image; 0 is background, 1..K are parts."""
+    device = next(segmenter.parameters()).device
+    was_training = segmenter.training
+    segmenter.eval()
+    labels = [
+        segmenter.segment(batch.images.to(device), batch.foreground.to(device)).to("cpu", torch.uint8)
+        for batch, _ in batches(dataset, batch_size)
+    ]
+    segmenter.train(was_training)
+    return torch.cat(labels)  # (N, H, W)
+
+
+def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> dict[str, float]:
+    """NMI and ARI in percent of labels (N, H, W) against the parts of ``dataset``, over the samples ``keep`` (all).
+
+    The scores are of the pooled pixels, as in the paper: one contingency table for the whole data set.
+    """
+    scores = PartScores()
+    for i in range(len(dataset)) if keep is None else keep:
+        parts = dataset[i].parts
+        assert parts is not None
+        scores.update(labels[i].long(), parts)
+    return scores.compute()
+
+
+def part_share(labels: Tensor, num_parts: int) -> list[float]:
+    """Fraction of the foreground that each of the parts 1..K holds in labels (N, H, W)."""
+    counts = torch.bincount(labels.flatten().long(), minlength=num_parts + 1)[1:]
+    return (counts / counts.sum().clamp_min(1)).tolist()

@@ -1,0 +1,122 @@
+"""Frozen perceptual features: what an ImageNet network sees in an image. Nothing here is trained."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from partlib.backbones import Lite0Encoder
+from partlib.data.base import PartDataset, collate
+from partlib.errors import ConfigError
+from partlib.paths import cache_dir
+
+DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
+
+
+class PerceptualFeatures(nn.Module):
+    """Image -> feature maps of a frozen ImageNet network, one per layer.
+
+    Parameters
+    ----------
+    network : "efficientnet_lite0" or "vgg19" (the paper's).
+    layers : layer names, finest first; None for the network's default (paper: relu3_2 and relu5_4 of VGG19).
+    pretrained : use ImageNet weights; random ones are for tests of shapes only.
+    size : side in pixels that images are resized to before the network sees them; None keeps theirs.
+    """
+
+    def __init__(
+        self,
+        network: str = "efficientnet_lite0",
+        layers: tuple[str, ...] | None = None,
+        pretrained: bool = True,
+        size: int | None = 256,
+    ) -> None:
+        super().__init__()
+        if network not in DEFAULT_LAYERS:
+            raise ConfigError(f"feature network {network!r} is unknown; expected {' or '.join(DEFAULT_LAYERS)}")
+        self.network_name, self.size = network, size
+        self.layers = tuple(layers or DEFAULT_LAYERS[network])
+        if network == "efficientnet_lite0":
+            self.network: nn.Module = Lite0Encoder(self.layers, pretrained)
+        else:
+            from partlib.vgg import VGG19Encoder
+
+            self.network = VGG19Encoder(self.layers, pretrained)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "PerceptualFeatures":
+        return super().train(False)  # frozen: BatchNorm statistics included
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps (B, C_l, h_l, w_l), one per layer, of images (B, 3, H, W) in [0, 1]."""
+        if self.size is not None and images.shape[-1] != self.size:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bicubic", align_corners=False)
+            images = images.clamp(0, 1)
+        return self.network(images)
+
+
+@dataclass
+class FeatureBank:
+    """Features of every image of a data set, computed once.
+
+    ``levels`` is one array (N, C_l, h_l, w_l) float16 per layer, memory-mapped.
+    """
+
+    levels: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    def batch(self, indices: Tensor | np.ndarray | list[int]) -> list[Tensor]:
+        """float32 maps (B, C_l, h_l, w_l) of the images at ``indices``."""
+        pick = np.asarray(indices)
+        return [torch.from_numpy(level[pick].astype(np.float32)) for level in self.levels]
+
+
+def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 32) -> FeatureBank:
+    """Features of all images of ``dataset``; read from the cache where they have been computed before.
+
+    Raises
+    ------
+    ConfigError : the data set crops at random, so that an image has no features of its own.
+    """
+    if not dataset.fixed_crop:
+        raise ConfigError(f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time")
+    key = [dataset.fingerprint(), extractor.network_name, extractor.layers, extractor.size, len(dataset)]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    folder = cache_dir() / f"features-{digest}"
+    files = [folder / f"{layer}.npy" for layer in extractor.layers]
+    if not all(f.is_file() for f in files):
+        _compute(dataset, extractor, batch_size, folder, files)
+    return FeatureBank([np.load(f, mmap_mode="r") for f in files])
+
+
+def _compute(
+    dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int, folder: Path, files: list[Path]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = [f.with_suffix(f".{os.getpid()}.partial") for f in files]  # other processes may be computing the same
+    device = next(extractor.parameters()).device
+    arrays: list[np.ndarray] = []
+    starts = range(0, len(dataset), batch_size)
+    for start in tqdm(starts, desc=f"features of {dataset.name} {dataset.split}", leave=False):
+        batch = collate([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
+        maps = [m.half().cpu().numpy() for m in extractor(batch.images.to(device))]
+        if not arrays:
+            arrays = [
+                np.lib.format.open_memmap(p, mode="w+", dtype=np.float16, shape=(len(dataset), *m.shape[1:]))
+                for p, m in zip(partial, maps, strict=True)
+            ]
+        for array, m in zip(arrays, maps, strict=True):
+            array[start : start + len(m)] = m
+    for array, source, target in zip(arrays, partial, files, strict=True):
+        array.flush()  # type: ignore[attr-defined]
+        source.replace(target)

@@ -1,0 +1,144 @@
+"""A trained segmenter beside every baseline, as scores, table and picture: ``partlib demo`` and ``evaluate``."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import partlib
+from partlib import checkpoint, plots
+from partlib.baselines import fit_baselines
+from partlib.config import TrainConfig
+from partlib.data.base import PartDataset
+from partlib.errors import DataError
+from partlib.evaluation import part_share, predict, score
+from partlib.features import FeatureBank
+from partlib.objective import FeatureScaling
+from partlib.segmenter import PartSegmenter
+from partlib.training import dataset_features, load_or_train, pick_device, training_data
+
+SCORES = ("fg_nmi", "fg_ari", "nmi", "ari")
+
+
+@dataclass
+class Evaluation:
+    """Scores of a run on one split and the labels they were computed from.
+
+    Attributes
+    ----------
+    metrics : what ``metrics.json`` holds: data, split, num_parts, seed, ours, baselines, part_share.
+    labels : name ("ours" or a baseline's) -> (N, H, W) uint8.
+    """
+
+    metrics: dict
+    labels: dict[str, Tensor]
+
+
+def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
+    """All images (N, 3, H, W) and foregrounds (N, 1, H, W) of a data set."""
+    samples = [dataset[i] for i in range(len(dataset))]
+    return torch.stack([s.image for s in samples]), torch.stack([s.foreground for s in samples])
+
+
+def evaluate(
+    segmenter: PartSegmenter, config: TrainConfig, dataset: PartDataset, *, with_baselines: bool = False
+) -> Evaluation:
+    """Score a segmenter, and on request every baseline, on ``dataset``.
+
+    Baselines are fitted to the training split of the run's own data with as many parts, and see the same frozen
+    features that the run was trained with.
+
+    Raises
+    ------
+    DataError : the data set has no part annotation to score against.
+    """
+    if dataset[0].parts is None:
+        raise DataError(f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one")
+    labels = {"ours": predict(segmenter, dataset)}
+    if with_baselines:
+        labels |= baseline_labels(config, dataset)
+    scores = {name: score(found, dataset) for name, found in labels.items()}
+    metrics = {
+        "data": dataset.name,
+        "split": dataset.split,
+        "num_parts": config.num_parts,
+        "seed": config.seed,
+        "ours": scores.pop("ours"),
+        "baselines": scores,
+        "part_share": part_share(labels["ours"], config.num_parts),
+    }
+    return Evaluation(metrics, labels)
+
+
+def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tensor]:
+    """Labels (N, H, W) of ``dataset`` by every baseline, fitted to the training split that ``config`` names."""
+    device = pick_device()
+    train_set = training_data(config)
+    train_images, train_foregrounds = stacked(train_set)
+    bank = dataset_features(config, "train", device)
+    own_split = dataset.name == config.data and dataset.image_size == config.image_size
+    test_bank = dataset_features(config, dataset.split, device, None if own_split else dataset)
+    scaling = FeatureScaling.fit(bank, train_foregrounds)
+    images, foregrounds = stacked(dataset)
+    fitted = fit_baselines(train_images, train_foregrounds, scaled(bank, scaling), config.num_parts, seed=config.seed)
+    features = scaled(test_bank, scaling)
+    return {name: model.predict(images, foregrounds, features).to(torch.uint8) for name, model in fitted.items()}
+
+
+def scaled(bank: FeatureBank, scaling: FeatureScaling) -> list[Tensor]:
+    """The whole bank as the losses see it, one (N, C_l, h_l, w_l) float16 tensor per layer."""
+    parts = [scaling(bank.batch(range(i, min(i + 32, len(bank))))) for i in range(0, len(bank), 32)]
+    return [torch.cat([p[level].half() for p in parts]) for level in range(len(bank.levels))]
+
+
+def table(metrics: dict) -> str:
+    """The scores as text, best baseline first, ours last."""
+    rows = sorted(metrics["baselines"].items(), key=lambda item: -item[1]["fg_nmi"])
+    rows.append(("ours", metrics["ours"]))
+    title = f"{metrics['data']} {metrics['split']}, K = {metrics['num_parts']}, seed {metrics['seed']}"
+    lines = [f"{title:<32} FG-NMI  FG-ARI     NMI     ARI"]
+    lines += [f"{name:<32}" + "".join(f"{values[s]:7.1f} " for s in SCORES).rstrip() for name, values in rows]
+    shares = "  ".join(f"{share:.1%}" for share in metrics["part_share"])
+    return "\n".join([*lines, f"share of the foreground per part: {shares}"])
+
+
+def picture(evaluation: Evaluation, dataset: PartDataset, path: Path, columns: int = 8) -> None:
+    """Grid of images, ground truth, the best baseline and ours, evenly spread over the data set, as a PNG."""
+    baselines = evaluation.metrics["baselines"]
+    best = max(baselines, key=lambda name: baselines[name]["fg_nmi"]) if baselines else None
+    pick = torch.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().int().tolist()
+    plots.results_grid(
+        [dataset[i] for i in pick],
+        {name: evaluation.labels[name][pick] for name in (best, "ours") if name is not None},
+        path,
+    )
+
+
+def demo(config: TrainConfig, out: Path, device: str = "auto") -> Evaluation:
+    """Train (or load what an earlier call trained), score beside the baselines, write metrics.json and parts.png."""
+    result = load_or_train(config, out, device=device)
+    test_set = training_data(config, "test")
+    evaluation = evaluate(result.segmenter, config, test_set, with_baselines=True)
+    checkpoint.write_json(out / "metrics.json", evaluation.metrics)
+    picture(evaluation, test_set, out / "parts.png")
+    print(table(evaluation.metrics))
+    print(f"picture of the parts: {out / 'parts.png'}")
+    return evaluation
+
+
+def environment() -> dict[str, str]:
+    """What a result depends on besides its configuration: versions and hardware."""
+    import timm
+    import torchvision
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "partlib": partlib.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+        "device": device,
+    }

@@ -1,0 +1,54 @@
+"""VGG19 as the paper's perceptual network."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights, vgg19
+
+from partlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from partlib.errors import ConfigError
+
+# Convolutions per block; a 2x2 max-pooling follows each block.
+_BLOCKS = (2, 2, 4, 4, 4)
+
+
+def layer_indices() -> dict[str, int]:
+    """Layer name, such as "relu3_2", -> its index in torchvision's ``vgg19().features``."""
+    names, index = {}, 0
+    for block, convolutions in enumerate(_BLOCKS, start=1):
+        for place in range(1, convolutions + 1):
+            names[f"relu{block}_{place}"] = index + 1  # each convolution is followed by its ReLU
+            index += 2
+        index += 1  # the pooling
+    return names
+
+
+class VGG19Encoder(nn.Module):
+    """Feature maps of VGG19 after the named ReLUs; relu{b}_{i} has stride 2 ** (b - 1)."""
+
+    def __init__(self, layers: tuple[str, ...], pretrained: bool = True) -> None:
+        super().__init__()
+        indices = layer_indices()
+        unknown = [layer for layer in layers if layer not in indices]
+        if unknown:
+            raise ConfigError(f"vgg19 has no layer {unknown[0]!r}; expected names like relu3_2")
+        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        weights = VGG19_Weights.IMAGENET1K_V1 if pretrained else None
+        self.taps = sorted(indices[layer] for layer in layers)
+        self.network = vgg19(weights=weights).features[: self.taps[-1] + 1]
+        for module in self.network:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # else the next layer would overwrite what is returned
+        self.channels = [self.network[tap - 1].out_channels for tap in self.taps]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps, x = [], self.normalize(images)
+        for index, module in enumerate(self.network):
+            x = module(x)
+            if index in self.taps:
+                maps.append(x)
+        return maps
+
+
+def tap_weights(layers: tuple[str, ...]) -> Tensor:
+    """Weights of the paper's two layers: relu3_2 counts a third, every other layer 1."""
+    return torch.tensor([0.33 if layer == "relu3_2" else 1.0 for layer in layers])

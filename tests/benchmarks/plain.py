@@ -1,0 +1,84 @@
+"""The losses, the upsampling and the thin-plate grid as one would write them from the formulas, nothing saved.
+
+The library must agree with these (``tests/test_losses.py``, ``tests/test_warps.py``) and is measured against them. They
+build every tensor they name: features upsampled to the image, parts times channels times pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, H, W), bilinear."""
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+
+
+def stacked(levels: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Every level at the size of the image, stacked along the channels."""
+    return torch.cat([upsample(z, size) for z in levels], dim=1)  # (B, C, H, W)
+
+
+def consistency_loss(part_maps: Tensor, targets: Tensor, foreground: Tensor, eps: float = 1e-5) -> Tensor:
+    """Variation of targets (B, C, H, W) within part maps (B, K, H, W), one value per image (B,)."""
+    maps, z = part_maps[:, :, None], targets[:, None]  # (B, K, 1, H, W), (B, 1, C, H, W)
+    mean = (maps * z).sum(dim=(3, 4), keepdim=True) / (maps.sum(dim=(3, 4), keepdim=True) + eps)  # (B, K, C, 1, 1)
+    variation = foreground[:, None] * maps * (z - mean) ** 2  # (B, K, C, H, W)
+    return variation.sum(dim=(1, 2, 3, 4)) / (foreground.sum(dim=(1, 2, 3)) + eps)
+
+
+def low_resolution_consistency_loss(part_maps: Tensor, levels: list[Tensor], foreground: Tensor) -> Tensor:
+    """The same for features of lower resolution: upsample all of them, then compare."""
+    return consistency_loss(part_maps, stacked(levels, part_maps.shape[-2:]), foreground)
+
+
+def part_descriptors(part_maps: Tensor, features: Tensor, eps: float = 1e-7) -> Tensor:
+    """Mean of features (B, C, H, W) under part maps (B, K, H, W), (B, K, C)."""
+    total = (part_maps[:, :, None] * features[:, None]).sum(dim=(3, 4))  # (B, K, C)
+    return total / (part_maps.sum(dim=(2, 3)) + eps)[..., None]
+
+
+def contrastive_loss(descriptors: Tensor, temperature: float, drawn: Tensor | None = None) -> Tensor:
+    """InfoNCE, row by row; the positive's image for row b K + k is drawn[b K + k], or every other image in turn."""
+    batch, num_parts, _ = descriptors.shape
+    unit = descriptors / descriptors.norm(dim=2, keepdim=True)
+    losses = []
+    for b in range(batch):
+        for k in range(num_parts):
+            others = [unit[i, j] for i in range(batch) for j in range(num_parts) if j != k]
+            negatives = sum(torch.exp(unit[b, k] @ other / temperature) for other in others)
+            images = [i for i in range(batch) if i != b] if drawn is None else [int(drawn[b * num_parts + k])]
+            for i in images:
+                positive = torch.exp(unit[b, k] @ unit[i, k] / temperature)
+                losses.append(-torch.log(positive / (positive + negatives)))
+    return torch.stack(losses).mean()
+
+
+def equivariance_loss(logits_of_warped: Tensor, warped_logits: Tensor, foreground: Tensor, eps: float = 1e-7) -> Tensor:
+    """KL divergence from the warped parts, averaged over the foreground, (B,)."""
+    p, q = warped_logits.softmax(dim=1), logits_of_warped.softmax(dim=1)
+    divergence = (p * torch.log(p / q)).sum(dim=1, keepdim=True)  # (B, 1, H, W)
+    return (divergence * foreground).sum(dim=(1, 2, 3)) / (foreground.sum(dim=(1, 2, 3)) + eps)
+
+
+def thin_plate_grid(source_points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Thin-plate spline through 25 points, kernel, solution and basis made anew: (B, 25, 2) -> (B, H, W, 2)."""
+    axis = torch.linspace(-1, 1, 5, dtype=source_points.dtype)
+    centers = torch.stack([x.expand_as(axis) for x in axis]), axis.expand(5, 5)
+    centers = torch.stack(centers, dim=-1).view(25, 2)  # (x, y), x slow
+    rows, columns = (torch.linspace(-1, 1, n, dtype=source_points.dtype) for n in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    pixels = torch.stack([x, y], dim=-1).view(-1, 2)  # (H, W, 2) -> (HW, 2)
+
+    def basis(points: Tensor) -> Tensor:
+        r = torch.cdist(points, centers, compute_mode="donot_use_mm_for_euclid_dist")  # (N, 25)
+        return torch.cat([r**2 * torch.log(r.clamp(min=1e-30)), torch.ones_like(r[:, :1]), points], dim=1)  # (N, 28)
+
+    system = torch.zeros(28, 28, dtype=source_points.dtype)
+    system[:25] = basis(centers)
+    system[25:, :25] = system[:25, 25:].T
+    at_pixels, grids = basis(pixels), []
+    for points in source_points:
+        coefficients = torch.linalg.solve(system, torch.cat([points, points.new_zeros(3, 2)]))  # (28, 2)
+        grids.append((at_pixels @ coefficients).view(*size, 2))  # (HW, 2) -> (H, W, 2)
+    return torch.stack(grids)

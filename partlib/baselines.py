@@ -56,14 +56,10 @@ class Baseline:
         features : one (N, C, h, w) array or tensor per layer, or None. Arrays may be memory-mapped and of half
             precision: they are read a batch at a time.
 
-        Returns
-        -------
-        Baseline, itself.
-
         Raises
         ------
-        DataError where there are fewer foreground vectors than parts or shapes do not fit; ConfigError where the
-        baseline needs features and has none.
+        DataError : fewer foreground vectors than parts, or shapes that do not fit.
+        ConfigError : the baseline needs features and has none.
         """
         self._check(images, foregrounds, features)
         generator = torch.Generator().manual_seed(self.seed)
@@ -314,17 +310,7 @@ def object_positions(inside: Tensor) -> Tensor:
 
 
 def channel_statistics(level: Tensor | np.ndarray, foregrounds: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel over the foreground cells of one layer.
-
-    Parameters
-    ----------
-    level : (N, C, h, w) features; memory-mapped arrays are read a batch at a time.
-    foregrounds : (N, 1, H, W).
-
-    Returns
-    -------
-    (mean, std) : (1, C, 1, 1) float32 each.
-    """
+    """Mean and standard deviation, (1, C, 1, 1) each, of a layer's channels (N, C, h, w) over its foreground cells."""
     count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for _, masks, (values,) in _batches(foregrounds, foregrounds, [level]):
         weight = _cell_foreground(masks, values.shape).double()  # (B, 1, h, w)

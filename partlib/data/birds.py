@@ -1,8 +1,8 @@
 """The embedded data set: procedural birds with exact part masks and CUB's 15 keypoints.
 
 Nothing is downloaded. Image i of a split depends on ``(seed, split, i)`` alone: a species, a pose, a light and a scene
-are drawn (``bird_species``, ``bird_pose``, ``bird_light``), the bird becomes a figure of capsules (``bird_anatomy``) and
-is painted with its labels (``bird_plumage``, ``bird_head``) between a backdrop and what hangs before it (``bird_scene``,
+are drawn (``bird_species``, ``bird_pose``, ``bird_light``). The bird becomes a figure of capsules (``bird_anatomy``),
+painted with its labels (``bird_plumage``, ``bird_head``) between a backdrop and what hangs before it (``bird_scene``,
 ``bird_plants``). Masks and keypoints are the same to the bit on every machine; colours may differ by rounding.
 """
 

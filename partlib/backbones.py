@@ -42,6 +42,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 class Normalize(nn.Module):
     """(images - mean) / std per channel, for images (B, 3, H, W) in [0, 1]."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)  # (1, 3, 1, 1)
@@ -100,7 +103,7 @@ class Lite0Encoder(nn.Module):
         if pretrained:
             own = self.network.state_dict()
             self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
-        self.channels = self.network.feature_info.channels()
+        self.channels: list[int] = self.network.feature_info.channels()  # type: ignore[operator, union-attr]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return self.network(self.normalize(images))

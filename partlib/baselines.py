@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from partlib.color import rgb_to_lab
 from partlib.errors import ConfigError, DataError
+from partlib.features import FeatureScaling, foreground_cells
 
 BATCH = 32  # images in memory at a time
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
@@ -200,19 +201,17 @@ class _CellBaseline(Baseline):
 
     def fit(self, images: Tensor, foregrounds: Tensor, features: Features = None) -> Baseline:
         self._check(images, foregrounds, features)
-        self.statistics = [channel_statistics(level, foregrounds) for level in features or ()]
+        self.scaling = FeatureScaling.fit(features or (), foregrounds)
         return super().fit(images, foregrounds, features)
 
     def _vectors(self, images: Tensor, foregrounds: Tensor, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         size = max((level.shape[-2:] for level in features), key=lambda s: s[0] * s[1])
-        levels = []
-        for level, (mean, std) in zip(features, self.statistics, strict=True):
-            scaled = F.normalize((level - mean) / std, dim=1)  # (B, C_l, h_l, w_l)
-            if scaled.shape[-2:] != size:
-                scaled = F.interpolate(scaled, size=size, mode="bilinear", align_corners=True)
-            levels.append(scaled)
+        levels = [
+            z if z.shape[-2:] == size else F.interpolate(z, size=size, mode="bilinear", align_corners=True)
+            for z in self.scaling(features)
+        ]
         cells = torch.cat(levels, dim=1)  # (B, sum C_l, h, w)
-        return cells, _cell_foreground(foregrounds, cells.shape)
+        return cells, foreground_cells(foregrounds, cells.shape)
 
 
 class FeatureKMeans(_CellBaseline):
@@ -309,19 +308,6 @@ def object_positions(inside: Tensor) -> Tensor:
     return torch.where(spread > 0, offset / spread.clamp(min=1e-6), 0.0)  # (B, 2, H, W)
 
 
-def channel_statistics(level: Tensor | np.ndarray, foregrounds: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (1, C, 1, 1) each, of a layer's channels (N, C, h, w) over its foreground cells."""
-    count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    for _, masks, (values,) in _batches(foregrounds, foregrounds, [level]):
-        weight = _cell_foreground(masks, values.shape).double()  # (B, 1, h, w)
-        count += float(weight.sum())
-        total = total + (values * weight).sum((0, 2, 3))  # (C,)
-        squares = squares + (values.double() ** 2 * weight).sum((0, 2, 3))  # (C,)
-    mean = total / max(count, 1)
-    std = (squares / max(count, 1) - mean**2).clamp(min=1e-12).sqrt()
-    return mean.float().view(1, -1, 1, 1), std.float().view(1, -1, 1, 1)
-
-
 def _batches(images: Tensor, foregrounds: Tensor, features: Features) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
     """(images, foregrounds, feature levels) of BATCH images at a time, float32 on the CPU."""
     for start in range(0, len(images), BATCH):
@@ -333,11 +319,6 @@ def _batches(images: Tensor, foregrounds: Tensor, features: Features) -> Iterato
         ]
         levels = [level.float().cpu() for level in levels]
         yield images[pick].float().cpu(), foregrounds[pick].float().cpu(), levels
-
-
-def _cell_foreground(foregrounds: Tensor, shape: torch.Size) -> Tensor:
-    """Which cells (B, 1, h, w) of a map of ``shape`` (B, C, h, w) are mostly foreground."""
-    return F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (shape[-2], shape[-1])) > 0.5
 
 
 def _upsample(scores: Tensor, images: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from partlib.config import PRESETS, TrainConfig
 from partlib.errors import PartlibError
@@ -79,8 +80,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)} (default cpu)")
     fields = parser.add_argument_group("configuration (each replaces the preset's value)")
     for f in dataclasses.fields(TrainConfig):
-        kind = {int: int, float: float, bool: _boolean}.get(type(f.default), str)
-        many = {"nargs": "*"} if isinstance(f.default, tuple) else {}
+        kind = _READERS.get(type(f.default), str)
+        many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
         fields.add_argument(f"--{f.name.replace('_', '-')}", type=kind, help=f"default {f.default!r}", **many)
 
 
@@ -96,6 +97,9 @@ def _boolean(text: str) -> bool:
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return values[text.lower()]
+
+
+_READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _boolean}
 
 
 def _config(arguments: argparse.Namespace) -> TrainConfig:

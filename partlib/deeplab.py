@@ -29,12 +29,12 @@ class DeepLabHead(nn.Module):
 
     def __init__(self, num_parts: int, channels: int = 2048, dilations: tuple[int, ...] = (6, 12, 18, 24)) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Conv2d(channels, num_parts, kernel_size=3, padding=d, dilation=d) for d in dilations
-        )
-        for branch in self.branches:
+        branches = [nn.Conv2d(channels, num_parts, kernel_size=3, padding=d, dilation=d) for d in dilations]
+        for branch in branches:
             nn.init.normal_(branch.weight, std=0.01)
+            assert branch.bias is not None
             nn.init.zeros_(branch.bias)
+        self.branches = nn.ModuleList(branches)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         return torch.stack([branch(levels[-1]) for branch in self.branches]).sum(dim=0)  # (B, K, h, w)

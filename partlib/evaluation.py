@@ -43,9 +43,3 @@ def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -
         assert parts is not None
         scores.update(labels[i].long(), parts)
     return scores.compute()
-
-
-def part_share(labels: Tensor, num_parts: int) -> list[float]:
-    """Fraction of the foreground that each of the parts 1..K holds in labels (N, H, W)."""
-    counts = torch.bincount(labels.flatten().long(), minlength=num_parts + 1)[1:]
-    return (counts / counts.sum().clamp_min(1)).tolist()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +121,54 @@ def _compute(
     for array, source, target in zip(arrays, partial, files, strict=True):
         array.flush()  # type: ignore[attr-defined]
         source.replace(target)
+
+
+@dataclass
+class FeatureScaling:
+    """Puts the feature channels of a network on one scale.
+
+    Channels of an ImageNet network differ in size by orders of magnitude, and a squared distance would see the largest
+    only. Each channel is standardised over the foreground of the training set; each position of each layer is then
+    scaled to unit length, so that all positions weigh the same and |z - mu|^2 measures direction.
+
+    Attributes
+    ----------
+    mean, std : per layer, (1, C_l, 1, 1).
+    """
+
+    mean: list[Tensor]
+    std: list[Tensor]
+
+    @classmethod
+    def fit(cls, levels: Sequence[np.ndarray | Tensor], foregrounds: Tensor) -> "FeatureScaling":
+        """Statistics of the layers (N, C_l, h_l, w_l) over their cells under the foregrounds (N, 1, H, W)."""
+        statistics = [_channel_statistics(level, foregrounds) for level in levels]
+        return cls([mean for mean, _ in statistics], [std for _, std in statistics])
+
+    def __call__(self, features: list[Tensor]) -> list[Tensor]:
+        """Scaled copies of the maps (B, C_l, h_l, w_l)."""
+        return [
+            F.normalize((z - mean.to(z.device)) / std.to(z.device), dim=1)
+            for z, mean, std in zip(features, self.mean, self.std, strict=True)
+        ]
+
+
+def foreground_cells(foregrounds: Tensor, size: Sequence[int]) -> Tensor:
+    """Which cells (B, 1, h, w) of a map of ``size`` (h, w) are mostly foreground (B, 1, H, W)."""
+    return F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (size[-2], size[-1])) > 0.5
+
+
+def _channel_statistics(level: np.ndarray | Tensor, foregrounds: Tensor, batch: int = 64) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (1, C, 1, 1) each, over the foreground cells; a batch in memory at a time."""
+    count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for start in range(0, len(level), batch):
+        chunk = level[start : start + batch]
+        # A copy: PyTorch wants memory it may write to, which a memory map need not be.
+        values = (torch.from_numpy(np.array(chunk)) if isinstance(chunk, np.ndarray) else chunk).double()
+        weight = foreground_cells(foregrounds[start : start + batch], values.shape).double()  # (B, 1, h, w)
+        count += float(weight.sum())
+        total = total + (values * weight).sum((0, 2, 3))  # (C,)
+        squares = squares + (values**2 * weight).sum((0, 2, 3))  # (C,)
+    mean = total / max(count, 1)
+    std = (squares / max(count, 1) - mean**2).clamp(min=1e-12).sqrt()
+    return mean.float().view(1, -1, 1, 1), std.float().view(1, -1, 1, 1)

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from partlib.checkpoint import load_model
-from partlib.data.prepare import crop_square, read_mask, read_photo, resize_photo, square_around
+from partlib.data.folder import read_mask
+from partlib.data.prepare import crop_square, read_photo, resize_photo, square_around
 from partlib.errors import ConfigError, DataError
 from partlib.plots import overlay, palette_image
 from partlib.segmenter import PartSegmenter, resize
@@ -37,12 +38,13 @@ def segment_files(model: str | Path, images: Sequence[Path], masks: Sequence[Pat
     if masks and len(masks) != len(images):
         raise ConfigError(f"--mask names {len(masks)} files for {len(images)} images; expected one for each, or none")
     segmenter, config = load_model(model)
-    for image_path, mask_path in zip(images, masks or [None] * len(images), strict=True):
+    for index, image_path in enumerate(images):
+        mask_path = masks[index] if masks else None
         photo = read_photo(image_path)
         if mask_path is None:
             mask = np.ones(photo.shape[:2], dtype=bool)
         else:
-            mask = read_mask(mask_path, photo.shape[:2])
+            mask = read_mask(mask_path, image_path, photo.shape[:2])
             if not mask.any():
                 raise DataError(f"{mask_path}: the mask is empty; expected pixels above 0 on the object")
         labels = segment_photo(segmenter, photo, mask, config.image_size)

@@ -1,8 +1,5 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,46 +8,9 @@ from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.data.augment import ColorJitter
 from partlib.data.base import Batch
-from partlib.features import FeatureBank
 from partlib.segmenter import PartSegmenter, part_maps
 
 TERMS = ("feature", "visual", "contrastive", "equivariance")
-
-
-@dataclass
-class FeatureScaling:
-    """Puts the feature channels of a network on one scale.
-
-    Channels of an ImageNet network differ in size by orders of magnitude, and a squared distance would see the largest
-    only. Each channel is standardised over the foreground of the training set; each position is then scaled to unit
-    length, so that all positions weigh the same and |z - mu|^2 measures direction.
-
-    Attributes
-    ----------
-    mean, std : per layer, (1, C_l, 1, 1).
-    """
-
-    mean: list[Tensor]
-    std: list[Tensor]
-
-    @classmethod
-    def fit(cls, bank: FeatureBank, foregrounds: Tensor) -> "FeatureScaling":
-        """Statistics over the cells of ``bank`` under the foregrounds (N, 1, H, W)."""
-        means, stds = [], []
-        for level in bank.levels:
-            masks = torch.nn.functional.interpolate(foregrounds, size=level.shape[-2:], mode="area")  # (N, 1, h, w)
-            inside = (masks[:, 0] > 0.5).numpy()  # (N, h, w)
-            cells = np.concatenate([x[:, m].T for x, m in zip(level, inside, strict=True)]).astype(np.float32)
-            means.append(torch.from_numpy(cells.mean(axis=0)).view(1, -1, 1, 1))  # (1, C, 1, 1)
-            stds.append(torch.from_numpy(cells.std(axis=0) + 1e-6).view(1, -1, 1, 1))  # (1, C, 1, 1)
-        return cls(means, stds)
-
-    def __call__(self, features: list[Tensor]) -> list[Tensor]:
-        scaled = []
-        for z, mean, std in zip(features, self.mean, self.std, strict=True):
-            z = (z - mean.to(z.device)) / std.to(z.device)
-            scaled.append(z / (z.norm(dim=1, keepdim=True) + 1e-6))
-        return scaled
 
 
 class Objective:
@@ -99,4 +59,4 @@ class Objective:
     def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
         points = warps.random_points(len(images), generator=generator).to(images.device)
-        return warps.thin_plate_grid(points, images.shape[-2:])
+        return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))

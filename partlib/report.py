@@ -13,9 +13,8 @@ from partlib.baselines import fit_baselines
 from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.errors import DataError
-from partlib.evaluation import part_share, predict, score
-from partlib.features import FeatureBank
-from partlib.objective import FeatureScaling
+from partlib.evaluation import predict, score
+from partlib.metrics import part_share
 from partlib.segmenter import PartSegmenter
 from partlib.training import dataset_features, load_or_train, pick_device, training_data
 
@@ -67,7 +66,7 @@ def evaluate(
         "seed": config.seed,
         "ours": scores.pop("ours"),
         "baselines": scores,
-        "part_share": part_share(labels["ours"], config.num_parts),
+        "part_share": part_share(labels["ours"], config.num_parts).tolist(),
     }
     return Evaluation(metrics, labels)
 
@@ -80,17 +79,11 @@ def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tens
     bank = dataset_features(config, "train", device)
     own_split = dataset.name == config.data and dataset.image_size == config.image_size
     test_bank = dataset_features(config, dataset.split, device, None if own_split else dataset)
-    scaling = FeatureScaling.fit(bank, train_foregrounds)
     images, foregrounds = stacked(dataset)
-    fitted = fit_baselines(train_images, train_foregrounds, scaled(bank, scaling), config.num_parts, seed=config.seed)
-    features = scaled(test_bank, scaling)
-    return {name: model.predict(images, foregrounds, features).to(torch.uint8) for name, model in fitted.items()}
-
-
-def scaled(bank: FeatureBank, scaling: FeatureScaling) -> list[Tensor]:
-    """The whole bank as the losses see it, one (N, C_l, h_l, w_l) float16 tensor per layer."""
-    parts = [scaling(bank.batch(range(i, min(i + 32, len(bank))))) for i in range(0, len(bank), 32)]
-    return [torch.cat([p[level].half() for p in parts]) for level in range(len(bank.levels))]
+    fitted = fit_baselines(train_images, train_foregrounds, bank.levels, config.num_parts, seed=config.seed)
+    return {
+        name: model.predict(images, foregrounds, test_bank.levels).to(torch.uint8) for name, model in fitted.items()
+    }
 
 
 def table(metrics: dict) -> str:
@@ -113,6 +106,7 @@ def picture(evaluation: Evaluation, dataset: PartDataset, path: Path, columns: i
         [dataset[i] for i in pick],
         {name: evaluation.labels[name][pick] for name in (best, "ours") if name is not None},
         path,
+        part_names=dataset.part_names,
     )
 
 

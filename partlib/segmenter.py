@@ -1,5 +1,7 @@
 """The only trained network: image -> part logits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,11 +10,12 @@ from partlib.backbones import Lite0Encoder
 from partlib.errors import ConfigError
 
 BACKBONES = ("efficientnet_lite0", "resnet50")
+INITIAL_SPREAD = 0.2
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resizing of (B, C, h, w) with ``align_corners=True``, as everywhere in this library."""
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    return F.interpolate(maps, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
 class PyramidDecoder(nn.Module):
@@ -34,9 +37,10 @@ class PyramidDecoder(nn.Module):
             )
             for _ in channels
         )
-        self.classify = nn.Conv2d(width, num_parts, kernel_size=1)
-        nn.init.normal_(self.classify.weight, std=0.01)
-        nn.init.zeros_(self.classify.bias)
+        self.classify = nn.Conv2d(width, num_parts, kernel_size=1, bias=False)
+        # Wide enough that the parts differ from the first step on. From a flat start all parts mean the same, the first
+        # to pull ahead takes the object, and the others never come back.
+        nn.init.normal_(self.classify.weight, std=INITIAL_SPREAD)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         merged = None

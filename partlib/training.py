@@ -16,9 +16,10 @@ from partlib.config import TrainConfig
 from partlib.data import Batch, PartDataset, collate, load_dataset
 from partlib.data.base import ArrayDataset
 from partlib.errors import ConfigError, PartlibError
-from partlib.evaluation import part_share, predict, score
-from partlib.features import FeatureBank, PerceptualFeatures, feature_bank
-from partlib.objective import FeatureScaling, Objective
+from partlib.evaluation import predict, score
+from partlib.features import FeatureBank, FeatureScaling, PerceptualFeatures, feature_bank
+from partlib.metrics import part_share
+from partlib.objective import Objective
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
 
@@ -134,7 +135,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         segmenter = PartSegmenter(config.num_parts, config.backbone, config.pretrained)
         # channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
-        self.segmenter = segmenter.to(self.device, memory_format=torch.channels_last)
+        self.segmenter = segmenter.to(self.device).to(memory_format=torch.channels_last)
         self.objective = Objective(config)
         self.optimizer = build_optimizer(self.prepared(), config)
         self.step, self.log = 0, []  # type: int, list[dict]
@@ -148,7 +149,7 @@ class Trainer:
         if not c.normalize_features:
             return bank, None
         foregrounds = torch.stack([self.train_set[i].foreground for i in range(len(self.train_set))])  # (N, 1, H, W)
-        return bank, FeatureScaling.fit(bank, foregrounds)
+        return bank, FeatureScaling.fit(bank.levels, foregrounds)
 
     def prepared(self) -> PartSegmenter:
         """The segmenter in training mode, BatchNorm as configured."""
@@ -184,7 +185,7 @@ class Trainer:
             return {}
         labels = predict(self.segmenter, self.val_set)
         self.prepared()
-        shares = part_share(labels, self.config.num_parts)
+        shares = part_share(labels, self.config.num_parts).tolist()
         dead = [str(k + 1) for k, share in enumerate(shares) if share < DEAD_SHARE]
         if dead:
             warnings.warn(

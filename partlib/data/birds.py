@@ -83,7 +83,7 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
     ----------
     split : "train", "val" or "test". About a third of the test images show species that no other split has.
     root : unused, the birds need no files.
-    image_size : side in pixels, 32 to 256.
+    image_size : side in pixels, 32 to 512.
     num_images : number of images; default 600, 100 and 200.
     seed : another seed, other images.
 
@@ -142,8 +142,8 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> Bir
 def _check(split: str, num_images: int, image_size: int, seed: int) -> None:
     if split not in SPLITS:
         raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
-    if not 32 <= image_size <= 256:
-        raise ConfigError(f"image_size is {image_size}; birds can be drawn from 32 to 256 pixels")
+    if not 32 <= image_size <= 512:
+        raise ConfigError(f"image_size is {image_size}; birds can be drawn from 32 to 512 pixels")
     if num_images < 1:
         raise ConfigError(f"num_images is {num_images}; expected at least 1")
     if seed < 0:

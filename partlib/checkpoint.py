@@ -1,5 +1,6 @@
 """Files a run leaves behind: written whole or not at all, read without running any code in them."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,19 @@ def write_json(path: Path, values: Any) -> None:
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
+def write_log(path: Path, log: list[dict]) -> None:
+    """One row per logged step; cells of values that were not computed at that step are empty."""
+    columns = list(dict.fromkeys(key for entry in log for key in entry))
+
+    def write(target: Path) -> None:
+        with target.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(log)
+
+    write_atomically(path, write)
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Everything a run needs to go on: ``state`` holds tensors, numbers, strings, lists and dicts only."""
     write_atomically(path, lambda p: torch.save({"version": partlib.__version__, **state}, p))
@@ -38,8 +52,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    CheckpointError : the file is broken or is not a checkpoint of this library.
+    CheckpointError : the file is missing, broken or not a checkpoint of this library.
     """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist; expected the checkpoint.pt of a run")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and pickle all have errors of their own for a broken file

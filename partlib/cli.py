@@ -5,18 +5,23 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from partlib.config import PRESETS, TrainConfig
 from partlib.errors import PartlibError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted."""
+    """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted.
+
+    Raises
+    ------
+    SystemExit : 2 where the arguments do not parse, 0 after ``--help``.
+    """
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except PartlibError as error:
+    except (PartlibError, OSError) as error:  # OSError: a file or folder that cannot be read or written; it is named
         print(f"partlib: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -24,8 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line; the usage of ``train`` alone would fill the screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="partlib", description="Unsupervised part discovery.")
+    parser = _Parser(prog="partlib", description="Unsupervised part discovery.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name: str, run, help: str, example: str) -> argparse.ArgumentParser:
@@ -158,8 +170,10 @@ def _data(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    from partlib.data import DATASETS
     from partlib.report import environment
 
     for key, value in environment().items():
         print(f"{key:12} {value}")
     print(f"{'presets':12} {', '.join(PRESETS)}")
+    print(f"{'data sets':12} {', '.join(DATASETS)}")

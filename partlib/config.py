@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from partlib.errors import ConfigError
 
@@ -66,8 +67,10 @@ class TrainConfig:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 2), ("num_parts", 2), ("image_size", 16), ("grad_clip", 1e-9)):
-            if getattr(self, name) < least:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), type(f.default)))
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:  # this way round NaN is refused too
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
@@ -94,7 +97,6 @@ class TrainConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(f"option {unknown[0]!r} is unknown; expected one of {', '.join(sorted(known))}")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**values)
 
     def to_dict(self) -> dict:
@@ -104,12 +106,38 @@ class TrainConfig:
     def replace(self, **changes) -> "TrainConfig":
         return TrainConfig.from_dict({**self.to_dict(), **changes})
 
+    def _deciding(self) -> dict:
+        """:meth:`to_dict` without the fields that do not change the result."""
+        return {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
+
+    def differences(self, other: "TrainConfig") -> dict[str, tuple]:
+        """{field: (value here, value in ``other``)} of the fields that differ and decide the result."""
+        theirs = other._deciding()
+        return {k: (v, theirs[k]) for k, v in self._deciding().items() if v != theirs[k]}
+
     def digest(self) -> str:
         """Ten characters that name this configuration; fields that do not change the result are left out."""
-        values = {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
+        values = self._deciding()
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """``value`` as ``kind``: 5 and 5.0 are one weight, a list and a tuple one list of layers."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{name} is {value!r}; expected a value of type {kind.__name__}")
+    return value
+
+
+_LEAST = {
+    **dict.fromkeys(("num_images", "feature", "visual", "contrastive", "equivariance", "seed", "lr", "backbone_lr"), 0),
+    **dict.fromkeys(("weight_decay", "poly_power", "eval_every", "log_every", "checkpoint_every"), 0),
+    **dict.fromkeys(("lab_scale", "temperature", "grad_clip"), 1e-6),
+    **{"steps": 1, "batch_size": 2, "num_parts": 2, "image_size": 16, "feature_size": 16},
+}
 _BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
 _CHOICES = {
     "batchnorm": ("frozen", "affine", "train"),

@@ -1,10 +1,12 @@
 """DeepLab-v2 on ResNet-50: the paper's segmentation network."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, resnet50
 
-from partlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from partlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalize, torchvision_network
 
 
 class ResNet50Encoder(nn.Module):
@@ -14,7 +16,7 @@ class ResNet50Encoder(nn.Module):
         super().__init__()
         self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         weights = ResNet50_Weights.IMAGENET1K_V1 if pretrained else None
-        network = resnet50(weights=weights, replace_stride_with_dilation=[False, True, True])
+        network: Any = torchvision_network(resnet50, weights, replace_stride_with_dilation=[False, True, True])
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         self.stages = nn.Sequential(network.layer1, network.layer2, network.layer3, network.layer4)
         self.channels = [2048]

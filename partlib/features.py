@@ -27,7 +27,8 @@ class PerceptualFeatures(nn.Module):
     Parameters
     ----------
     network : "efficientnet_lite0" or "vgg19" (the paper's).
-    layers : layer names, finest first; None for the network's default (paper: relu3_2 and relu5_4 of VGG19).
+    layers : layer names; None for the network's default (paper: relu3_2 and relu5_4 of VGG19). The attribute of that
+        name, like the maps, has the finest layer first.
     pretrained : use ImageNet weights; random ones are for tests of shapes only.
     size : side in pixels that images are resized to before the network sees them; None keeps theirs.
     """
@@ -43,13 +44,14 @@ class PerceptualFeatures(nn.Module):
         if network not in DEFAULT_LAYERS:
             raise ConfigError(f"feature network {network!r} is unknown; expected {' or '.join(DEFAULT_LAYERS)}")
         self.network_name, self.size = network, size
-        self.layers = tuple(layers or DEFAULT_LAYERS[network])
+        layers = tuple(layers or DEFAULT_LAYERS[network])
         if network == "efficientnet_lite0":
-            self.network: nn.Module = Lite0Encoder(self.layers, pretrained)
+            self.network: nn.Module = Lite0Encoder(layers, pretrained)
         else:
             from partlib.vgg import VGG19Encoder
 
-            self.network = VGG19Encoder(self.layers, pretrained)
+            self.network = VGG19Encoder(layers, pretrained)
+        self.layers: tuple[str, ...] = self.network.levels
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "PerceptualFeatures":
@@ -91,13 +93,22 @@ def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size
     """
     if not dataset.fixed_crop:
         raise ConfigError(f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time")
-    key = [dataset.fingerprint(), extractor.network_name, extractor.layers, extractor.size, len(dataset)]
+    key = [dataset.fingerprint(), _weights_digest(extractor), extractor.layers, extractor.size, len(dataset)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache_dir() / f"features-{digest}"
     files = [folder / f"{layer}.npy" for layer in extractor.layers]
     if not all(f.is_file() for f in files):
         _compute(dataset, extractor, batch_size, folder, files)
     return FeatureBank([np.load(f, mmap_mode="r") for f in files])
+
+
+def _weights_digest(network: nn.Module) -> str:
+    """Text that differs for networks with other weights: pretrained and random ones share no cache."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _compute(
@@ -108,19 +119,23 @@ def _compute(
     device = next(extractor.parameters()).device
     arrays: list[np.ndarray] = []
     starts = range(0, len(dataset), batch_size)
-    for start in tqdm(starts, desc=f"features of {dataset.name} {dataset.split}", leave=False):
-        batch = collate([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
-        maps = [m.half().cpu().numpy() for m in extractor(batch.images.to(device))]
-        if not arrays:
-            arrays = [
-                np.lib.format.open_memmap(p, mode="w+", dtype=np.float16, shape=(len(dataset), *m.shape[1:]))
-                for p, m in zip(partial, maps, strict=True)
-            ]
-        for array, m in zip(arrays, maps, strict=True):
-            array[start : start + len(m)] = m
-    for array, source, target in zip(arrays, partial, files, strict=True):
-        array.flush()  # type: ignore[attr-defined]
-        source.replace(target)
+    try:
+        for start in tqdm(starts, desc=f"features of {dataset.name} {dataset.split}", leave=False):
+            batch = collate([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
+            maps = [m.half().cpu().numpy() for m in extractor(batch.images.to(device))]
+            if not arrays:
+                arrays = [
+                    np.lib.format.open_memmap(p, mode="w+", dtype=np.float16, shape=(len(dataset), *m.shape[1:]))
+                    for p, m in zip(partial, maps, strict=True)
+                ]
+            for array, m in zip(arrays, maps, strict=True):
+                array[start : start + len(m)] = m
+        for array, source, target in zip(arrays, partial, files, strict=True):
+            array.flush()  # type: ignore[attr-defined]
+            source.replace(target)
+    finally:
+        for path in partial:
+            path.unlink(missing_ok=True)  # what an interruption leaves can be as large as the data set
 
 
 @dataclass

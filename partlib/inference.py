@@ -32,11 +32,15 @@ def segment_files(model: str | Path, images: Sequence[Path], masks: Sequence[Pat
 
     Raises
     ------
-    ConfigError : another number of masks than of images.
+    ConfigError : another number of masks than of images, or two images whose results would have one name.
     DataError : a file that cannot be read, a mask of another size or without an object.
     """
     if masks and len(masks) != len(images):
         raise ConfigError(f"--mask names {len(masks)} files for {len(images)} images; expected one for each, or none")
+    stems = [image.stem for image in images]
+    doubled = [stem for stem in stems if stems.count(stem) > 1]
+    if doubled:
+        raise ConfigError(f"{doubled.count(doubled[0])} images are named {doubled[0]}; expected names that differ")
     segmenter, config = load_model(model)
     for index, image_path in enumerate(images):
         mask_path = masks[index] if masks else None

@@ -77,8 +77,9 @@ def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tens
     train_set = training_data(config)
     train_images, train_foregrounds = stacked(train_set)
     bank = dataset_features(config, "train", device)
-    own_split = dataset.name == config.data and dataset.image_size == config.image_size
-    test_bank = dataset_features(config, dataset.split, device, None if own_split else dataset)
+    # Only images that the configuration itself names can be had at feature_size; others are enlarged.
+    own = dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
+    test_bank = dataset_features(config, dataset.split, device, None if own else dataset)
     images, foregrounds = stacked(dataset)
     fitted = fit_baselines(train_images, train_foregrounds, bank.levels, config.num_parts, seed=config.seed)
     return {

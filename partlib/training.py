@@ -1,6 +1,5 @@
 """The training loop: the only place that knows data, networks and losses at once."""
 
-import csv
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,16 +12,18 @@ from tqdm.auto import tqdm
 
 from partlib import checkpoint
 from partlib.config import TrainConfig
-from partlib.data import Batch, PartDataset, collate, load_dataset
+from partlib.data import LARGEST_SIZE, Batch, PartDataset, collate, load_dataset
 from partlib.data.base import ArrayDataset
 from partlib.errors import ConfigError, PartlibError
 from partlib.evaluation import predict, score
 from partlib.features import FeatureBank, FeatureScaling, PerceptualFeatures, feature_bank
+from partlib.interrupt import HeldInterrupt
 from partlib.metrics import part_share
 from partlib.objective import Objective
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
 
+REMEDY = "start again in another folder with a lower lr or grad_clip"
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
 
 
@@ -49,10 +50,14 @@ class TrainResult:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The named device, or the fastest there is."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The named device, or the fastest there is; ConfigError where this machine has none of that name."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # PyTorch raises either
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
 
 
 def training_data(config: TrainConfig, split: str = "train", image_size: int = 0) -> PartDataset:
@@ -70,10 +75,11 @@ def dataset_features(
 ) -> FeatureBank:
     """Perceptual features of a whole split, computed once and then read from the cache.
 
-    They come from the same crops at ``feature_size`` pixels, so the frozen network sees detail that the segmenter's
-    smaller images have lost; from ``dataset``, enlarged, where one is given.
+    They come from the same crops at ``feature_size`` pixels (or the largest size there is), so the frozen network sees
+    detail that the segmenter's smaller images have lost; from ``dataset``, enlarged, where one is given.
     """
-    source = dataset if dataset is not None else training_data(config, split, config.feature_size)
+    size = min(config.feature_size, LARGEST_SIZE.get(config.data, config.feature_size))
+    source = dataset if dataset is not None else training_data(config, split, size)
     extractor = PerceptualFeatures(
         config.feature_network, config.feature_layers or None, config.pretrained, config.feature_size
     )
@@ -202,19 +208,31 @@ class Trainer:
         """Everything needed to go on from here, as plain values and tensors."""
         return {
             "config": self.config.to_dict(),
+            "data": self.train_set.fingerprint(),
             "step": self.step,
             "model": self.segmenter.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "log": self.log,
         }
 
+    def save(self, path: Path) -> None:
+        """Write :meth:`state`, unless the weights are beyond use: the last good checkpoint is worth more."""
+        self.check_weights()
+        checkpoint.save_checkpoint(path, self.state())
+
+    def check_weights(self) -> None:
+        """Raise TrainingError where a weight is NaN or infinite."""
+        if not all(bool(p.isfinite().all()) for p in self.segmenter.parameters()):
+            raise TrainingError(f"weights are not finite after step {self.step}; {REMEDY}")
+
     def restore(self, state: dict, source: Path) -> None:
-        """Go on from :meth:`state`; refuses a checkpoint of another configuration."""
+        """Go on from :meth:`state`; refuses a checkpoint of another configuration or of other images."""
         theirs = TrainConfig.from_dict(state["config"])
-        if theirs.digest() != self.config.digest():
-            ours = self.config.to_dict()
-            changed = [f"{k} {v!r} there, {ours[k]!r} here" for k, v in theirs.to_dict().items() if v != ours[k]]
-            raise ConfigError(f"{source} was trained with another configuration: {'; '.join(changed)}")
+        changed = theirs.differences(self.config)
+        if changed:
+            listed = "; ".join(f"{k} is {there!r} there and {here!r} here" for k, (there, here) in changed.items())
+            raise ConfigError(f"{source} was trained with another configuration: {listed}; use another --out")
+        check_data(state, self.train_set, source)
         self.segmenter.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.log = state["step"], state["log"]
@@ -256,22 +274,25 @@ def train(
         trainer.restore(checkpoint.load_checkpoint(saved), saved)
     if folder is not None:
         checkpoint.write_json(folder / "config.json", config.to_dict())
-    try:
+    with HeldInterrupt() as interrupt:
         for terms in _steps(trainer, progress):
-            if on_step is not None:
-                on_step(trainer, terms)
+            try:
+                if on_step is not None:
+                    on_step(trainer, terms)
+                interrupt.check()
+            except KeyboardInterrupt:
+                if saved is not None:
+                    trainer.save(saved)
+                    print(f"interrupted at step {trainer.step}; go on with --resume --out {folder}")
+                raise
             if saved is not None and config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
-                checkpoint.save_checkpoint(saved, trainer.state())
-    except KeyboardInterrupt:
-        if saved is not None:
-            checkpoint.save_checkpoint(saved, trainer.state())
-            print(f"interrupted at step {trainer.step}; go on with --resume --out {folder}")
-        raise
+                trainer.save(saved)
+    trainer.check_weights()
     segmenter = trainer.segmenter.eval()
     if folder is not None and saved is not None:
-        checkpoint.save_checkpoint(saved, trainer.state())
+        trainer.save(saved)
         checkpoint.save_model(folder / "model.safetensors", segmenter, config)
-        write_log(folder / "log.csv", trainer.log)
+        checkpoint.write_log(folder / "log.csv", trainer.log)
     return TrainResult(segmenter, config, trainer.log, folder)
 
 
@@ -301,22 +322,16 @@ def check_finite(entry: dict[str, float]) -> None:
     """Raise where a loss is NaN or infinite: no later step can mend it."""
     bad = [name for name, value in entry.items() if not math.isfinite(value)]
     if bad:
-        raise TrainingError(
-            f"loss {bad[0]} is {entry[bad[0]]} at step {entry['step']}; lower lr or grad_clip and go on with --resume"
+        raise TrainingError(f"loss {bad[0]} is {entry[bad[0]]} at step {entry['step']}; {REMEDY}")
+
+
+def check_data(state: dict, dataset: PartDataset, source: Path) -> None:
+    """Raise ConfigError where the checkpoint ``state`` was trained on other images than ``dataset``."""
+    if state.get("data") != dataset.fingerprint():
+        raise ConfigError(
+            f"{source} was trained on other images ({state.get('data')} there, {dataset.fingerprint()} here); "
+            "use another --out"
         )
-
-
-def write_log(path: Path, log: list[dict]) -> None:
-    """One row per logged step; cells of values that were not computed at that step are empty."""
-    columns = list(dict.fromkeys(key for entry in log for key in entry))
-
-    def write(target: Path) -> None:
-        with target.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows(log)
-
-    checkpoint.write_atomically(path, write)
 
 
 def load_or_train(config: TrainConfig, out: str | Path | None = None, **options) -> TrainResult:
@@ -328,6 +343,11 @@ def load_or_train(config: TrainConfig, out: str | Path | None = None, **options)
     if (folder / "model.safetensors").is_file():
         segmenter, stored = checkpoint.load_model(folder)
         if stored.digest() == config.digest():
-            state = checkpoint.load_checkpoint(folder / "checkpoint.pt")
-            return TrainResult(segmenter.to(pick_device(options.get("device", "auto"))), config, state["log"], folder)
+            saved, log = folder / "checkpoint.pt", []
+            if saved.is_file():  # a model alone, as somebody else may have sent it, is enough
+                state = checkpoint.load_checkpoint(saved)
+                if options.get("datasets"):
+                    check_data(state, options["datasets"][0], saved)
+                log = state["log"]
+            return TrainResult(segmenter.to(pick_device(options.get("device", "auto"))), config, log, folder)
     return train(config, folder, resume=True, **options)

@@ -1,10 +1,12 @@
 """VGG19 as the paper's perceptual network."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
-from partlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from partlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalize, torchvision_network
 from partlib.errors import ConfigError
 
 # Convolutions per block; a 2x2 max-pooling follows each block.
@@ -33,8 +35,10 @@ class VGG19Encoder(nn.Module):
             raise ConfigError(f"vgg19 has no layer {unknown[0]!r}; expected names like relu3_2")
         self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         weights = VGG19_Weights.IMAGENET1K_V1 if pretrained else None
-        self.taps = sorted(indices[layer] for layer in layers)
-        self.network = vgg19(weights=weights).features[: self.taps[-1] + 1]
+        self.levels = tuple(layer for layer in indices if layer in layers)  # finest first, as the maps are returned
+        self.taps = [indices[layer] for layer in self.levels]
+        network: Any = torchvision_network(vgg19, weights)
+        self.network = network.features[: self.taps[-1] + 1]
         for module in self.network:
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # else the next layer would overwrite what is returned

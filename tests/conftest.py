@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from partlib.cli import main
+from partlib.data import birds
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,9 +35,26 @@ def ccp_root() -> Path:
     pytest.skip("the Clothing Co-Parsing photographs are not in $PARTLIB_DATA, data/ or ../shared/data/")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
     """Tests never read or write the user's caches; they share one of their own for the session."""
     folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("PARTLIB_CACHE", str(folder))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARTLIB_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_birds(own_cache):
+    """16 training and 8 validation birds of 32 x 32 pixels."""
+    return birds.load("train", None, 32, 16), birds.load("val", None, 32, 8)
+
+
+@pytest.fixture(scope="session")
+def demo_run(own_cache, tmp_path_factory) -> Path:
+    """Folder of a finished ``partlib demo``, as small as it can be: four steps on 16 birds of 32 x 32 pixels."""
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    small = {"image-size": 32, "feature-size": 32, "num-images": 16, "batch-size": 4, "steps": 4, "eval-every": 2}
+    options = [text for name, value in small.items() for text in (f"--{name}", str(value))]
+    assert main(["demo", "--preset", "ci", "--out", str(out), *options]) == 0
+    return out

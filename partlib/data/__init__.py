@@ -6,7 +6,17 @@ from pathlib import Path
 from partlib.data.base import SPLITS, ArrayDataset, Batch, PartDataset, Sample, collate
 from partlib.errors import ConfigError
 
-__all__ = ["DATASETS", "SPLITS", "ArrayDataset", "Batch", "PartDataset", "Sample", "collate", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "LARGEST_SIZE",
+    "SPLITS",
+    "ArrayDataset",
+    "Batch",
+    "PartDataset",
+    "Sample",
+    "collate",
+    "load_dataset",
+]
 
 # Each module has load(split, root, image_size, **options) -> PartDataset. Imported on first use: one data set should
 # not pay for the libraries of another.
@@ -15,6 +25,7 @@ DATASETS = {
     "ccp": "partlib.data.ccp",
     "folder": "partlib.data.folder",
 }
+LARGEST_SIZE = {"birds": 256}  # side in pixels; 1024 for the others
 
 
 def load_dataset(
@@ -39,7 +50,8 @@ def load_dataset(
         raise ConfigError(f"data set {name!r} is unknown; expected one of {', '.join(sorted(DATASETS))}")
     if split not in SPLITS:
         raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
-    if not 16 <= image_size <= 1024:
-        raise ConfigError(f"image_size is {image_size}; expected a side between 16 and 1024 pixels")
+    largest = LARGEST_SIZE.get(name, 1024)
+    if not 16 <= image_size <= largest:
+        raise ConfigError(f"image_size is {image_size}; {name} comes with sides from 16 to {largest} pixels")
     module = import_module(DATASETS[name])
     return module.load(split, None if root is None else Path(root), image_size, **options)

@@ -124,14 +124,16 @@ class ArrayDataset(PartDataset):
         return self._fingerprint
 
     def subset(self, indices: list[int] | np.ndarray) -> "ArrayDataset":
-        """The samples at ``indices``, in that order, as a data set of the same kind."""
-        pick = np.asarray(indices, dtype=np.int64)
+        """The samples at ``indices``, in that order, as a data set of the same kind.
+
+        ``indices`` are integers or N booleans. Every attribute that is an array with a row per sample is picked too.
+        """
+        pick = np.asarray(indices)
+        pick = np.flatnonzero(pick) if pick.dtype == bool else pick.astype(np.int64)
         copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        copy.images, copy.labels = self.images[pick], self.labels[pick]
-        copy.masks = None if self.masks is None else self.masks[pick]
-        copy.parts = None if self.parts is None else self.parts[pick]
-        copy.keypoints = None if self.keypoints is None else self.keypoints[pick]
+        for key, value in self.__dict__.items():
+            per_sample = isinstance(value, np.ndarray) and len(value) == len(self)
+            copy.__dict__[key] = value[pick] if per_sample else value
         copy.names = [self.names[i] for i in pick]
         digest = hashlib.sha256(pick.tobytes()).hexdigest()[:8]
         copy._fingerprint = f"{self._fingerprint}-{digest}"

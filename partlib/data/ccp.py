@@ -113,7 +113,7 @@ def find_annotated(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(
-            f"Clothing Co-Parsing is not at {root.absolute()}; download it with `partlib data ccp --download` (from "
+            f"Clothing Co-Parsing is not at {root.absolute()}; download it with `partlib data download ccp` (from "
             "github.com/bearpaw/clothing-co-parsing, Apache-2.0), or give the folder of an existing copy as root, or "
             "its parent folder in $PARTLIB_DATA"
         )
@@ -121,7 +121,7 @@ def find_annotated(root: Path) -> list[str]:
         if not (root / part).exists():
             raise DataError(
                 f"{root / part} is missing; expected the original layout (photos/, annotations/pixel-level/, "
-                "label_list.mat): point root at the folder that holds them, or run `partlib data ccp --download`"
+                "label_list.mat): point root at the folder that holds them, or run `partlib data download ccp`"
             )
     photos = {path.stem for path in (root / "photos").glob("*.jpg")}
     annotated = {path.stem for path in (root / "annotations" / "pixel-level").glob("*.mat")}
@@ -193,7 +193,8 @@ def read_annotation(path: Path, num_tags: int) -> np.ndarray:
     strange = ~np.isin(tags, np.arange(num_tags))
     if strange.any():
         raise DataError(
-            f"{path}: label {tags[strange][0]} has no tag; expected 0 to {num_tags - 1} as in label_list.mat: download it again"
+            f"{path}: label {tags[strange][0]} has no tag; expected 0 to {num_tags - 1} as in label_list.mat: "
+            "download it again"
         )
     return tags.astype(np.uint8)
 
@@ -216,7 +217,7 @@ def _prepare(
 
 
 def download(destination: Path | None = None, url: str = URL, sha256: str | None = None) -> Path:
-    """Download the data set (about 150 MB) into ``destination`` and return it; nothing happens where it is already.
+    """Download the data set (roughly 150 MB) into ``destination`` and return it; nothing happens where it is already.
 
     An interrupted download continues where it stopped. The archive lies beside ``destination`` until it is unpacked
     and the folder appears only when complete.
@@ -232,11 +233,20 @@ def download(destination: Path | None = None, url: str = URL, sha256: str | None
     DataError : no network, a damaged archive, or an archive of something else; the message says what to do.
     """
     destination = data_dir() / FOLDER if destination is None else Path(destination)
+    if destination.is_dir() and not any(destination.iterdir()):
+        destination.rmdir()
     if destination.exists():
-        find_annotated(destination)
+        _verify(destination, f"{destination} exists; remove or rename it to download anew")
         return destination
     archive = fetch.fetch(url, destination.parent / f"{FOLDER}.zip", sha256=sha256)
     fetch.extract(archive, destination)
-    find_annotated(destination)
+    _verify(destination, f"{url} is not this data set; remove {destination} and {archive}")
     archive.unlink()
     return destination
+
+
+def _verify(root: Path, otherwise: str) -> None:
+    try:
+        find_annotated(root)
+    except DataError as error:
+        raise DataError(f"{otherwise} (expected a complete copy, but {error})") from error

@@ -24,7 +24,7 @@ from partlib.errors import DataError
 ATTEMPTS = 3  # fruitless ones in a row until a source is given up
 PAUSE = 1.0  # seconds of waiting per fruitless attempt so far
 TIMEOUT = 30  # seconds without a byte
-CHUNK = 1 << 18  # bytes
+CHUNK = 1 << 14  # bytes; at most this much of what arrived is lost when a connection breaks
 
 
 class _SourceFailed(Exception):

@@ -1,0 +1,253 @@
+"""One's own folder of images: layouts, masks, splits, orientation, and every kind of bad input."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partlib.data import load_dataset
+from partlib.data.base import SPLITS
+from partlib.data.prepare import resize_labels, resize_mask, square_around
+from partlib.errors import ConfigError, DataError
+
+NAMES = [f"dog{i:02d}" for i in range(20)]
+load = partial(load_dataset, "folder", image_size=32)
+
+
+def write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def write_item(root, name, suffix=".jpg"):
+    """A grey photo (40, 60) with a red square of 20 pixels at (x, y) = (30, 10); its mask; its upper and lower half."""
+    photo = np.full((40, 60, 3), 128, np.uint8)
+    photo[10:30, 30:50] = (250, 10, 10)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 30:50] = 255
+    parts = np.zeros((40, 60), np.uint8)
+    parts[10:20, 30:50], parts[20:30, 30:50] = 1, 2
+    write(root / "images" / f"{name}{suffix}", photo)
+    write(root / "masks" / f"{name}.png", mask)
+    write(root / "parts" / f"{name}.png", parts)
+
+
+@pytest.fixture
+def dogs(tmp_path):
+    for name in NAMES:
+        write_item(tmp_path / "dogs", name)
+    return tmp_path / "dogs"
+
+
+def remove(folder):
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def red(image):
+    return (image[0] > 0.75) & (image[1] < 0.3)
+
+
+def test_images_are_cropped_to_the_mask_with_their_parts(dogs):
+    data = load("train", root=dogs, margin=0.0)
+    assert data.part_names == ("part 1", "part 2")
+    for sample in data:
+        assert sample.foreground.mean() == 1  # the object is a square and the margin 0
+        assert red(sample.image).float().mean() > 0.9
+        assert (sample.parts[:16] == 1).all()
+        assert (sample.parts[16:] == 2).all()
+
+
+def test_the_margin_surrounds_the_object_evenly(dogs):
+    sample = load("train", root=dogs, margin=0.5)[0]
+    inside = torch.nonzero(sample.foreground[0])
+    assert inside.min(0).values.tolist() == [8, 8]
+    assert inside.max(0).values.tolist() == [23, 23]
+
+
+def test_images_may_lie_right_in_the_root_and_masks_anywhere(dogs, tmp_path):
+    for file in (dogs / "images").iterdir():
+        file.rename(dogs / file.name.replace(".jpg", ".JPG"))
+    (dogs / "images").rmdir()
+    (dogs / "masks").rename(tmp_path / "elsewhere")
+    data = load("train", root=dogs, masks=tmp_path / "elsewhere", margin=0.0)
+    assert data[0].foreground.mean() == 1
+
+
+@pytest.mark.parametrize("convert", [lambda m: m // 255, lambda m: m > 0, lambda m: np.stack([m] * 3, -1)])
+def test_masks_may_be_0_and_1_one_bit_or_grey_in_rgb(dogs, convert):
+    expected = load("train", root=dogs)[0].foreground
+    for name in NAMES:
+        path = dogs / "masks" / f"{name}.png"
+        write(path, convert(np.asarray(Image.open(path))))
+    assert torch.equal(load("train", root=dogs)[0].foreground, expected)
+
+
+def test_without_masks_the_whole_image_is_the_object_and_a_warning_says_so(dogs):
+    remove(dogs / "masks")
+    remove(dogs / "parts")
+    with pytest.warns(UserWarning, match="no masks"):
+        data = load("train", root=dogs)
+    sample = data[0]
+    assert sample.parts is None
+    assert data.part_names == ()
+    assert sample.foreground.mean() == pytest.approx(40 / 60, abs=0.05)  # the rest pads the image to a square
+    assert (sample.foreground[0, 16] == 1).all()
+
+
+def test_without_masks_the_labelled_pixels_are_the_object(dogs):
+    expected = load("train", root=dogs)[0]
+    remove(dogs / "masks")
+    sample = load("train", root=dogs)[0]
+    assert torch.equal(sample.foreground, expected.foreground)
+
+
+def test_part_names_come_from_parts_txt_and_labels_past_it_are_refused(dogs):
+    (dogs / "parts.txt").write_text("front\nback\n")
+    assert load("train", root=dogs).part_names == ("front", "back")
+    (dogs / "parts.txt").write_text("front\n")
+    with pytest.raises(DataError, match=r"dog\d\d\.png: found labels from 0 to 2.*0 to 1"):
+        load("train", root=dogs)
+
+
+def test_photos_are_turned_upright_before_they_meet_their_mask(dogs):
+    path = dogs / "images" / f"{NAMES[0]}.jpg"
+    with Image.open(path) as file:
+        sideways = file.transpose(Image.Transpose.ROTATE_90)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # "turn a quarter clockwise to view"
+        sideways.save(path, exif=exif, quality=95)
+    samples = {s.name: s for split in SPLITS for s in load(split, root=dogs, margin=0.0)}
+    assert red(samples[NAMES[0]].image).float().mean() > 0.9
+
+
+def test_every_image_is_in_one_split_and_adding_images_moves_none(dogs):
+    before = {name: split for split in SPLITS for name in load(split, root=dogs).names}
+    assert sorted(before) == NAMES
+    assert set(before.values()) == set(SPLITS)
+    for i in range(20, 30):
+        write_item(dogs, f"dog{i:02d}", ".png")
+    after = {name: split for split in SPLITS for name in load(split, root=dogs).names}
+    assert len(after) == 30
+    assert before.items() <= after.items()
+
+
+def test_an_empty_split_holds_every_image_and_a_warning_says_nothing_is_held_out(dogs):
+    everything = load("train", root=dogs, val_fraction=0, test_fraction=0)
+    assert everything.names == NAMES
+    with pytest.warns(UserWarning, match="nothing is held out"):
+        data = load("test", root=dogs, val_fraction=0, test_fraction=0)
+    assert data.names == NAMES
+
+
+@pytest.mark.filterwarnings("ignore:no image of")
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_single_image_is_a_data_set(tmp_path, split):
+    write_item(tmp_path, "only")
+    assert load(split, root=tmp_path).names == ["only"]
+
+
+def test_images_without_an_object_are_skipped_with_one_counted_warning(dogs):
+    write(dogs / "masks" / f"{NAMES[3]}.png", np.zeros((40, 60), np.uint8))
+    with pytest.warns(UserWarning, match=f"skipped 1 of 20 .*{NAMES[3]}") as caught:
+        data = load("train", root=dogs)
+    assert len(caught) == 1
+    assert data.skipped == [NAMES[3]]
+
+
+def test_an_edited_mask_is_noticed(dogs):
+    first = load("train", root=dogs)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:, :20] = 255
+    write(dogs / "masks" / f"{first.names[0]}.png", mask)
+    assert load("train", root=dogs).fingerprint() != first.fingerprint()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def grey_mask(root):
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20], mask[20:30] = 100, 255
+    write(root / "masks" / "dog05.png", mask)
+
+
+BREAKAGES = {
+    "mask is not binary": (grey_mask, r"dog05\.png.*not binary: 3 values \(0, 100, 255\)"),
+    "mask in colour": (
+        lambda root: write(root / "masks" / "dog05.png", np.full((40, 60, 3), (0, 0, 255), np.uint8)),
+        r"dog05\.png.*colours",
+    ),
+    "mask of another size": (
+        lambda root: write(root / "masks" / "dog05.png", np.zeros((60, 40), np.uint8)),
+        r"dog05\.png.*40 x 60.*dog05\.jpg is 60 x 40",
+    ),
+    "mask missing": (lambda root: (root / "masks" / "dog05.png").unlink(), r"dog05\.jpg has no mask"),
+    "mask cut short": (lambda root: cut(root / "masks" / "dog05.png"), r"masks.dog05\.png"),
+    "label map missing": (lambda root: (root / "parts" / "dog05.png").unlink(), r"dog05\.jpg has no label map"),
+    "label map with too many labels": (
+        lambda root: write(root / "parts" / "dog05.png", np.full((40, 60), 300, np.uint16)),
+        r"parts.dog05\.png.*300.*0 to 255",
+    ),
+    "photo cut short": (lambda root: cut(root / "images" / "dog05.jpg"), r"images.dog05\.jpg"),
+    "photo is text": (lambda root: (root / "images" / "dog05.jpg").write_text("hello"), r"images.dog05\.jpg"),
+    "photo of 16 bits": (
+        lambda root: [
+            (root / "images" / "dog05.jpg").unlink(),
+            write(root / "images" / "dog05.png", np.full((40, 60), 3000, np.uint16)),
+        ],
+        r"images.dog05\.png.*8 bits",
+    ),
+    "two photos of one name": (
+        lambda root: write(root / "images" / "dog05.png", np.zeros((40, 60, 3), np.uint8)),
+        r"dog05\.png and dog05\.jpg",
+    ),
+    "no photos": (lambda root: [file.unlink() for file in (root / "images").iterdir()], "holds no images"),
+}
+
+
+@pytest.mark.parametrize("what", BREAKAGES)
+def test_bad_input_is_one_line_that_names_the_file(what, dogs):
+    breakage, message = BREAKAGES[what]
+    breakage(dogs)
+    with pytest.raises(DataError, match=message) as caught:
+        load("train", root=dogs)
+    assert "\n" not in str(caught.value)
+
+
+def test_roots_mask_folders_and_fractions_that_make_no_sense_are_refused(dogs, tmp_path):
+    with pytest.raises(ConfigError, match="root"):
+        load("train")
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        load("train", root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"masks.*nowhere is not a folder"):
+        load("train", root=dogs, masks=tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"test_fraction is 1\.5"):
+        load("train", root=dogs, test_fraction=1.5)
+    with pytest.raises(ConfigError, match="leave no share"):
+        load("train", root=dogs, val_fraction=0.5, test_fraction=0.5)
+
+
+def test_resizing_labels_invents_none_and_follows_the_area():
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.choice([0, 3, 7, 200], (40, 40), p=[0.4, 0.3, 0.2, 0.1]), np.ones((7, 7))).astype(np.uint8)
+    for size in (20, 64, 400):
+        mask = resize_mask(labels > 0, size)
+        small = resize_labels(labels, mask, size)
+        assert set(np.unique(small)) <= {0, 3, 7, 200}
+        assert np.array_equal(small > 0, mask)
+    exact = resize_labels(labels, resize_mask(labels > 0, 40), 40)
+    assert np.array_equal(exact, labels[::7, ::7])
+
+
+def test_the_square_contains_the_object_with_its_margin():
+    mask = np.zeros((50, 80), bool)
+    mask[5:15, 20:60] = True
+    left, top, side = square_around(mask, 0.25)
+    assert side == 60
+    assert (left, left + side) == (10, 70)
+    assert (top, top + side) == (-20, 40)

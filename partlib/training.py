@@ -70,16 +70,20 @@ def training_data(config: TrainConfig, split: str = "train", image_size: int = 0
     return dataset
 
 
+def feature_image_size(config: TrainConfig) -> int:
+    """Side in pixels of the images that features are computed from: ``feature_size``, or the largest that there is."""
+    return min(config.feature_size, LARGEST_SIZE.get(config.data, config.feature_size))
+
+
 def dataset_features(
     config: TrainConfig, split: str = "train", device: str | torch.device = "cpu", dataset: PartDataset | None = None
 ) -> FeatureBank:
     """Perceptual features of a whole split, computed once and then read from the cache.
 
-    They come from the same crops at ``feature_size`` pixels (or the largest size there is), so the frozen network sees
-    detail that the segmenter's smaller images have lost; from ``dataset``, enlarged, where one is given.
+    They come from the same crops at :func:`feature_image_size`, so the frozen network sees detail that the segmenter's
+    smaller images have lost; from ``dataset``, enlarged, where one is given.
     """
-    size = min(config.feature_size, LARGEST_SIZE.get(config.data, config.feature_size))
-    source = dataset if dataset is not None else training_data(config, split, size)
+    source = dataset if dataset is not None else training_data(config, split, feature_image_size(config))
     extractor = PerceptualFeatures(
         config.feature_network, config.feature_layers or None, config.pretrained, config.feature_size
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from partlib.cli import main
 from partlib.data import birds
@@ -51,10 +52,26 @@ def tiny_birds(own_cache):
 
 
 @pytest.fixture(scope="session")
-def demo_run(own_cache, tmp_path_factory) -> Path:
-    """Folder of a finished ``partlib demo``, as small as it can be: four steps on 16 birds of 32 x 32 pixels."""
+def bird_folder(own_cache, tmp_path_factory) -> Path:
+    """A user's own folder: 40 birds as PNG files with their masks and parts."""
+    root = tmp_path_factory.mktemp("folder")
+    drawn = birds.load("train", None, 32, 40)
+    for kind in ("images", "masks", "parts"):
+        (root / kind).mkdir()
+    for name, image, parts in zip(drawn.names, drawn.images, drawn.parts, strict=True):
+        Image.fromarray(image).save(root / "images" / f"{name}.png")
+        Image.fromarray((parts > 0).astype(np.uint8) * 255).save(root / "masks" / f"{name}.png")
+        Image.fromarray(np.asarray(parts)).save(root / "parts" / f"{name}.png")
+    (root / "parts.txt").write_text("\n".join(drawn.part_names))
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo_run(bird_folder, tmp_path_factory) -> Path:
+    """Folder of a finished ``partlib demo``, as small as it can be: four steps on 16 images of 32 x 32 pixels."""
     out = tmp_path_factory.mktemp("runs") / "demo"
     small = {"image-size": 32, "feature-size": 32, "num-images": 16, "batch-size": 4, "steps": 4, "eval-every": 2}
     options = [text for name, value in small.items() for text in (f"--{name}", str(value))]
-    assert main(["demo", "--preset", "ci", "--out", str(out), *options]) == 0
+    where = ["--data", "folder", "--root", str(bird_folder), "--out", str(out)]
+    assert main(["demo", "--preset", "ci", *where, *options]) == 0
     return out

@@ -25,7 +25,7 @@ DATASETS = {
     "ccp": "partlib.data.ccp",
     "folder": "partlib.data.folder",
 }
-LARGEST_SIZE = {"birds": 256}  # side in pixels; 1024 for the others
+LARGEST_SIZE = {"birds": 512}  # side in pixels; 1024 for the others
 
 
 def load_dataset(

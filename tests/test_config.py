@@ -1,0 +1,124 @@
+"""The configuration: every mistake is named, and the digest changes with whatever changes the result."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from partlib.config import PRESETS, TrainConfig
+from partlib.errors import ConfigError
+
+# One other value for every field: the digest must notice each, or ignore it on purpose.
+CHANGES = {
+    "data": "ccp",
+    "root": "elsewhere",
+    "image_size": 64,
+    "num_images": 10,
+    "num_parts": 7,
+    "backbone": "resnet50",
+    "pretrained": False,
+    "batchnorm": "train",
+    "feature_network": "vgg19",
+    "feature_layers": ("stride8",),
+    "feature_size": 200,
+    "normalize_features": False,
+    "positives": "sample",
+    "optimizer": "sgd",
+}
+BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
+FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
+
+
+def other_value(name):
+    default = getattr(TrainConfig(), name)
+    return CHANGES.get(name, default + 1 if isinstance(default, int | float) else None)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_and_survive_json(name):
+    config = TrainConfig.preset(name)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert {k: v for k, v in config.to_dict().items() if k in PRESETS[name]} == PRESETS[name]
+
+
+def test_preset_takes_changes():
+    config = TrainConfig.preset("ci", steps=7, feature_layers=["stride8"])
+    assert (config.steps, config.feature_layers) == (7, ("stride8",))
+    assert config.num_images == PRESETS["ci"]["num_images"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_digest_changes_with_every_field_that_changes_the_result(name):
+    config, changed = TrainConfig(), TrainConfig().replace(**{name: other_value(name)})
+    assert getattr(changed, name) != getattr(config, name)
+    assert (changed.digest() == config.digest()) == (name in BOOKKEEPING)
+    assert list(changed.differences(config)) == ([] if name in BOOKKEEPING else [name])
+    assert TrainConfig.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+
+
+def test_digest_does_not_depend_on_how_a_value_is_written():
+    assert TrainConfig(feature=5).digest() == TrainConfig(feature=5.0).digest()
+    written = TrainConfig(feature_layers=["stride8"])
+    assert written == TrainConfig(feature_layers=("stride8",))
+    assert hash(written) == hash(TrainConfig(feature_layers=("stride8",)))
+
+
+def test_missing_fields_take_their_defaults():
+    assert TrainConfig.from_dict({"steps": 3}) == TrainConfig(steps=3)
+
+
+def test_replace_leaves_the_original_as_it_was():
+    config = TrainConfig()
+    assert config.replace(steps=5).steps == 5
+    assert config == TrainConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.steps = 5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [TrainConfig.from_dict, lambda v: TrainConfig.preset("cpu", **v), lambda v: TrainConfig().replace(**v)],
+)
+def test_unknown_option_is_named_with_the_known_ones(make):
+    with pytest.raises(ConfigError, match=r"'step' is unknown; expected one of .*seed, steps"):
+        make({"step": 3})
+
+
+def test_unknown_preset_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError, match="'tpu' is unknown; expected one of ci, cpu, gpu"):
+        TrainConfig.preset("tpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("steps", 0, "expected at least 1"),
+        ("batch_size", 1, "expected at least 2"),
+        ("num_parts", 1, "expected at least 2"),
+        ("image_size", 8, "expected at least 16"),
+        ("grad_clip", 0, "expected at least"),
+        ("temperature", 0, "expected at least"),
+        ("lr", -1e-3, "expected at least 0"),
+        ("lr", math.nan, "expected at least 0"),
+        ("visual", -1, "expected at least 0"),
+        ("batchnorm", "eval", "expected one of frozen, affine, train"),
+        ("optimizer", "adamw", "expected one of adam, sgd"),
+        ("positives", "none", "expected one of all, sample"),
+        ("steps", "10", "type int"),
+        ("steps", 10.0, "type int"),
+        ("pretrained", "no", "type bool"),
+        ("pretrained", 1, "type bool"),
+        ("lr", "fast", "type float"),
+        ("feature_layers", "stride8", "type tuple"),
+    ],
+)
+def test_impossible_value_is_named(name, value, message):
+    with pytest.raises(ConfigError, match=f"{name} is .*{message}"):
+        TrainConfig().replace(**{name: value})
+
+
+def test_at_least_one_loss_is_needed():
+    with pytest.raises(ConfigError, match="all four loss weights are 0"):
+        TrainConfig(feature=0, visual=0, contrastive=0, equivariance=0)
+    assert TrainConfig(feature=0, visual=0, contrastive=0).equivariance > 0

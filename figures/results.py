@@ -36,6 +36,7 @@ def main() -> None:
     run.add_argument("--root", default="", help="left out of the stored command: it is a place on one machine")
     run.add_argument("--preset", default="cpu")
     run.add_argument("--num-parts", type=int, default=4)
+    run.add_argument("--contrastive", type=float, help="weight of the contrastive loss; the preset's by default")
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     commands.add_parser("table")
     arguments = parser.parse_args()
@@ -47,10 +48,11 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     seeds, evaluations = {}, {}
+    changes = {"data": arguments.data, "root": arguments.root, "num_parts": arguments.num_parts}
+    if arguments.contrastive is not None:
+        changes["contrastive"] = arguments.contrastive
     for seed in arguments.seeds:
-        config = TrainConfig.preset(
-            arguments.preset, data=arguments.data, root=arguments.root, num_parts=arguments.num_parts, seed=seed
-        )
+        config = TrainConfig.preset(arguments.preset, **changes, seed=seed)
         started = time.perf_counter()
         result = load_or_train(config)
         seconds = time.perf_counter() - started

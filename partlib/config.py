@@ -44,21 +44,21 @@ class TrainConfig:
     batchnorm: str = "frozen"
     feature_network: str = "efficientnet_lite0"
     feature_layers: tuple[str, ...] = ()
-    feature_size: int = 256
+    feature_size: int = 384
     normalize_features: bool = True
     feature: float = 5.0
-    visual: float = 5.0
-    contrastive: float = 0.5
-    equivariance: float = 0.5
+    visual: float = 15.0
+    contrastive: float = 1.0
+    equivariance: float = 1.0
     lab_scale: float = 50.0
     temperature: float = 0.19
     positives: str = "all"
-    steps: int = 400
+    steps: int = 600
     batch_size: int = 6
     seed: int = 0
     optimizer: str = "adam"
     lr: float = 1e-3
-    backbone_lr: float = 1e-4
+    backbone_lr: float = 5e-4
     weight_decay: float = 0.0
     poly_power: float = 0.9
     grad_clip: float = 5.0
@@ -148,6 +148,6 @@ _CHOICES = {
 # What differs from the defaults above. "ci" shows that everything runs, "cpu" is the course's default.
 PRESETS: dict[str, dict] = {
     "ci": {"steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
-    "cpu": {"steps": 400},
+    "cpu": {},
     "gpu": {"steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,22 +21,9 @@ from partlib.data import DATASETS
 from tests.conftest import REPOSITORY
 
 COMMANDS = ("train", "demo", "evaluate", "segment", "data", "info")
-TINY = [
-    "--preset",
-    "ci",
-    "--image-size",
-    "32",
-    "--feature-size",
-    "32",
-    "--num-images",
-    "12",
-    "--batch-size",
-    "4",
-    "--steps",
-    "2",
-    "--eval-every",
-    "0",
-]
+TINY = shlex.split(
+    "--preset ci --image-size 32 --feature-size 32 --num-images 12 --batch-size 4 --steps 2 --eval-every 0"
+)
 pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarning")
 
 
@@ -86,17 +74,7 @@ def test_every_field_of_the_configuration_is_an_option(run):
 
 
 def test_train_writes_a_run_with_the_options_given(run, bird_folder, tmp_path):
-    options = [
-        "--normalize-features",
-        "No",
-        "--feature-layers",
-        "stride32",
-        "stride16",
-        "--lr",
-        "0.002",
-        "--positives",
-        "sample",
-    ]
+    options = shlex.split("--normalize-features No --feature-layers stride32 stride16 --lr 0.002 --positives sample")
     code, out, _ = run("train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY, *options)
     assert code == 0
     assert str(tmp_path / "run") in out

@@ -27,6 +27,7 @@ from partlib.training import (
     feature_image_size,
     pick_device,
     set_batchnorm,
+    step_generator,
     training_data,
 )
 
@@ -320,6 +321,12 @@ def test_every_epoch_shows_every_image_once_in_a_new_order():
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert epochs[0] != [i for step in range(5) for i in batch_indices(20, 4, 1, step)]
+
+
+def test_every_step_of_every_seed_draws_its_own_numbers():
+    draws = [torch.rand(4, generator=step_generator(seed, step)).tolist() for seed in (0, 1) for step in (0, 1, 2)]
+    assert len({tuple(d) for d in draws}) == 6
+    assert torch.rand(4, generator=step_generator(1, 2)).tolist() == draws[-1]
 
 
 def test_incomplete_batches_are_dropped():

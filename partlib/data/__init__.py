@@ -23,6 +23,7 @@ __all__ = [
 DATASETS = {
     "birds": "partlib.data.birds",
     "ccp": "partlib.data.ccp",
+    "cub": "partlib.data.cub",
     "folder": "partlib.data.folder",
 }
 LARGEST_SIZE = {"birds": 512}  # side in pixels; 1024 for the others

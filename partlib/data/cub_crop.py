@@ -99,7 +99,7 @@ def crop_keypoints(keypoints: np.ndarray, square: Square, size: int) -> np.ndarr
 
 
 def normalise_keypoints(keypoints: np.ndarray, square: Square) -> np.ndarray:
-    """The release's keypoints in the crop: ``2 (x - left) / side - 1``, half a pixel to the upper left of the true place.
+    """The release's keypoints in the crop: ``2 (x - left) / side - 1``, half a pixel up and left of the true place.
 
     Parameters and shapes as in :func:`crop_keypoints`; the result is in [-1, 1] and invisible keypoints are 0.
     """

@@ -40,4 +40,4 @@ def test_cub_box_crop_resize_and_mirrored_keypoints_match(golden, case, mode):
 
 
 def test_cub_left_and_right_exchange_the_same_keypoints(golden):
-    assert cub_crop.MIRRORED == tuple(golden("cub_crop_pipeline")["kp_perm"])
+    assert tuple(golden("cub_crop_pipeline")["kp_perm"]) == cub_crop.MIRRORED

@@ -1,0 +1,372 @@
+"""CUB-200-2011, on birds written out in its layout: what is loaded is what was drawn, and bad files are named."""
+
+import io
+import shutil
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partlib.data import birds, load_dataset
+from partlib.data import fetch as fetching
+from partlib.data.cub import download, read_mask
+from partlib.data.cub_crop import MIRRORED
+from partlib.data.cub_files import KEYPOINT_NAMES
+from partlib.data.export import export_cub
+from partlib.errors import ConfigError, DataError
+
+SIZE = 64
+JPEG = 0.03  # largest mean difference of a pixel that compression may make
+
+
+@pytest.fixture(scope="module")
+def source(own_cache):
+    return birds.load("train", None, SIZE, 24), birds.load("test", None, SIZE, 8)
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    """The birds in CUB's layout; the loader keeps some of the training images for validation."""
+    return export_cub(source, tmp_path_factory.mktemp("cub") / "CUB_200_2011")
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory):
+    """The same with the whole image as box."""
+    return export_cub(source, tmp_path_factory.mktemp("whole") / "CUB_200_2011", whole_images=True)
+
+
+@pytest.fixture
+def broken(exported, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(exported, tmp_path / "CUB_200_2011")
+
+
+load = partial(load_dataset, "cub", image_size=SIZE)
+
+
+def bird_of(source, name):
+    """The drawn sample that became the CUB image ``name``."""
+    return next(data[data.names.index(name.split("/")[1])] for data in source if name.split("/")[1] in data.names)
+
+
+def edit(path, change):
+    path.write_text("".join(change(line) for line in path.read_text().splitlines(keepends=True)))
+
+
+def test_export_and_load_give_the_same_images_masks_keypoints_and_species(source, whole):
+    seen = 0
+    for split in ("train", "val", "test"):
+        data = load(split, root=whole, padding=0.0)
+        assert data.keypoint_names == KEYPOINT_NAMES
+        assert data.part_names == ()
+        for sample in data:
+            bird = bird_of(source, sample.name)
+            seen += 1
+            assert (sample.image - bird.image).abs().mean() < JPEG
+            assert torch.equal(sample.foreground, bird.foreground)
+            visible = bird.keypoints[:, 2] > 0
+            assert torch.equal(sample.keypoints[:, 2] > 0, visible)
+            assert torch.allclose(sample.keypoints[visible], bird.keypoints[visible], atol=2e-3)
+            assert (sample.keypoints[~visible, :2] == (SIZE - 1) / 2).all()
+            assert data.label_names[sample.label] == f"{bird.label + 1:03d}." + birds.LABEL_NAMES[bird.label].replace(
+                " ", "_"
+            )
+            assert sample.parts is None
+    assert seen == 32
+
+
+def test_the_splits_are_the_official_ones_and_a_tenth_of_training_by_name(source, exported):
+    names = {split: load(split, root=exported).names for split in ("train", "val", "test")}
+    assert {name.split("/")[1] for name in names["test"]} == set(source[1].names)
+    assert {n.split("/")[1] for n in names["train"] + names["val"]} == set(source[0].names)
+    assert 0 < len(names["val"]) < len(names["train"]) / 2
+
+
+def test_the_crop_is_a_square_around_the_box_with_the_padding(source, exported):
+    data = load("test", root=exported, padding=0.1)
+    for i, sample in enumerate(data):
+        inside = torch.nonzero(sample.foreground[0]).float()
+        low, high = inside.min(0).values - 0.5, inside.max(0).values + 0.5  # edges of the bird, (y, x)
+        left, top, width, height = data.boxes[i].tolist()
+        assert [low[1] + 0.5, low[0] + 0.5] == pytest.approx([left, top], abs=1.6)
+        assert (high - low).tolist() == pytest.approx([height, width], abs=2.1)
+        assert max(width, height) == pytest.approx(SIZE / 1.2, rel=0.08)  # padding on both sides; whole pixels
+        assert [left + width / 2, top + height / 2] == pytest.approx([SIZE / 2] * 2, abs=0.04 * SIZE)
+
+
+def test_keypoints_stay_on_the_bird_when_it_is_cropped_and_enlarged(source, exported):
+    data = load("train", root=exported)
+    for sample in data:
+        bird = bird_of(source, sample.name)
+        both = bird.keypoints[:, 2] > 0
+        old, new = bird.keypoints[both, :2], sample.keypoints[both, :2]
+        scale = (new - new.mean(0)).norm() / (old - old.mean(0)).norm()
+        assert 0.85 < scale < 2  # birds fill half of the drawing or nearly all of it
+        assert torch.allclose(new - new.mean(0), scale * (old - old.mean(0)), atol=1e-2)
+        around = torch.nn.functional.max_pool2d(sample.foreground, 7, 1, 3)[0]  # a point may lie just off the mask
+        column, row = new.round().long().clamp(0, SIZE - 1).unbind(-1)
+        assert around[row, column].all()
+
+
+def test_crops_of_another_size_show_the_same_square(exported):
+    small, large = load("test", root=exported), load_dataset("cub", "test", exported, 2 * SIZE)
+    for a, b in zip(small, large, strict=True):
+        assert torch.allclose((a.keypoints + 0.5)[:, :2], (b.keypoints + 0.5)[:, :2] / 2, atol=1e-4)
+        pooled = torch.nn.functional.avg_pool2d(b.image, 2)
+        assert (pooled - a.image).abs().mean() < 0.03
+
+
+def test_classes_keep_the_species_asked_for_and_their_labels(exported):
+    everything = load("train", root=exported)
+    wanted = sorted(set(everything.labels.tolist()))[:2]
+    some = load("train", root=exported, classes=[label + 1 for label in wanted])
+    assert set(some.labels.tolist()) == set(wanted)
+    assert len(some) == np.isin(everything.labels, wanted).sum() < len(everything)
+    assert some.fingerprint() != everything.fingerprint()
+    assert len(some.label_names) == len(birds.LABEL_NAMES)
+
+
+def test_predicted_masks_replace_those_of_the_test_split_only(exported, tmp_path):
+    for file in sorted((exported / "segmentations").rglob("*.png")):
+        mask = np.array(Image.open(file))
+        mask[: mask.shape[0] // 2] = 255  # as if a network had found the upper half
+        target = tmp_path / "masks" / file.relative_to(exported / "segmentations")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(target)
+    plain, predicted = (load("test", root=exported, masks=m) for m in (None, tmp_path / "masks"))
+    assert (predicted.masks > 0).mean() > (plain.masks > 0).mean() + 0.1
+    assert np.array_equal(predicted.images, plain.images)
+    same = load("train", root=exported, masks=tmp_path / "masks")
+    assert np.array_equal(same.masks, load("train", root=exported).masks)
+
+
+def test_random_crops_differ_each_time_follow_the_seed_and_carry_their_keypoints(exported):
+    data = load("train", root=exported, jitter=0.05, mirror=True)
+    assert not data.fixed_crop
+    torch.manual_seed(0)
+    first = [data[0] for _ in range(6)]
+    torch.manual_seed(0)
+    again = [data[0] for _ in range(6)]
+    assert all(
+        torch.equal(a.image, b.image) and torch.equal(a.keypoints, b.keypoints)
+        for a, b in zip(first, again, strict=True)
+    )
+    assert any(not torch.equal(first[0].image, other.image) for other in first[1:])
+    fixed = load("train", root=exported)[0]
+    visible = fixed.keypoints[:, 2] > 0
+    mirrored = []
+    for sample in first:
+        straight, turned = sample.keypoints, sample.keypoints[list(MIRRORED)].clone()
+        turned[:, 0] = SIZE - 1 - turned[:, 0]
+        errors = [(k[visible, :2] - fixed.keypoints[visible, :2]).abs().max() for k in (straight, turned)]
+        mirrored.append(errors[1] < errors[0])
+        assert min(errors) < 0.1 * SIZE
+        assert max(errors) > 0.1 * SIZE
+    assert any(mirrored)
+    assert not all(mirrored)
+    assert load("test", root=exported, jitter=0.05, mirror=True).fixed_crop
+
+
+def test_the_preset_of_the_release_shifts_keypoints_by_half_a_photo_pixel(exported):
+    ours, release = (load("test", root=exported, reproduce_release=flag) for flag in (False, True))
+    visible = ours.keypoints[..., 2] > 0
+    assert not np.array_equal(ours.images, release.images)
+    assert np.abs(ours.images.astype(float) - release.images).mean() < 20
+    shift = (ours.keypoints - release.keypoints)[visible][:, :2]
+    assert np.abs(shift).max() < 1.5
+    assert (ours.keypoints[visible] != release.keypoints[visible]).any()
+
+
+def test_it_is_prepared_once(exported, monkeypatch):
+    first = load("test", root=exported)
+    monkeypatch.setattr("partlib.data.cub.read_photo", lambda path: pytest.fail(f"{path} was read again"))
+    assert np.array_equal(load("test", root=exported).images, first.images)
+
+
+def test_a_mask_holds_what_most_annotators_marked_or_the_ones_of_zeros_and_ones(tmp_path):
+    votes = np.zeros((40, 30), np.uint8)
+    votes[5:35, 5:25], votes[10:30, 10:20] = 102, 153  # marked by two and by three of five
+    for name, values, expected in (("votes", votes, votes == 153), ("binary", (votes > 0).astype(np.uint8), votes > 0)):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+        assert np.array_equal(read_mask(tmp_path / f"{name}.png", tmp_path / "photo.jpg", (40, 30)), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["images.txt", "classes.txt", "bounding_boxes.txt", "train_test_split.txt", "parts/part_locs.txt"]
+)
+def test_a_missing_list_is_named_with_the_layout(broken, name):
+    (broken / name).unlink()
+    with pytest.raises(DataError, match=rf"{name} is missing; expected the original layout .* images.txt"):
+        load("train", root=broken)
+
+
+@pytest.mark.parametrize("name", ["image_class_labels.txt", "bounding_boxes.txt", "train_test_split.txt"])
+def test_an_image_without_a_row_in_a_list_is_named(broken, name):
+    edit(broken / name, lambda line: "" if line.startswith("3 ") else line)
+    with pytest.raises(DataError, match=rf"{name}: image 3 \(.*train-0-000002.jpg\) has no row"):
+        load("train", root=broken)
+
+
+def test_an_image_without_one_of_its_keypoints_is_named(broken):
+    edit(broken / "parts" / "part_locs.txt", lambda line: "" if line.startswith("2 14 ") else line)
+    with pytest.raises(DataError, match=r"part_locs.txt: image 2 \(.*\) has no row for keypoint 14 \(tail\)"):
+        load("train", root=broken)
+
+
+def test_a_visible_keypoint_outside_its_image_is_named_and_an_invisible_one_ignored(broken):
+    path = broken / "parts" / "part_locs.txt"
+    edit(path, lambda line: "25 2 900.0 10.0 0\n" if line.startswith("25 2 ") else line)
+    load("test", root=broken)
+    edit(path, lambda line: "25 2 900.0 10.0 1\n" if line.startswith("25 2 ") else line)
+    with pytest.raises(DataError, match=r"keypoint 'beak' of .* is at \(900, 10\), outside its 64 x 64 photograph"):
+        load("test", root=broken)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("25 500.0 5.0 10.0 10.0", "the box of .* lies outside its 64 x 64"),
+        ("25 5.0 5.0 0.0 10.0", "box of image 25 .* is 0 x 10 pixels"),
+        ("25 5.0 5.0 many 10.0", "expected numbers .*many"),
+        ("25 5.0 5.0", "row 25 is '25 5.0 5.0'; expected 5 values"),
+    ],
+)
+def test_a_bad_box_is_explained(broken, row, message):
+    edit(broken / "bounding_boxes.txt", lambda line: f"{row}\n" if line.startswith("25 ") else line)
+    with pytest.raises(DataError, match=message):
+        load("test", root=broken)
+
+
+def test_a_class_that_the_list_does_not_have_is_refused(broken):
+    edit(broken / "image_class_labels.txt", lambda line: "1 999\n" if line.startswith("1 ") else line)
+    with pytest.raises(DataError, match=rf"has class 999; expected 1 to {len(birds.LABEL_NAMES)}"):
+        load("train", root=broken)
+
+
+def test_missing_photos_masks_and_segmentations_are_named(broken, exported, tmp_path):
+    photo = next((broken / "images").rglob("test-*.jpg"))
+    photo.rename(tmp_path / "photo.jpg")
+    with pytest.raises(DataError, match=r"\.jpg is missing but listed in images.txt"):
+        load("test", root=broken)
+    (tmp_path / "photo.jpg").rename(photo)
+    next((broken / "segmentations").rglob("test-*.png")).unlink()
+    with pytest.raises(DataError, match=r"\.png is missing: the mask of "):
+        load("test", root=broken)
+    shutil.rmtree(broken / "segmentations")
+    with pytest.raises(
+        DataError, match=r"segmentations is missing; the masks are a separate archive: .*segmentations.tgz"
+    ):
+        load("test", root=broken)
+    with pytest.raises(DataError, match=r"masks: .*nowhere is not a folder"):
+        load("test", root=exported, masks=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"CUB-200-2011 is not at .*; download it with `partlib data download cub`"):
+        load("test", root=tmp_path / "nowhere")
+
+
+def test_segmentations_may_lie_beside_the_folder(broken):
+    (broken / "segmentations").rename(broken.parent / "segmentations")
+    assert len(load("test", root=broken)) == 8
+
+
+def test_a_mask_of_another_size_and_a_cut_photo_are_named(broken):
+    mask = next((broken / "segmentations").rglob("test-*.png"))
+    Image.fromarray(np.full((20, 30), 255, np.uint8)).save(mask)
+    with pytest.raises(DataError, match=rf"{mask.name}: is 30 x 20 pixels, its image .* is 64 x 64"):
+        load("test", root=broken)
+    photo = next((broken / "images").rglob("test-*.jpg"))
+    photo.write_bytes(photo.read_bytes()[:300])
+    with pytest.raises(DataError, match=rf"{photo.name}: expected a whole image file"):
+        load("test", root=broken)
+
+
+def test_an_empty_mask_is_skipped_with_one_counted_warning(broken):
+    mask = next((broken / "segmentations").rglob("test-*.png"))
+    Image.fromarray(np.zeros((SIZE, SIZE), np.uint8)).save(mask)
+    with pytest.warns(UserWarning, match="skipped 1 of 8 images without foreground") as caught:
+        data = load("test", root=broken)
+    assert len(caught) == 1
+    assert len(data) == len(data.keypoints) == len(data.labels) == len(data.boxes) == 7
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": (1, 999)}, f"numbers from 1 to {len(birds.LABEL_NAMES)}"),
+        ({"classes": ()}, f"numbers from 1 to {len(birds.LABEL_NAMES)}"),
+        ({"padding": -0.1}, "padding is -0.1"),
+        ({"jitter": 0.9}, "jitter is 0.9"),
+    ],
+)
+def test_options_out_of_range_are_refused(exported, options, message):
+    with pytest.raises(ConfigError, match=message):
+        load("train", root=exported, **options)
+
+
+def test_export_refuses_a_full_folder_and_other_keypoints(source, exported, bird_folder, tmp_path):
+    with pytest.raises(DataError, match="exists already"):
+        export_cub(source[1], exported)
+    with pytest.raises(DataError, match="has 0 keypoints; the format needs CUB's 15"):
+        export_cub(load_dataset("folder", "train", bird_folder, 32), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Keep the test output quiet."""
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Address of a local server of ``tmp_path / "www"``."""
+    monkeypatch.setattr(fetching, "PAUSE", 0.0)
+    (tmp_path / "www").mkdir()
+    running = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "www"))
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
+
+
+def pack(exported, www):
+    """The two archives as Caltech has them: one with attributes.txt beside the folder, one with the masks."""
+    with tarfile.open(www / "CUB_200_2011.tgz", "w:gz") as tar:
+        info = tarfile.TarInfo("attributes.txt")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"1 a\n"))
+        tar.add(exported, "CUB_200_2011", filter=lambda m: None if "segmentations" in m.name else m)
+    with tarfile.open(www / "segmentations.tgz", "w:gz") as tar:
+        tar.add(exported / "segmentations", "segmentations")
+
+
+def test_the_download_unpacks_both_archives_into_one_complete_folder(exported, server, tmp_path):
+    pack(exported, tmp_path / "www")
+    urls = f"{server}/CUB_200_2011.tgz", f"{server}/segmentations.tgz"
+    place = tmp_path / "data" / "CUB_200_2011"
+    assert download(place, *urls) == place
+    assert np.array_equal(load("test", root=place).images, load("test", root=exported).images)
+    assert sorted(p.name for p in place.parent.iterdir()) == ["CUB_200_2011", "hashes.json"]
+    shutil.rmtree(tmp_path / "www")
+    assert download(place, *urls) == place  # nothing to do, and no server needed
+
+
+def test_a_web_page_a_changed_archive_and_something_else_are_explained(exported, server, tmp_path):
+    www, place = tmp_path / "www", tmp_path / "data" / "CUB_200_2011"
+    urls = f"{server}/CUB_200_2011.tgz", f"{server}/segmentations.tgz"
+    pack(exported, www)
+    archive = (www / "CUB_200_2011.tgz").read_bytes()
+    (www / "CUB_200_2011.tgz").write_bytes(b"<!DOCTYPE html><html>Over quota</html>")
+    with pytest.raises(DataError, match=r"CUB_200_2011.tgz could not be downloaded .*web page, not the file"):
+        download(place, *urls)
+    (www / "CUB_200_2011.tgz").write_bytes(archive)
+    with pytest.raises(DataError, match=r"its SHA-256 is .*, expected 0000"):
+        download(place, *urls, sha256=("0" * 64, None))
+    with pytest.raises(DataError, match=r"is not this data set; remove .*parts.txt is missing"):
+        download(place, urls[1], urls[1])
+    assert not place.exists()

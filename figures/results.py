@@ -20,7 +20,8 @@ from partlib import checkpoint, report
 from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
-from partlib.training import load_or_train, training_data
+from partlib.sources import training_data
+from partlib.training import load_or_train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

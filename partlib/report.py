@@ -16,7 +16,8 @@ from partlib.errors import DataError
 from partlib.evaluation import predict, score
 from partlib.metrics import part_share
 from partlib.segmenter import PartSegmenter
-from partlib.training import dataset_features, load_or_train, pick_device, training_data
+from partlib.sources import dataset_features, pick_device, training_data
+from partlib.training import load_or_train
 
 SCORES = ("fg_nmi", "fg_ari", "nmi", "ari")
 

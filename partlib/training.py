@@ -12,16 +12,16 @@ from tqdm.auto import tqdm
 
 from partlib import checkpoint
 from partlib.config import TrainConfig
-from partlib.data import LARGEST_SIZE, Batch, PartDataset, collate, load_dataset
-from partlib.data.base import ArrayDataset
+from partlib.data import Batch, PartDataset, collate
 from partlib.errors import ConfigError, PartlibError
 from partlib.evaluation import predict, score
-from partlib.features import FeatureBank, FeatureScaling, PerceptualFeatures, feature_bank
+from partlib.features import FeatureBank, FeatureScaling
 from partlib.interrupt import HeldInterrupt
 from partlib.metrics import part_share
 from partlib.objective import Objective
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
+from partlib.sources import dataset_features, pick_device, training_data
 
 REMEDY = "start again in another folder with a lower lr or grad_clip"
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
@@ -47,47 +47,6 @@ class TrainResult:
     config: TrainConfig
     log: list[dict] = field(default_factory=list)
     out: Path | None = None
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The named device, or the fastest there is; ConfigError where this machine has none of that name."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # PyTorch raises either
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
-
-
-def training_data(config: TrainConfig, split: str = "train", image_size: int = 0) -> PartDataset:
-    """The data set that ``config`` names, at its image size or another; ``num_images`` limits the training split."""
-    dataset = load_dataset(config.data, split, config.root or None, image_size or config.image_size)
-    if split == "train" and isinstance(dataset, ArrayDataset) and 0 < config.num_images < len(dataset):
-        dataset = dataset.subset(list(range(config.num_images)))
-    if split == "train" and len(dataset) < config.batch_size:
-        raise ConfigError(f"batch_size is {config.batch_size} but {config.data} has {len(dataset)} training images")
-    return dataset
-
-
-def feature_image_size(config: TrainConfig) -> int:
-    """Side in pixels of the images that features are computed from: ``feature_size``, or the largest that there is."""
-    return min(config.feature_size, LARGEST_SIZE.get(config.data, config.feature_size))
-
-
-def dataset_features(
-    config: TrainConfig, split: str = "train", device: str | torch.device = "cpu", dataset: PartDataset | None = None
-) -> FeatureBank:
-    """Perceptual features of a whole split, computed once and then read from the cache.
-
-    They come from the same crops at :func:`feature_image_size`, so the frozen network sees detail that the segmenter's
-    smaller images have lost; from ``dataset``, enlarged, where one is given.
-    """
-    source = dataset if dataset is not None else training_data(config, split, feature_image_size(config))
-    extractor = PerceptualFeatures(
-        config.feature_network, config.feature_layers or None, config.pretrained, config.feature_size
-    )
-    return feature_bank(source, extractor.to(device))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

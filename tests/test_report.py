@@ -14,7 +14,7 @@ from partlib.checkpoint import load_model
 from partlib.data import birds
 from partlib.errors import DataError
 from partlib.evaluation import predict, score
-from partlib.training import training_data
+from partlib.sources import training_data
 
 KEYS = {"data", "split", "num_parts", "seed", "ours", "baselines", "part_share"}
 

@@ -7,32 +7,31 @@ import signal
 import threading
 import warnings
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from partlib import PartSegmenter, PerceptualFeatures, TrainConfig, load_dataset, load_or_train, train
+from partlib import PartSegmenter, TrainConfig, load_or_train, train
 from partlib.checkpoint import load_checkpoint, load_model
-from partlib.config import PRESETS
-from partlib.data import LARGEST_SIZE
 from partlib.errors import ConfigError
 from partlib.interrupt import HeldInterrupt
+from partlib.objective import TERMS
 from partlib.training import (
     DEAD_SHARE,
     Trainer,
     TrainingError,
     batch_indices,
-    dataset_features,
-    feature_image_size,
-    pick_device,
     set_batchnorm,
     step_generator,
-    training_data,
 )
 
 CONFIG = TrainConfig(
-    image_size=32, feature_size=32, batch_size=4, steps=4, eval_every=2, log_every=3, checkpoint_every=2
+    image_size=32,
+    feature_size=32,
+    num_parts=4,
+    **{"feature": 5.0, "visual": 2.0, "contrastive": 0.5, "equivariance": 0.5},
+    **{"batch_size": 4, "steps": 4, "lr": 1e-3, "backbone_lr": 1e-4},
+    **{"eval_every": 2, "log_every": 3, "checkpoint_every": 2},
 )
 pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarning")
 
@@ -118,7 +117,7 @@ def test_log_holds_losses_shares_and_scores(reference):
     for entry in log:
         if "share_1" in entry:
             assert sum(entry[f"share_{k}"] for k in range(1, 5)) == pytest.approx(1)
-    total = 5 * log[0]["feature"] + 5 * log[0]["visual"] + 0.5 * log[0]["contrastive"] + 0.5 * log[0]["equivariance"]
+    total = sum(getattr(CONFIG, name) * log[0][name] for name in TERMS)
     assert log[0]["total"] == pytest.approx(total, rel=1e-5)
 
 
@@ -335,37 +334,6 @@ def test_incomplete_batches_are_dropped():
     assert len(batch_indices(11, 4, 0, 2)) == 4
 
 
-def test_num_images_limits_the_training_split_only(demo_run):
-    config = load_model(demo_run)[1]
-    everything = load_dataset("folder", "val", config.root, 32)
-    assert (len(training_data(config)), len(training_data(config, "val"))) == (16, len(everything))
-
-
-def test_a_batch_larger_than_the_data_is_refused(demo_run):
-    with pytest.raises(ConfigError, match="batch_size is 17 but folder has 16 training images"):
-        training_data(load_model(demo_run)[1].replace(batch_size=17))
-
-
-@pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("data", ["birds", "ccp"])
-def test_presets_ask_for_images_that_there_are(name, data):
-    config = TrainConfig.preset(name, data=data)
-    largest = LARGEST_SIZE.get(data, 1024)
-    assert config.image_size <= largest
-    assert feature_image_size(config) == min(config.feature_size, largest)
-
-
-def test_features_come_from_larger_images_of_the_same_split(bird_folder):
-    config = CONFIG.replace(data="folder", root=str(bird_folder), feature_size=64)
-    fine, coarse = dataset_features(config, "val").levels
-    assert len(fine) == len(training_data(config, "val"))
-    assert (fine.shape[1:], coarse.shape[1:]) == ((112, 4, 4), (320, 2, 2))
-    extractor, sample = PerceptualFeatures(size=64), load_dataset("folder", "val", bird_folder, 64)[0]
-    torch.testing.assert_close(
-        torch.from_numpy(fine[:1].astype(np.float32)), extractor(sample.image[None])[0], rtol=1e-2, atol=1e-2
-    )
-
-
 def test_load_or_train_trains_once_and_then_loads(tiny_birds, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTLIB_RUNS", str(tmp_path))
     config, steps = CONFIG.replace(steps=2), []
@@ -404,14 +372,3 @@ def test_load_or_train_refuses_a_folder_of_another_run(reference, tiny_birds):
         load_or_train(CONFIG.replace(seed=3), reference[0].out, datasets=tiny_birds)
     with pytest.raises(ConfigError, match="other images"):
         load_or_train(CONFIG, reference[0].out, datasets=(tiny_birds[0].subset([0, 1, 2, 3]), None))
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
-def test_a_device_that_is_not_there_is_named(name):
-    with pytest.raises(ConfigError, match=f"device '{name}' cannot be used .*expected auto, cpu or cuda") as caught:
-        pick_device(name)
-    assert "\n" not in str(caught.value)
-
-
-def test_auto_finds_a_device_that_works():
-    assert torch.ones(2, device=pick_device()).sum() == 2

@@ -24,6 +24,7 @@ DATASETS = {
     "birds": "partlib.data.birds",
     "ccp": "partlib.data.ccp",
     "cub": "partlib.data.cub",
+    "deepfashion": "partlib.data.deepfashion",
     "folder": "partlib.data.folder",
 }
 LARGEST_SIZE = {"birds": 512}  # side in pixels; 1024 for the others

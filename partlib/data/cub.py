@@ -15,7 +15,7 @@ from partlib.data import cub_crop
 from partlib.data.base import ArrayDataset, PartDataset, Sample
 from partlib.data.cub_crop import Square, perturb_box, square_box
 from partlib.data.cub_files import FOLDER, KEYPOINT_NAMES, LISTS, CubIndex, download, find_segmentations, read_index
-from partlib.data.folder import read_values
+from partlib.data.masks import read_mask
 from partlib.data.prepare import (
     MIN_FOREGROUND,
     Prepared,
@@ -27,6 +27,7 @@ from partlib.data.prepare import (
     resize_photo,
     split_of,
 )
+from partlib.data.release_resize import resize_bilinear, resize_nearest
 from partlib.errors import ConfigError, DataError
 from partlib.paths import data_dir
 
@@ -173,8 +174,8 @@ class CubCrops(PartDataset):
         self._check_places(row, photo.shape[:2])
         cut_mask, size = crop_square(mask, square, "zero"), self.image_size
         if self.reproduce_release:
-            image = cub_crop.resize_bilinear(cub_crop.release_crop(photo, square), size).astype(np.uint8)
-            small = cub_crop.resize_nearest(cut_mask, size)
+            image = resize_bilinear(cub_crop.release_crop(photo, square), size, size).astype(np.uint8)
+            small = resize_nearest(cut_mask, size, size)
         else:
             image, small = resize_photo(crop_square(photo, square, "edge"), size), resize_mask(cut_mask, size)
         return {"image": image, "mask": small.astype(np.uint8) * 255}
@@ -265,15 +266,3 @@ class CubCrops(PartDataset):
                     f"is at ({x + 1:g}, {y + 1:g}), outside its {width} x {height} photograph; correct it, or set its "
                     "visible to 0"
                 )
-
-
-def read_mask(path: Path, image: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A segmentation, (H, W) bool: at least half of the annotators marked the pixel (values 128 to 255), or, where a
-    mask holds 0 and 1 only, 1.
-
-    Raises
-    ------
-    DataError : as :func:`partlib.data.folder.read_values`.
-    """
-    values = read_values(path, image, shape)
-    return values >= (128 if values.max() > 1 else 1)

@@ -2,7 +2,7 @@
 
 ``perturb_box`` and ``square_box`` decide which square is cut out, for every preset. The other functions bring pixels
 and keypoints into it the way the release does, to the digit; :func:`partlib.data.cub.load` uses them on request only,
-because they sample without antialiasing and shift keypoints by half a pixel.
+because they shift keypoints by half a pixel.
 """
 
 from collections.abc import Sequence
@@ -59,23 +59,6 @@ def release_crop(image: np.ndarray, square: Square) -> np.ndarray:
     """Cut ``square`` out of a photograph (H, W, 3) uint8; outside of it every channel is 1, as in the release."""
     beyond = crop_square(np.ones(image.shape[:2], bool), square, "zero")  # (side, side), false outside
     return np.where(beyond[..., None], crop_square(image, square, "zero"), np.uint8(OUTSIDE))
-
-
-def resize_bilinear(image: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear resize of (S, S, C) to (size, size, C) float64, pixel centres at halves, without antialiasing."""
-    side = len(image)
-    place = ((np.arange(size) + 0.5) * side / size - 0.5).clip(0, side - 1)
-    low = place.astype(np.int64)
-    high, weight = np.minimum(low + 1, side - 1), (place - low)[:, None, None]
-    rows = image[low] * (1 - weight) + image[high] * weight  # (size, S, C)
-    columns = rows.transpose(1, 0, 2)  # (S, size, C)
-    return (columns[low] * (1 - weight) + columns[high] * weight).transpose(1, 0, 2)  # (size, size, C)
-
-
-def resize_nearest(mask: np.ndarray, size: int) -> np.ndarray:
-    """Resize (S, S) to (size, size) by reading, for each cell, the pixel under its upper left corner."""
-    index = np.arange(size) * len(mask) // size
-    return mask[index][:, index]
 
 
 def crop_keypoints(keypoints: np.ndarray, square: Square, size: int) -> np.ndarray:

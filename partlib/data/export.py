@@ -4,5 +4,7 @@ The loaders are tested on what these functions write, and the paper's presets ca
 """
 
 from partlib.data.export_cub import export_cub
+from partlib.data.export_deepfashion import export_deepfashion
+from partlib.data.export_pascal import export_pascal_part
 
-__all__ = ["export_cub"]
+__all__ = ["export_cub", "export_deepfashion", "export_pascal_part"]

@@ -14,10 +14,11 @@ from PIL import Image
 
 from partlib.data import birds, load_dataset
 from partlib.data import fetch as fetching
-from partlib.data.cub import download, read_mask
+from partlib.data.cub import download
 from partlib.data.cub_crop import MIRRORED
 from partlib.data.cub_files import KEYPOINT_NAMES
 from partlib.data.export import export_cub
+from partlib.data.masks import read_mask
 from partlib.errors import ConfigError, DataError
 
 SIZE = 64

@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from partlib.data import cub_crop
+from partlib.data import cub_crop, deepfashion
+from partlib.data.prepare import crop_square
+from partlib.data.release_resize import resize_bilinear, resize_labels_bilinear, resize_nearest
+from partlib.errors import DataError
 from tests.parity.compare import assert_same
 
 FLOAT64 = 1e-10
@@ -27,9 +31,9 @@ def test_cub_box_crop_resize_and_mirrored_keypoints_match(golden, case, mode):
             "CUB square": ([left, top, left + side - 1, top + side - 1], stored["square_bbox"]),
             "CUB crop": (crop, stored["crop_img_u8"]),
             # Stored as whole numbers, cut off rather than rounded.
-            "CUB resized crop": (np.floor(cub_crop.resize_bilinear(crop, size)), stored["scaled_img_u8"]),
+            "CUB resized crop": (np.floor(resize_bilinear(crop, size, size)), stored["scaled_img_u8"]),
             "CUB resized mask": (
-                cub_crop.resize_nearest(cub_crop.crop_square(g["mask"], square, "zero"), size),
+                resize_nearest(crop_square(g["mask"], square, "zero"), size, size),
                 stored["scaled_mask"],
             ),
             "CUB keypoints in the crop": (normalised, stored["kp_norm"]),
@@ -41,3 +45,35 @@ def test_cub_box_crop_resize_and_mirrored_keypoints_match(golden, case, mode):
 
 def test_cub_left_and_right_exchange_the_same_keypoints(golden):
     assert tuple(golden("cub_crop_pipeline")["kp_perm"]) == cub_crop.MIRRORED
+
+
+def test_deepfashion_palette_and_label_order_match(golden, tmp_path):
+    g = golden("deepfashion")
+    assert_same({"DeepFashion palette": (deepfashion.COLORS, g["colours"])}, 0)
+    Image.fromarray(g["colours"].astype(np.uint8)[None]).save(tmp_path / "colours.png")
+    labels = deepfashion.read_segmentation(tmp_path / "colours.png")[0]  # (16,)
+    assert_same({"DeepFashion labels": (labels, g["col2idx"][g["colour_sums"]])}, 0)
+
+
+def test_a_foreign_colour_with_the_sum_of_a_known_one_passes_in_the_release_and_not_here(golden, tmp_path):
+    g = golden("deepfashion")
+    foreign = np.array([[[100, 0, 0]]], np.uint8)  # belt is (0, 100, 0)
+    assert g["col2idx"][foreign.sum()] == 1
+    Image.fromarray(foreign).save(tmp_path / "foreign.png")
+    with pytest.raises(DataError, match=r"foreign.png: colour \(100, 0, 0\)"):
+        deepfashion.read_segmentation(tmp_path / "foreign.png")
+
+
+def test_deepfashion_resizing_matches(golden):
+    g = golden("deepfashion")
+    image, labels = deepfashion.letterbox(g["scale_in_img"], g["scale_in_seg"], int(g["out_size"]))
+    shrunk = resize_labels_bilinear(g["notebook_label_in"], 16, 16)
+    assert_same(
+        {
+            "DeepFashion resized image": (image, g["scale_out_img"]),
+            "DeepFashion resized labels": (labels, g["scale_out_seg"]),
+            "DeepFashion labels resized as grey values": (shrunk, g["notebook_label_resized16"]),
+        },
+        FLOAT64,
+    )
+    assert set(shrunk.ravel()) > set(g["notebook_label_in"].ravel())  # invented classes, which is why it is not ours

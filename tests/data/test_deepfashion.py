@@ -1,0 +1,192 @@
+"""DeepFashion In-shop, on birds written out in its layout: what is loaded is what was drawn; bad files are named."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partlib.data import birds, load_dataset
+from partlib.data.base import ArrayDataset
+from partlib.data.deepfashion import COLORS, PART_NAMES, download, read_segmentation
+from partlib.data.export import export_deepfashion
+from partlib.errors import DataError
+
+SIZE = 48
+JPEG = 0.03  # largest mean difference of a pixel that compression may make
+
+load = partial(load_dataset, "deepfashion", image_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def source(own_cache):
+    return birds.load("train", None, SIZE, 20), birds.load("test", None, SIZE, 5)
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    return export_deepfashion(source, tmp_path_factory.mktemp("deepfashion") / "In-shop")
+
+
+@pytest.fixture
+def broken(exported, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(exported, tmp_path / "In-shop")
+
+
+def one(root, pattern):
+    return sorted((root / "Anno" / "segmentation").rglob(pattern))[0]
+
+
+def test_export_and_load_give_the_same_images_and_parts(source, exported):
+    names = []
+    for split in ("train", "val", "test"):
+        data = load(split, root=exported)
+        assert data.part_names == PART_NAMES
+        assert data.label_names[data[0].label] == "WOMEN"
+        for sample in data:
+            drawn = source[split == "test"]
+            bird = drawn[drawn.names.index(sample.name.split("/")[-1])]
+            names.append(bird.name)
+            assert (sample.image - bird.image).abs().mean() < JPEG
+            assert torch.equal(sample.parts, bird.parts)
+            assert torch.equal(sample.foreground, bird.foreground)
+            assert sample.keypoints is None
+    assert sorted(names) == sorted(source[0].names + source[1].names)
+
+
+def test_a_tall_photograph_is_centred_and_only_its_edge_is_repeated(broken):
+    """Also the release's way of resizing must keep the picture in the same place."""
+    photo, labels = np.full((96, 48, 3), 200, np.uint8), np.zeros((96, 48), np.uint8)
+    photo[24:72, 12:36], labels[24:72, 12:36] = 30, 4
+    path = one(broken, "test-*[0-9].jpg")
+    Image.fromarray(photo).save(path)
+    Image.fromarray(COLORS[labels]).save(path.with_name(f"{path.stem}_segment.png"))
+    expected = torch.zeros(SIZE, SIZE, dtype=torch.int64)
+    expected[12:36, 18:30] = 4
+    for reproduce_release in (False, True):
+        data = load("test", root=broken, reproduce_release=reproduce_release)
+        sample = next(s for s in data if s.name.endswith(path.stem))
+        assert torch.equal(sample.parts, expected)
+        assert (sample.image[:, :, :12] > 0.7).all()
+        assert sample.image[:, 14:34, 20:28].mean() < 0.15
+
+
+def test_the_preset_of_the_release_keeps_fewer_thin_parts(exported):
+    ours, release = (
+        load_dataset("deepfashion", "test", exported, 32, reproduce_release=flag) for flag in (False, True)
+    )
+    assert np.abs(ours.images.astype(float) - release.images).mean() < 12
+    assert (ours.parts == release.parts).mean() > 0.9
+    assert (ours.parts != release.parts).any()
+
+
+def test_predicted_masks_change_the_foreground_of_the_test_split_and_not_the_parts(exported, tmp_path):
+    folder = exported / "Anno" / "segmentation"
+    for file in folder.rglob("*_segment.png"):
+        target = tmp_path / file.relative_to(folder).with_name(file.name.replace("_segment", ""))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((SIZE, SIZE), 255, np.uint8)).save(target)
+    plain, predicted = (load("test", root=exported, masks=m) for m in (None, tmp_path))
+    assert (predicted.masks == 255).all()
+    assert np.array_equal(predicted.parts, plain.parts)
+    assert (load("train", root=exported, masks=tmp_path).masks == 0).any()
+    next(tmp_path.rglob("test-*.png")).unlink()
+    with pytest.raises(DataError, match=r"\.png is missing: the predicted mask of test-"):
+        load("test", root=exported, masks=tmp_path)
+    with pytest.raises(DataError, match=r"masks: .*nowhere is not a folder"):
+        load("test", root=exported, masks=tmp_path / "nowhere")
+
+
+def test_lists_of_the_small_copies_lead_to_the_large_ones(broken):
+    path = one(broken, "*_query.json")
+    names = load("test", root=broken).names
+    path.write_text(path.read_text().replace("img_highres/", "img/"))
+    assert load("test", root=broken).names == names
+
+
+def test_a_foreign_colour_is_named_with_its_file_and_place(broken):
+    path = one(broken, "test-*_segment.png")
+    pixels = np.array(Image.open(path))
+    pixels[7, 5] = (100, 0, 0)  # the sum of red, green and blue is that of belt
+    Image.fromarray(pixels).save(path)
+    with pytest.raises(DataError, match=rf"{path.name}: colour \(100, 0, 0\) at x 5, y 7 is not one .*\(1 such"):
+        load("test", root=broken)
+
+
+@pytest.mark.parametrize("color", [(0, 0, 1), (255, 255, 255), (16, 78, 138), (255, 255, 1)])
+def test_colours_next_to_the_palette_are_refused(color, tmp_path):
+    Image.fromarray(np.array([[color]], np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"is not one of the 16"):
+        read_segmentation(tmp_path / "a.png")
+
+
+def test_missing_and_broken_lists_are_named_with_what_to_fetch(broken, tmp_path):
+    with pytest.raises(
+        DataError, match=r"DeepFashion is not at .*ask for access at https://mmlab.*img_highres_seg.zip"
+    ):
+        load("train", root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"ask for access at"):
+        download(tmp_path / "nowhere")
+    assert download(broken) == broken
+    path = one(broken, "*_gallery.json")
+    for text in ("{", "[]", '{"images": [{"id": 1}]}', "<html>Quota exceeded</html>"):
+        path.write_text(text)
+        with pytest.raises(DataError, match=rf"{path.name}: expected JSON with .*download it again"):
+            load("test", root=broken)
+    path.write_text(json.dumps({"images": [{"file_name": "img/../../../etc/passwd.jpg"}]}))
+    with pytest.raises(DataError, match="would lie outside the data set"):
+        load("test", root=broken)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name} is missing; ask for access at"):
+        load("test", root=broken)
+
+
+def test_missing_photos_and_segmentations_are_named_or_left_out_on_request(broken):
+    path = one(broken, "test-*_segment.png")
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name} is missing: the segmentation of a listed photograph"):
+        load("test", root=broken)
+    with pytest.warns(UserWarning, match="left out 1 of 5 images without segmentation") as caught:
+        assert len(load("test", root=broken, skip_missing=True)) == 4
+    assert caught[0].filename == __file__
+    path = one(broken, "test-*[0-9].jpg")
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name} is missing but listed"):
+        load("test", root=broken)
+
+
+def test_a_segmentation_of_another_size_or_cut_short_is_named(broken):
+    path = one(broken, "test-*_segment.png")
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(path)
+    with pytest.raises(DataError, match=rf"{path.name}: is 30 x 20 pixels, its photograph .* is 48 x 48"):
+        load("test", root=broken)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=rf"{path.name}: expected a whole image file"):
+        load("test", root=broken)
+
+
+def test_a_photograph_without_a_person_is_skipped_with_one_counted_warning(broken):
+    path = one(broken, "test-*_segment.png")
+    Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(path)
+    with pytest.warns(UserWarning, match="skipped 1 of 5 images without foreground") as caught:
+        data = load("test", root=broken)
+    assert len(data) == len(data.labels) == 4
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_export_refuses_too_many_parts_none_and_a_full_folder(source, exported, tmp_path):
+    drawn = source[1]
+    for count in (0, 16):
+        data = ArrayDataset(
+            *(drawn.images, None, drawn.parts, None, drawn.labels, drawn.names, "x"),
+            part_names=tuple(f"part {i}" for i in range(count)),
+        )
+        with pytest.raises(DataError, match=f"has {count} parts; DeepFashion's palette has colours for 1 to 15"):
+            export_deepfashion(data, tmp_path / "other")
+    with pytest.raises(DataError, match="exists already"):
+        export_deepfashion(drawn, exported)

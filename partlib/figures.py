@@ -258,6 +258,8 @@ def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) 
         written.imshow(to_rgb_array(warps.warp(image[None], grid)[0]), extent=(-1, 1, 1, -1), interpolation="lanczos")
         _draw_mesh(written, warps.identity_points())
         written.set(xlim=(-1.05, 1.05), ylim=(1.05, -1.05))
+        if side_by_side:
+            written.set_title("what comes out", fontsize=10, color=INK)
     for ax in axes.flat:
         ax.set_axis_off()
     figure.tight_layout(pad=0.3)

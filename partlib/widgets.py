@@ -150,7 +150,7 @@ def warp_explorer(image: Tensor) -> Interactive:
         return similarity(moved[None], torch.tensor([scale]), torch.tensor([angle]), torch.zeros(1, 2))[0]  # (25, 2)
 
     def draw(**values: Any) -> Figure:
-        return warp_figure(image, [points(**values)], ["read here, write there (right)"])
+        return warp_figure(image, [points(**values)], ["where it is read"])
 
     def controls() -> Controls:
         from ipywidgets import FloatSlider, IntSlider

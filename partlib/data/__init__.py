@@ -26,6 +26,7 @@ DATASETS = {
     "cub": "partlib.data.cub",
     "deepfashion": "partlib.data.deepfashion",
     "folder": "partlib.data.folder",
+    "pascal-part": "partlib.data.pascal_part",
 }
 LARGEST_SIZE = {"birds": 512}  # side in pixels; 1024 for the others
 

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from partlib.data.base import PartDataset
 from partlib.data.export_common import as_list, foreground, new_folder, pixels, require_parts, write_jpeg
 from partlib.data.pascal_files import PART_NAMES
-from partlib.errors import ConfigError, DataError
+from partlib.errors import ConfigError
 
 # Parts of the drawn birds -> parts of VOC's birds. VOC has no back, so it goes under "neck".
 BIRD_PARTS = {

@@ -4,7 +4,7 @@
 
     VOCdevkit/
       VOC2010/JPEGImages/2008_000008.jpg ...
-      VOC2010/ImageSets/Main/car_train.txt, car_val.txt ...   image, and 1 or 0 (difficult) where it shows a car, else -1
+      VOC2010/ImageSets/Main/car_train.txt, car_val.txt ...   image, and 1, 0 (difficult) or -1 (shows no car)
       Annotations_Part/2008_000008.mat ...                    also found inside VOC2010/ or trainval/
 """
 
@@ -86,6 +86,10 @@ class PascalObject:
             return 0, 0, 0, 0
         return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
+    def has_parts(self) -> bool:
+        """Whether a pixel of a part is annotated."""
+        return any(bool(mask.any()) for _, mask in self.parts)
+
     def box_area(self) -> float:
         """Area of the box as a fraction of the image."""
         return self.box()[2] * self.box()[3] / self.mask.size
@@ -137,8 +141,8 @@ def read_objects(path: Path) -> list[PascalObject]:
         return [_object(entry) for entry in objects]
     except Exception as error:
         raise DataError(
-            f"{path}: expected a PASCAL-Part annotation (anno.objects with class, mask and parts), but it cannot be read "
-            f"({type(error).__name__}: {error}); it may be cut short: unpack or download it again"
+            f"{path}: expected a PASCAL-Part annotation (anno.objects with class, mask and parts), but it cannot be "
+            f"read ({type(error).__name__}: {error}); it may be cut short: unpack or download it again"
         ) from error
 
 

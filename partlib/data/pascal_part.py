@@ -82,8 +82,8 @@ def load(
     image_size : side of the square images in pixels.
     category : class of VOC with parts, e.g. "car", "horse", "bird".
     min_area : smallest box of an object as a fraction of its image; None for the release's 0.10, and 0.20 in "test".
-    keep_without_parts : the foreground is the union of the parts, so an object without any has none. False: such objects
-        are left out with one warning that counts them. True: they stay as images that are all background, as in the
+    keep_without_parts : the foreground is the union of the parts, so an object without any has none. False: these are
+        left out with one warning that counts them. True: they stay as images that are all background, as in the
         release; an image without foreground teaches nothing but counts in scores that include the background.
     crop : a square around the object's box; False shows the whole photograph, as the release does.
     margin : space around the box on each side, as a fraction of its longer side.
@@ -106,8 +106,8 @@ def load(
     chosen = large if keep_without_parts else [found for found in large if found.has_parts]
     if not chosen:
         raise DataError(
-            f"{root}: no {category} with parts and a box of at least {least:.0%} of its image is in the {split!r} split; "
-            "lower min_area, or load another split or category"
+            f"{root}: no {category} with parts and a box of at least {least:.0%} of its image is in the {split!r} "
+            "split; lower min_area, or load another split or category"
         )
     if len(chosen) < len(large):
         warnings.warn(
@@ -175,7 +175,7 @@ def find_objects(root: Path, category: str, images: list[str]) -> list[Found]:
     for image in tqdm(images, f"reading {category} annotations", leave=False):
         for number, entry in enumerate(read_objects(_annotation(root, image))):
             if entry.category == category:
-                found.append(Found(image, number, *entry.box(), entry.box_area(), bool(entry.parts)))
+                found.append(Found(image, number, *entry.box(), entry.box_area(), entry.has_parts()))
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(f".{os.getpid()}.part")  # complete or not there at all
     draft.write_text(json.dumps([asdict(entry) for entry in found]))

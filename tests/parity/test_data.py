@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partlib.data import cub_crop, deepfashion
+from partlib.data import cub_crop, deepfashion, pascal_part
+from partlib.data.export_pascal import write_annotation
+from partlib.data.pascal_files import PART_NAMES, paint_parts, read_objects
 from partlib.data.prepare import crop_square
 from partlib.data.release_resize import resize_bilinear, resize_labels_bilinear, resize_nearest
 from partlib.errors import DataError
@@ -77,3 +79,30 @@ def test_deepfashion_resizing_matches(golden):
         FLOAT64,
     )
     assert set(shrunk.ravel()) > set(g["notebook_label_in"].ravel())  # invented classes, which is why it is not ours
+
+
+def pascal_annotations(g, folder):
+    """The stored images a, b, c, d as annotation files; yields their objects in order."""
+    for image in "abcd":
+        objects = []
+        for number in range(2):
+            masks = {key: value > 0 for key, value in g.items() if key.startswith(f"in_{image}_{number}_")}
+            if masks:
+                parts = [(key.split("_", 4)[4], mask) for key, mask in masks.items() if "_part" in key]
+                category = "cat" if parts and parts[0][0] == "head" else "car"
+                objects.append((category, masks[f"in_{image}_{number}_objmask"], parts))
+        write_annotation(folder / f"{image}.mat", objects)
+        yield from read_objects(folder / f"{image}.mat")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_pascal_objects_are_chosen_and_painted_alike(golden, split, tmp_path):
+    g = golden("pascal_parts")
+    chosen = [
+        entry
+        for entry in pascal_annotations(g, tmp_path)
+        if entry.category == "car" and entry.box_area() >= pascal_part.MIN_AREA[split]
+    ]
+    painted = [paint_parts(entry.parts, PART_NAMES["car"], entry.mask.shape) for entry in chosen]
+    assert_same({f"PASCAL-Part labels, {split}": (painted, g[f"{split}_masks"])}, 0)
+    assert not painted[-1].any()  # an object without parts is among them, all background

@@ -11,7 +11,6 @@ import argparse
 import shlex
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +53,11 @@ def measure(arguments: argparse.Namespace) -> None:
         changes["contrastive"] = arguments.contrastive
     for seed in arguments.seeds:
         config = TrainConfig.preset(arguments.preset, **changes, seed=seed)
-        started = time.perf_counter()
         result = load_or_train(config)
-        seconds = time.perf_counter() - started
         test_set = training_data(config, "test")
         evaluations[seed] = report.evaluate(result.segmenter, config, test_set, with_baselines=True)
         metrics = evaluations[seed].metrics
-        seeds[seed] = {**metrics, **by_novelty(evaluations[seed], test_set), "seconds": round(seconds)}
+        seeds[seed] = {**metrics, **by_novelty(evaluations[seed], test_set)}
         print(report.table(metrics), flush=True)
     name = f"{arguments.data}-k{arguments.num_parts}"
     stored = {
@@ -104,8 +101,8 @@ def write_table() -> None:
     import json
 
     lines = [
-        "| data, K | method | FG-NMI | FG-ARI | smallest part | minutes |",
-        "|---|---|---|---|---|---|",
+        "| data, K | method | FG-NMI | FG-ARI | smallest part |",
+        "|---|---|---|---|---|",
     ]
     commands = []
     for path in sorted(RESULTS.glob("*.json")):
@@ -113,17 +110,16 @@ def write_table() -> None:
         runs = list(stored["seeds"].values())
         title = f"{stored['config']['data']} test, {stored['config']['num_parts']}"
         smallest = min(min(r["part_share"]) for r in runs)
-        minutes = statistics.median(r["seconds"] for r in runs) / 60
         ours = [spread([r["ours"][s] for r in runs]) for s in ("fg_nmi", "fg_ari")]
-        lines.append(f"| {title} | **ours** | {ours[0]} | {ours[1]} | {smallest:.1%} | {minutes:.0f} |")
+        lines.append(f"| {title} | **ours** | {ours[0]} | {ours[1]} | {smallest:.1%} |")
         for kind in ("seen", "unseen"):
             if kind in runs[0]:
                 nmi, ari = (spread([r[kind][s] for r in runs]) for s in ("fg_nmi", "fg_ari"))
-                lines.append(f"| | ours, {kind} species | {nmi} | {ari} | | |")
+                lines.append(f"| | ours, {kind} species | {nmi} | {ari} | |")
         ranked = sorted(runs[0]["baselines"], key=lambda b: -statistics.mean(r["baselines"][b]["fg_nmi"] for r in runs))
         for name in ranked:
             nmi, ari = (spread([r["baselines"][name][s] for r in runs]) for s in ("fg_nmi", "fg_ari"))
-            lines.append(f"| | {name} | {nmi} | {ari} | | |")
+            lines.append(f"| | {name} | {nmi} | {ari} | |")
         machine = stored["environment"]
         commands.append(f"`{stored['command']}` (torch {machine['torch']}, {machine['device']}, {len(runs)} seeds)")
     lines += ["", "Mean ± standard deviation over seeds. Commands: " + "; ".join(commands) + "."]

@@ -53,12 +53,12 @@ class TrainConfig:
     lab_scale: float = 50.0
     temperature: float = 0.19
     positives: str = "all"
-    steps: int = 400
+    steps: int = 600
     batch_size: int = 6
     seed: int = 0
     optimizer: str = "adam"
     lr: float = 1e-3
-    backbone_lr: float = 1e-4
+    backbone_lr: float = 5e-4
     weight_decay: float = 0.0
     poly_power: float = 0.9
     grad_clip: float = 5.0

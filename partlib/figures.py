@@ -81,15 +81,17 @@ class LossViews:
 
     Attributes
     ----------
+    index : the image that is shown where one must do.
     images, foreground : (B, 3, H, W) and (B, 1, H, W).
     maps : (B, K, H, W), softmax times foreground.
-    features : (B, C, H, W), all layers upsampled and stacked.
+    features : (C, H, W), all layers of image ``index`` upsampled and stacked.
     descriptors : (B, K, C), the mean feature of every part.
     flat : (B, 3, H, W), every part in its mean colour.
-    warped_images, warped_foreground : another jitter of the images, warped, and their warped foreground.
+    warped_images : (B, 3, H, W), another jitter of the images, warped.
     warped_labels, labels_of_warped : (B, H, W), the parts warped, and the parts of the warped image.
     """
 
+    index: int
     images: Tensor
     foreground: Tensor
     maps: Tensor
@@ -102,7 +104,9 @@ class LossViews:
 
 
 @torch.no_grad()
-def loss_views(segmenter: PartSegmenter, batch: Batch, features: list[Tensor], seed: int = 0) -> LossViews:
+def loss_views(
+    segmenter: PartSegmenter, batch: Batch, features: list[Tensor], index: int = 0, seed: int = 0
+) -> LossViews:
     """Compute what :func:`four_losses` draws; ``features`` are the maps (B, C_l, h_l, w_l) that training uses."""
     generator = torch.Generator().manual_seed(seed)
     images, foreground = batch.images, batch.foreground
@@ -115,10 +119,11 @@ def loss_views(segmenter: PartSegmenter, batch: Batch, features: list[Tensor], s
     warped = warps.warp(ColorJitter()(images, generator), grid)
     inside = (warps.warp(foreground, grid) > 0.5).long()[:, 0]  # (B, H, W)
     return LossViews(
+        index=index,
         images=images,
         foreground=foreground,
         maps=maps,
-        features=torch.cat([resize(level, size) for level in features], dim=1),
+        features=torch.cat([resize(level[index : index + 1], size)[0] for level in features]),
         descriptors=losses.part_descriptors(maps, features),
         flat=redraw(images, maps),
         warped_images=warped,
@@ -141,16 +146,15 @@ def false_colors(features: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, 
 
     Parameters
     ----------
-    features : (B, C, H, W).
-    foreground : (B, 1, H, W).
+    features : (C, H, W).
+    foreground : (1, H, W).
 
     Returns
     -------
-    mean (C,), directions (C, 3), and low and high (2, 3), so that
+    mean (C,), directions (C, 3), and limits (2, 3), low and high, so that
     ``((z - mean) @ directions - low) / (high - low)`` is mostly in [0, 1].
     """
-    vectors = features.movedim(1, -1)[foreground[:, 0] > 0.5]  # (pixels, C)
-    vectors = vectors[:: max(1, len(vectors) // 20_000)]
+    vectors = features.movedim(0, -1)[foreground[0] > 0.5]  # (pixels, C)
     mean = vectors.mean(0)
     _, _, directions = torch.linalg.svd((vectors - mean).T @ (vectors - mean))
     axes = directions[:3].T  # (C, 3)
@@ -159,14 +163,14 @@ def false_colors(features: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, 
     return mean, axes, limits
 
 
-def four_losses(views: LossViews, index: int = 0) -> Figure:
-    """One panel per loss, drawn from image ``index`` of a batch (and, for the contrast, from all of them)."""
+def four_losses(views: LossViews) -> Figure:
+    """One panel per loss, drawn from one image of a batch (and, for the contrast, from all of them)."""
     figure = plt.figure(figsize=(9.6, 5.5), dpi=100, layout="constrained")
     panels = np.asarray(figure.subfigures(2, 2, height_ratios=(1.25, 1)))
-    _draw_feature_panel(panels[0, 0], views, index)
+    _draw_feature_panel(panels[0, 0], views)
     _draw_contrast_panel(panels[0, 1], views)
-    _draw_visual_panel(panels[1, 0], views, index)
-    _draw_equivariance_panel(panels[1, 1], views, index)
+    _draw_visual_panel(panels[1, 0], views)
+    _draw_equivariance_panel(panels[1, 1], views)
     plt.close(figure)
     return figure
 
@@ -180,10 +184,11 @@ def _panel(panel, title: str, names: Sequence[str], ratios: Sequence[float] | No
     return list(axes)
 
 
-def _draw_feature_panel(panel, views: LossViews, index: int) -> None:
+def _draw_feature_panel(panel, views: LossViews) -> None:
     names = ("image", "features\n(3 false colours)", "each part's\nmean feature")
     axes = _panel(panel, "feature consistency", names)
-    mean, directions, (low, high) = false_colors(views.features, views.foreground)
+    index = views.index
+    mean, directions, (low, high) = false_colors(views.features, views.foreground[index])
     inside = views.foreground[index, 0, :, :, None]  # (H, W, 1)
 
     def colors(vectors: Tensor) -> np.ndarray:
@@ -191,7 +196,7 @@ def _draw_feature_panel(panel, views: LossViews, index: int) -> None:
         return (rgb * inside + PALE * (1 - inside)).cpu().numpy()
 
     axes[0].imshow(to_rgb_array(views.images[index]), interpolation="lanczos")
-    axes[1].imshow(colors(views.features[index].movedim(0, -1)))
+    axes[1].imshow(colors(views.features.movedim(0, -1)))
     axes[2].imshow(colors(torch.einsum("khw,kc->hwc", views.maps[index], views.descriptors[index])))
 
 
@@ -214,9 +219,10 @@ def _draw_contrast_panel(panel, views: LossViews) -> None:
     axes[1].imshow(np.concatenate(gaps), interpolation="lanczos")
 
 
-def _draw_visual_panel(panel, views: LossViews, index: int) -> None:
+def _draw_visual_panel(panel, views: LossViews) -> None:
     names = ("image", "one colour\nper part", "what is\nleft over")
     axes = _panel(panel, "visual consistency", names)
+    index = views.index
     inside = views.foreground[index]  # (1, H, W)
     difference = (views.images[index] - views.flat[index]).abs().mean(0, keepdim=True)  # (1, H, W)
     left_over = (1 - 2 * difference).clamp(0, 1) * inside + PALE * (1 - inside)
@@ -225,9 +231,10 @@ def _draw_visual_panel(panel, views: LossViews, index: int) -> None:
     axes[2].imshow(left_over[0].cpu().numpy(), cmap="gray", vmin=0, vmax=1)
 
 
-def _draw_equivariance_panel(panel, views: LossViews, index: int) -> None:
+def _draw_equivariance_panel(panel, views: LossViews) -> None:
     names = ("first parts,\nthen warp", "first warp,\nthen parts", "where the\ntwo differ")
     axes = _panel(panel, "equivariance", names)
+    index = views.index
     image, first, second = views.warped_images[index], views.warped_labels[index], views.labels_of_warped[index]
     axes[0].imshow(overlay(image, first, scale=2))
     axes[1].imshow(overlay(image, second, scale=2))

@@ -148,11 +148,15 @@ def _small_figures() -> None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    if shell is not None:
-        formatter = shell.display_formatter
-        formatter.mimebundle_formatter.for_type(Figure, lambda figure, **options: figure_bundle(figure))
-        for kind in ("image/png", "image/jpeg"):  # matplotlib's own, which would come on top
-            formatter.formatters[kind].for_type(Figure, lambda figure: None)
+    if shell is None:
+        return
+    from matplotlib_inline.config import InlineBackend
+
+    InlineBackend.instance(parent=shell).figure_formats = set()  # matplotlib's own PNG would come on top
+    formatters = shell.display_formatter
+    formatters.mimebundle_formatter.for_type(Figure, lambda figure, **options: figure_bundle(figure))
+    for kind in ("image/png", "image/jpeg"):  # where pyplot was imported before
+        formatters.formatters[kind].pop(Figure, None)
 
 
 def _short_warning(message, category, filename, lineno, line=None) -> str:

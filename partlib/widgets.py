@@ -93,7 +93,7 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
     if not annotated or any(parts is None for parts in annotated):
         raise DataError(f"data set {dataset.name!r} has no annotated parts to show")
     truth = torch.stack([parts for parts in annotated if parts is not None])  # (N, H, W)
-    matched = {name: match_parts(found, truth) for name, found in labels.items()}
+    matched = {name: match_parts(found, truth).to(torch.uint8) for name, found in labels.items()}  # (N, H, W) each
 
     def draw(image: int, method: str, opacity: float) -> Figure:
         return _browser_page(dataset, image, {"annotated": truth[image], method: matched[method][image]}, opacity)

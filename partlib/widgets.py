@@ -78,8 +78,8 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
     Parameters
     ----------
     dataset : N samples with annotated parts.
-    labels : method -> labels (N, H, W), 0 is background. Colours follow the annotated part that a found part overlaps
-        most over the whole data set.
+    labels : method -> labels (N, H, W), 0 is background; the last is shown first. Colours follow the annotated part
+        that a found part overlaps most over the whole data set.
     columns : samples that the static figure shows.
 
     Raises
@@ -103,7 +103,7 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
 
         return {
             "image": IntSlider(0, 0, len(dataset) - 1, description="image", continuous_update=False),
-            "method": Dropdown(options=list(labels), description="method"),
+            "method": Dropdown(options=list(labels), value=list(labels)[-1], description="method"),
             "opacity": FloatSlider(0.6, min=0, max=1, step=0.1, description="opacity", continuous_update=False),
         }
 

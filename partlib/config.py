@@ -26,6 +26,8 @@ class TrainConfig:
     feature, visual, contrastive, equivariance : weights of the four losses; 0 switches a loss off.
     lab_scale : Lab values are divided by this before the visual loss.
     temperature, positives : of the contrastive loss.
+    starts, start_steps : number of initial weights that are tried and the steps each gets; the one with the lowest
+        training loss is trained in full (1 start: no trial).
     steps, batch_size, seed : length of the run; ``seed`` decides initial weights, batches, jitter and warps.
     optimizer : "adam" or "sgd" (momentum 0.9).
     lr, backbone_lr, weight_decay : learning rates of decoder and backbone.
@@ -53,6 +55,8 @@ class TrainConfig:
     lab_scale: float = 50.0
     temperature: float = 0.19
     positives: str = "all"
+    starts: int = 4
+    start_steps: int = 80
     steps: int = 600
     batch_size: int = 6
     seed: int = 0
@@ -136,7 +140,15 @@ _LEAST = {
     **dict.fromkeys(("num_images", "feature", "visual", "contrastive", "equivariance", "seed", "lr", "backbone_lr"), 0),
     **dict.fromkeys(("weight_decay", "poly_power", "eval_every", "log_every", "checkpoint_every"), 0),
     **dict.fromkeys(("lab_scale", "temperature", "grad_clip"), 1e-6),
-    **{"steps": 1, "batch_size": 2, "num_parts": 2, "image_size": 16, "feature_size": 16},
+    **{
+        "starts": 1,
+        "start_steps": 1,
+        "steps": 1,
+        "batch_size": 2,
+        "num_parts": 2,
+        "image_size": 16,
+        "feature_size": 16,
+    },
 }
 _BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
 _CHOICES = {
@@ -147,7 +159,7 @@ _CHOICES = {
 
 # What differs from the defaults above. "ci" shows that everything runs, "cpu" is the course's default.
 PRESETS: dict[str, dict] = {
-    "ci": {"steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
+    "ci": {"steps": 30, "starts": 1, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": {},
     "gpu": {"steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
 }

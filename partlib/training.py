@@ -22,6 +22,7 @@ from partlib.objective import Objective
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
 from partlib.sources import dataset_features, pick_device, training_data
+from partlib.starts import choose_start, initial_segmenter
 
 REMEDY = "start again in another folder with a lower lr or grad_clip"
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
@@ -101,14 +102,17 @@ class Trainer:
     ) -> None:
         self.config, self.device = config, pick_device(device)
         self.train_set, self.val_set = datasets or (training_data(config), training_data(config, "val"))
-        torch.manual_seed(config.seed)
-        segmenter = PartSegmenter(config.num_parts, config.backbone, config.pretrained)
+        self.objective = Objective(config)
+        self.reset(0)
+        self.bank, self.scaling = self._features(None if datasets is None else datasets[0])
+
+    def reset(self, start: int) -> None:
+        """Go back to step 0, with the initial weights of one start."""
+        segmenter = initial_segmenter(self.config, start)
         # channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
         self.segmenter = segmenter.to(self.device).to(memory_format=torch.channels_last)
-        self.objective = Objective(config)
-        self.optimizer = build_optimizer(self.prepared(), config)
+        self.optimizer = build_optimizer(self.prepared(), self.config)
         self.step, self.log = 0, []  # type: int, list[dict]
-        self.bank, self.scaling = self._features(None if datasets is None else datasets[0])
 
     def _features(self, dataset: PartDataset | None) -> tuple[FeatureBank | None, FeatureScaling | None]:
         c = self.config
@@ -235,6 +239,8 @@ def train(
     trainer = Trainer(config, device, datasets)
     if saved is not None and saved.exists():
         trainer.restore(checkpoint.load_checkpoint(saved), saved)
+    elif config.starts > 1:
+        trainer.reset(choose_start(config, trainer.advance, trainer.reset, progress))
     if folder is not None:
         checkpoint.write_json(folder / "config.json", config.to_dict())
     with HeldInterrupt() as interrupt:

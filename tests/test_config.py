@@ -81,7 +81,7 @@ def test_replace_leaves_the_original_as_it_was():
     [TrainConfig.from_dict, lambda v: TrainConfig.preset("cpu", **v), lambda v: TrainConfig().replace(**v)],
 )
 def test_unknown_option_is_named_with_the_known_ones(make):
-    with pytest.raises(ConfigError, match=r"'step' is unknown; expected one of .*seed, steps"):
+    with pytest.raises(ConfigError, match=r"'step' is unknown; expected one of .*seed, start_steps, starts, steps"):
         make({"step": 3})
 
 

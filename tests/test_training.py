@@ -30,7 +30,7 @@ CONFIG = TrainConfig(
     feature_size=32,
     num_parts=4,
     **{"feature": 5.0, "visual": 2.0, "contrastive": 0.5, "equivariance": 0.5},
-    **{"batch_size": 4, "steps": 4, "lr": 1e-3, "backbone_lr": 1e-4},
+    **{"starts": 1, "batch_size": 4, "steps": 4, "lr": 1e-3, "backbone_lr": 1e-4},
     **{"eval_every": 2, "log_every": 3, "checkpoint_every": 2},
 )
 pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarning")

@@ -1,0 +1,70 @@
+"""Several starts: the one with the lowest training loss is trained, and nothing else of a run changes."""
+
+import pytest
+import torch
+
+from partlib import TrainConfig, train
+from partlib.starts import choose_start, initial_segmenter
+from partlib.training import Trainer
+
+CONFIG = TrainConfig(
+    image_size=32,
+    feature_size=32,
+    **{"batch_size": 4, "steps": 6, "starts": 3, "start_steps": 4, "eval_every": 0, "log_every": 1},
+)
+
+
+def losses_of(trials):
+    """``advance`` and ``reset`` that play back given losses, one list per start."""
+    playing = iter(())
+
+    def reset(start):
+        nonlocal playing
+        playing = iter(trials[start])
+
+    return (lambda: {"total": torch.tensor(float(next(playing)))}), reset
+
+
+@pytest.mark.parametrize(
+    ("trials", "chosen"),
+    [
+        ([[9.0, 9, 3, 3], [1, 1, 2, 2], [0, 0, 4, 4]], 1),
+        ([[1.0, 1, 1, 1], [0, 0, float("nan"), 0], [2, 2, 2, 2]], 0),
+        ([[float("nan")] * 4, [5.0] * 4, [6.0] * 4], 1),
+        ([[float("inf")] * 4] * 3, 0),
+    ],
+    ids=["later half", "nan loses", "nan at first", "all infinite"],
+)
+def test_the_start_with_the_lowest_later_loss_is_chosen(trials, chosen):
+    assert choose_start(CONFIG, *losses_of(trials), progress=False) == chosen
+
+
+def test_starts_differ_and_repeat():
+    first, again, other = (initial_segmenter(CONFIG.replace(pretrained=False), s).state_dict() for s in (0, 0, 1))
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["decoder.classify.weight"], other["decoder.classify.weight"])
+
+
+def test_a_run_is_that_of_the_chosen_start_from_its_first_step(tiny_birds):
+    result = train(CONFIG, progress=False, device="cpu", datasets=tiny_birds)
+    runs = []
+    for start in range(CONFIG.starts):
+        trainer = Trainer(CONFIG, "cpu", tiny_birds)
+        trainer.reset(start)
+        totals = [trainer.advance()["total"].item() for _ in range(CONFIG.steps)]
+        runs.append((sum(totals[2:4]), totals))
+    assert [entry["total"] for entry in result.log] == min(runs)[1]
+    assert len({trial for trial, _ in runs}) == CONFIG.starts
+
+
+def test_one_start_needs_no_trial(tiny_birds):
+    single = CONFIG.replace(starts=1)
+    trainer = Trainer(single, "cpu", tiny_birds)
+    expected = [trainer.advance()["total"].item() for _ in range(single.steps)]
+    result = train(single, progress=False, device="cpu", datasets=tiny_birds)
+    assert [entry["total"] for entry in result.log] == expected
+
+
+def test_a_run_shorter_than_a_trial_is_no_error(tiny_birds):
+    short = CONFIG.replace(steps=2, start_steps=80)
+    assert len(train(short, progress=False, device="cpu", datasets=tiny_birds).log) == 2

@@ -84,7 +84,7 @@ class FeatureBank:
         return [torch.from_numpy(level[pick].astype(np.float32)) for level in self.levels]
 
 
-def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 16) -> FeatureBank:
+def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 8) -> FeatureBank:
     """Features of all images of ``dataset``; read from the cache where they have been computed before.
 
     Raises

@@ -94,7 +94,7 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
             f"{path} has no partlib configuration in its metadata; expected a file that partlib wrote"
         )
     config = TrainConfig.from_dict(json.loads(metadata["config"]))
-    segmenter = PartSegmenter(config.num_parts, config.backbone, pretrained=False)
+    segmenter = PartSegmenter.from_config(config, start=False)
     try:
         segmenter.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

@@ -90,6 +90,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)} (default cpu)")
+    parser.add_argument("--reproduce-release", action="store_true", help="every quirk of the authors' code")
     fields = parser.add_argument_group("configuration (each replaces the preset's value)")
     for f in dataclasses.fields(TrainConfig):
         kind = _READERS.get(type(f.default), str)
@@ -116,7 +117,8 @@ _READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _boo
 
 def _config(arguments: argparse.Namespace) -> TrainConfig:
     given = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
-    return TrainConfig.preset(arguments.preset, **{k: v for k, v in given.items() if v is not None})
+    changes = {k: v for k, v in given.items() if v is not None}
+    return TrainConfig.preset(arguments.preset, reproduce_release=arguments.reproduce_release, **changes)
 
 
 # The commands import what they need when they run: --help should not wait for torch.

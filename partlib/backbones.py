@@ -91,36 +91,39 @@ def torchvision_network(build: Callable[..., nn.Module], weights: WeightsEnum | 
         ) from error
 
 
-def fill_state_dict(network: nn.Module, tensors: Mapping[str, Tensor], source: object, unused: str = "") -> None:
-    """Load ``tensors`` into ``network``, every one of them and none missing.
+def check_tensors(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first odd.
 
     Counters of BatchNorm (``num_batches_tracked``) may be missing: old files have none, and nothing reads them.
-
-    Parameters
-    ----------
-    source : what the error message names, such as the file.
-    unused : tensors whose name starts with this are left out: the classifier of a network that is used without.
-
-    Raises
-    ------
-    CheckpointError : names that are missing or too many, or a tensor of another shape.
+    ``source`` is what the message calls the origin of ``given``, such as the file.
     """
-    own = network.state_dict()
-    given = {name: tensor for name, tensor in tensors.items() if not (unused and name.startswith(unused))}
-    missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
-    foreign = [name for name in given if name not in own]
-    for problem, names in (("lacks", missing), ("has, unexpectedly,", foreign)):
+    missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
+    foreign = [name for name in given if name not in expected]
+    for problem, names in (("lacks", missing), ("also has", foreign)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(
-                f"{source} {problem} {', '.join(names[:3])}{more}; expected the {len(own)} tensors of "
-                f"{type(network).__name__} under their own names"
+                f"{source} {problem} {', '.join(names[:3])}{more}; expected {len(expected)} tensors, from "
+                f"{next(iter(expected))} to {list(expected)[-1]}"
             )
     for name, tensor in given.items():
-        if tensor.shape != own[name].shape:
-            raise CheckpointError(
-                f"{source}: {name} has shape {tuple(tensor.shape)}; expected {tuple(own[name].shape)}"
-            )
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
+            raise CheckpointError(f"{source}: {name} has shape {shapes}")
+
+
+def fill_state_dict(network: nn.Module, file: str | Path, unused: str) -> None:
+    """Load the state dict in ``file`` into ``network``, every tensor of it and none missing.
+
+    Tensors whose name starts with ``unused`` are left out: the classifier of a network that is used without.
+
+    Raises
+    ------
+    CheckpointError : see :func:`read_state_dict` and :func:`check_tensors`.
+    """
+    own = network.state_dict()
+    given = {name: tensor for name, tensor in read_state_dict(file).items() if not name.startswith(unused)}
+    check_tensors(own, given, f"weight file {file}")
     network.load_state_dict({**own, **given}, strict=True)
 
 

@@ -83,6 +83,8 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train first: partlib train --out {path.parent}")
+    if path.suffix == ".pth":
+        raise CheckpointError(f"{path} is not a model of partlib; if the release wrote it: partlib convert {path}")
     try:
         with safe_open(str(path), framework="pt") as stored:
             metadata = stored.metadata() or {}

@@ -1,4 +1,4 @@
-"""``partlib train | evaluate | segment | data | info | demo``."""
+"""``partlib train | evaluate | segment | convert | data | info | demo``."""
 
 import argparse
 import dataclasses
@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("images", type=Path, nargs="+", help="photographs")
     sub.add_argument("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
     sub.add_argument("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
+
+    example = "partlib convert model_60000.pth --data cub --out runs/release"
+    sub = command("convert", _convert, "make a run of a checkpoint of the authors' release", example)
+    sub.add_argument("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
+    sub.add_argument("--data", default="cub", help="data set that it was trained on (default cub)")
+    sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
 
     sub = command("data", _data, "describe or download a data set", "partlib data info birds")
     sub.add_argument("action", choices=("info", "download"))
@@ -159,6 +166,14 @@ def _segment(arguments: argparse.Namespace) -> None:
 
     for path in segment_files(arguments.directory, arguments.images, arguments.mask, arguments.out):
         print(path)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from partlib.release_checkpoint import convert_release_checkpoint
+
+    mapping = convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root)
+    print(mapping.report())
+    print(f"model and configuration are in {arguments.out}")
 
 
 def _data(arguments: argparse.Namespace) -> None:

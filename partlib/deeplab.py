@@ -8,7 +8,6 @@ from torchvision.models import ResNet50_Weights, resnet50
 
 from partlib.backbones import (
     fill_state_dict,
-    read_state_dict,
     resnet_normalize,
     torchvision_network,
     torchvision_weights,
@@ -42,7 +41,7 @@ class ResNet50Encoder(nn.Module):
         network: Any = torchvision_network(resnet50, chosen, replace_stride_with_dilation=[False, True, True])
         network.fc = nn.Identity()
         if file:
-            fill_state_dict(network, read_state_dict(file), f"weight file {file}", unused="fc.")
+            fill_state_dict(network, file, unused="fc.")
         if paper:
             as_in_paper(network)
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)

@@ -10,7 +10,6 @@ from partlib.backbones import (
     IMAGENET_STD,
     Normalize,
     fill_state_dict,
-    read_state_dict,
     torchvision_network,
     torchvision_weights,
 )
@@ -60,7 +59,7 @@ class VGG19Encoder(nn.Module):
         network: Any = torchvision_network(vgg19, chosen)
         network.classifier = nn.Identity()
         if file:
-            fill_state_dict(network, read_state_dict(file), f"weight file {file}", unused="classifier.")
+            fill_state_dict(network, file, unused="classifier.")
         self.network = network.features[: self.taps[-1] + 1]
         for module in self.network:
             if isinstance(module, nn.ReLU):

@@ -80,7 +80,7 @@ def test_layer_weights_change_the_digest_and_need_a_number_for_each_layer():
     with pytest.raises(ConfigError, match="has 1 numbers; expected one for each of the 2 feature_layers"):
         config.replace(feature_level_weights=(0.5,))
     for wrong in ((0.5, 0), ("half", "one")):
-        with pytest.raises(ConfigError, match="feature_level_weights is .*expected numbers"):
+        with pytest.raises(ConfigError, match=r"feature_level_weights is .*expected numbers"):
             config.replace(feature_level_weights=wrong)
 
 

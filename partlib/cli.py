@@ -1,4 +1,4 @@
-"""``partlib train | evaluate | segment | data | info | demo``."""
+"""``partlib train | evaluate | segment | convert | data | info | demo``."""
 
 import argparse
 import dataclasses
@@ -72,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
     sub.add_argument("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
 
+    example = "partlib convert model_60000.pth --data cub --out runs/release"
+    sub = command("convert", _convert, "make a run of a checkpoint of the authors' release", example)
+    sub.add_argument("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
+    sub.add_argument("--data", default="cub", help="data set that it was trained on (default cub)")
+    sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+
     sub = command("data", _data, "describe or download a data set", "partlib data info birds")
     sub.add_argument("action", choices=("info", "download"))
     sub.add_argument("name", help="name of the data set")
@@ -90,6 +97,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)} (default cpu)")
+    parser.add_argument("--reproduce-release", action="store_true", help="every quirk of the authors' code")
     fields = parser.add_argument_group("configuration (each replaces the preset's value)")
     for f in dataclasses.fields(TrainConfig):
         kind = _READERS.get(type(f.default), str)
@@ -116,7 +124,8 @@ _READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _boo
 
 def _config(arguments: argparse.Namespace) -> TrainConfig:
     given = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
-    return TrainConfig.preset(arguments.preset, **{k: v for k, v in given.items() if v is not None})
+    changes = {k: v for k, v in given.items() if v is not None}
+    return TrainConfig.preset(arguments.preset, reproduce_release=arguments.reproduce_release, **changes)
 
 
 # The commands import what they need when they run: --help should not wait for torch.
@@ -157,6 +166,14 @@ def _segment(arguments: argparse.Namespace) -> None:
 
     for path in segment_files(arguments.directory, arguments.images, arguments.mask, arguments.out):
         print(path)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from partlib.release_checkpoint import convert_release_checkpoint
+
+    mapping = convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root)
+    print(mapping.report())
+    print(f"model and configuration are in {arguments.out}")
 
 
 def _data(arguments: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ class PerceptualFeatures(nn.Module):
         name, like the maps, has the finest layer first.
     pretrained : use ImageNet weights; random ones are for tests of shapes only.
     size : side in pixels that images are resized to before the network sees them; None keeps theirs.
+    weights : what a VGG19 uses instead, see :func:`partlib.backbones.torchvision_weights`.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class PerceptualFeatures(nn.Module):
         layers: tuple[str, ...] | None = None,
         pretrained: bool = True,
         size: int | None = 256,
+        *,
+        weights: str = "",
     ) -> None:
         super().__init__()
         if network not in DEFAULT_LAYERS:
@@ -46,11 +49,13 @@ class PerceptualFeatures(nn.Module):
         self.network_name, self.size = network, size
         layers = tuple(layers or DEFAULT_LAYERS[network])
         if network == "efficientnet_lite0":
+            if weights:
+                raise ConfigError(f"feature_weights is {weights!r}, which is for vgg19; leave it out with {network!r}")
             self.network: nn.Module = Lite0Encoder(layers, pretrained)
         else:
             from partlib.vgg import VGG19Encoder
 
-            self.network = VGG19Encoder(layers, pretrained)
+            self.network = VGG19Encoder(layers, pretrained, weights=weights)
         self.layers: tuple[str, ...] = self.network.levels
         self.requires_grad_(False).eval()
 

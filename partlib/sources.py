@@ -1,10 +1,11 @@
 """What a configuration names, fetched: its device, its images, their features."""
 
+from typing import Any
+
 import torch
 
 from partlib.config import TrainConfig
 from partlib.data import LARGEST_SIZE, PartDataset, load_dataset
-from partlib.data.base import ArrayDataset
 from partlib.errors import ConfigError
 from partlib.features import FeatureBank, PerceptualFeatures, feature_bank
 
@@ -20,14 +21,36 @@ def pick_device(name: str = "auto") -> torch.device:
         raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
 
 
-def training_data(config: TrainConfig, split: str = "train", image_size: int = 0) -> PartDataset:
-    """The data set that ``config`` names, at its image size or another; ``num_images`` limits the training split."""
-    dataset = load_dataset(config.data, split, config.root or None, image_size or config.image_size)
-    if split == "train" and isinstance(dataset, ArrayDataset) and 0 < config.num_images < len(dataset):
+def training_data(
+    config: TrainConfig, split: str = "train", image_size: int = 0, *, augment: bool = False
+) -> PartDataset:
+    """The data set that ``config`` names, at its image size or another; ``num_images`` limits the training split.
+
+    With ``augment`` the training split is cropped and mirrored at random where ``config`` says so; without, its crops
+    are fixed, so that features of them can be kept.
+    """
+    options = loader_options(config, split, augment)
+    dataset = load_dataset(config.data, split, config.root or None, image_size or config.image_size, **options)
+    if split == "train" and hasattr(dataset, "subset") and 0 < config.num_images < len(dataset):
         dataset = dataset.subset(list(range(config.num_images)))
     if split == "train" and len(dataset) < config.batch_size:
         raise ConfigError(f"batch_size is {config.batch_size} but {config.data} has {len(dataset)} training images")
     return dataset
+
+
+def loader_options(config: TrainConfig, split: str, augment: bool = False) -> dict[str, Any]:
+    """What ``config`` asks of the loader of its data set beyond root, split and size."""
+    options: dict[str, Any] = {}
+    if config.data == "cub" and split == "train" and augment:
+        options |= {"jitter": config.box_jitter, "mirror": config.mirror}
+    if config.release_data:
+        if config.data in ("cub", "deepfashion", "pascal-part"):
+            options["hold_out"] = False
+        if config.data in ("cub", "deepfashion"):
+            options["reproduce_release"] = True
+        if config.data == "pascal-part":
+            options |= {"keep_without_parts": True, "crop": False}
+    return options
 
 
 def feature_image_size(config: TrainConfig) -> int:
@@ -44,7 +67,16 @@ def dataset_features(
     smaller images have lost; from ``dataset``, enlarged, where one is given.
     """
     source = dataset if dataset is not None else training_data(config, split, feature_image_size(config))
+    return feature_bank(source, feature_extractor(config, device))
+
+
+def feature_extractor(config: TrainConfig, device: str | torch.device = "cpu") -> PerceptualFeatures:
+    """The frozen network that ``config`` names."""
     extractor = PerceptualFeatures(
-        config.feature_network, config.feature_layers or None, config.pretrained, config.feature_size
+        config.feature_network,
+        config.feature_layers or None,
+        config.pretrained,
+        config.feature_size,
+        weights=config.feature_weights,
     )
-    return feature_bank(source, extractor.to(device))
+    return extractor.to(device)

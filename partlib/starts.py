@@ -21,7 +21,7 @@ STRIDE = 104_729  # far apart, so that no start of one seed is a start of anothe
 def initial_segmenter(config: TrainConfig, start: int = 0) -> PartSegmenter:
     """The untrained network of one start, the same every time; start 0 is that of a run without trials."""
     torch.manual_seed(config.seed + STRIDE * start)
-    return PartSegmenter(config.num_parts, config.backbone, config.pretrained)
+    return PartSegmenter.from_config(config)
 
 
 def choose_start(

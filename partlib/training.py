@@ -12,11 +12,12 @@ from tqdm.auto import tqdm
 
 from partlib import checkpoint
 from partlib.config import TrainConfig
-from partlib.data import Batch, PartDataset, collate
+from partlib.data import Batch, PartDataset
 from partlib.errors import ConfigError, PartlibError
 from partlib.evaluation import predict, score
 from partlib.features import FeatureBank, FeatureScaling
 from partlib.interrupt import HeldInterrupt
+from partlib.live_features import LiveFeatures, seeded_batch, weighted
 from partlib.metrics import part_share
 from partlib.objective import Objective
 from partlib.paths import runs_dir
@@ -77,11 +78,11 @@ def build_optimizer(segmenter: PartSegmenter, config: TrainConfig) -> torch.opti
 
 def set_batchnorm(segmenter: PartSegmenter, mode: str) -> None:
     """Make BatchNorm layers behave as ``TrainConfig.batchnorm`` says. Call after ``segmenter.train()``."""
-    for module in segmenter.modules():
+    for name, module in segmenter.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(mode == "train")
+            module.train(mode in ("train", "statistics"))
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(mode != "frozen")
+                parameter.requires_grad_(mode in ("affine", "train") or (mode == "statistics" and "downsample" in name))
 
 
 class Trainer:
@@ -101,7 +102,10 @@ class Trainer:
         datasets: tuple[PartDataset, PartDataset | None] | None = None,
     ) -> None:
         self.config, self.device = config, pick_device(device)
-        self.train_set, self.val_set = datasets or (training_data(config), training_data(config, "val"))
+        self.train_set, self.val_set = datasets or (
+            training_data(config, augment=True),
+            training_data(config, "val"),
+        )
         self.objective = Objective(config)
         self.reset(0)
         self.bank, self.scaling = self._features(None if datasets is None else datasets[0])
@@ -114,10 +118,12 @@ class Trainer:
         self.optimizer = build_optimizer(self.prepared(), self.config)
         self.step, self.log = 0, []  # type: int, list[dict]
 
-    def _features(self, dataset: PartDataset | None) -> tuple[FeatureBank | None, FeatureScaling | None]:
+    def _features(self, dataset: PartDataset | None) -> tuple[FeatureBank | LiveFeatures | None, FeatureScaling | None]:
         c = self.config
         if not (c.feature or c.contrastive):
             return None, None
+        if not self.train_set.fixed_crop:
+            return LiveFeatures(c, self.device), None
         bank = dataset_features(c, "train", self.device, dataset)
         if not c.normalize_features:
             return bank, None
@@ -133,13 +139,19 @@ class Trainer:
     def batch(self, step: int) -> tuple[Batch, list[Tensor]]:
         """The images and features of one step, on the device."""
         indices = batch_indices(len(self.train_set), self.config.batch_size, self.config.seed, step)
-        batch = collate([self.train_set[i] for i in indices]).to(self.device)
-        features = [z.to(self.device) for z in self.bank.batch(indices)] if self.bank is not None else []
-        return batch, self.scaling(features) if self.scaling is not None else features
+        batch = seeded_batch(self.train_set, indices, self.config.seed, step).to(self.device)
+        if self.bank is None:
+            return batch, []
+        if isinstance(self.bank, LiveFeatures):
+            features = self.bank.of(batch.images)
+        else:
+            features = [z.to(self.device) for z in self.bank.batch(indices)]
+            features = self.scaling(features) if self.scaling is not None else features
+        return batch, weighted(features, self.config.feature_level_weights)
 
     def advance(self) -> dict[str, Tensor]:
         """One optimisation step; returns the losses before it."""
-        rate = (1 - self.step / self.config.steps) ** self.config.poly_power
+        rate = (1 - self.step / (self.config.lr_horizon or self.config.steps)) ** self.config.poly_power
         for group, base in zip(self.optimizer.param_groups, (self.config.backbone_lr, self.config.lr), strict=True):
             group["lr"] = base * rate
         batch, features = self.batch(self.step)

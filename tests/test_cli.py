@@ -20,7 +20,7 @@ from partlib.config import PRESETS
 from partlib.data import DATASETS
 from tests.conftest import REPOSITORY
 
-COMMANDS = ("train", "demo", "evaluate", "segment", "data", "info")
+COMMANDS = ("train", "demo", "evaluate", "segment", "convert", "data", "info")
 TINY = shlex.split(
     "--preset ci --image-size 32 --feature-size 32 --num-images 12 --batch-size 4 --steps 2 --eval-every 0"
 )

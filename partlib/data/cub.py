@@ -6,6 +6,7 @@ is described in :mod:`partlib.data.cub_files`.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def load(
     padding: float = 0.05,
     jitter: float = 0.0,
     mirror: bool = False,
+    hold_out: bool = True,
     reproduce_release: bool = False,
 ) -> PartDataset:
     """One split of CUB-200-2011, cropped to a square around the annotated box.
@@ -66,6 +68,7 @@ def load(
         release). Above 0 the crops are not fixed and features of them cannot be cached.
     mirror : training split only: mirror half of the images, anew at every access, with left and right keypoints
         exchanged.
+    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     reproduce_release : pixels and keypoints as in the release: bilinear sampling without antialiasing, value 1 of 255
         beyond the photograph, keypoints half a pixel of the photograph to the upper left. Default: Lanczos, the edge
         repeated, keypoints where they belong.
@@ -85,7 +88,7 @@ def load(
     _check_options(padding, jitter)
     root = data_dir() / FOLDER if root is None else Path(root)
     index = read_index(root)
-    rows = _rows_of(index, split, classes)
+    rows = _rows_of(index, split, classes, hold_out)
     mask_folder = find_segmentations(root) if masks is None or split != "test" else Path(masks)
     crops = CubCrops(index, rows, mask_folder, image_size, padding, reproduce_release)
     crops.require_files()
@@ -104,7 +107,7 @@ def _check_options(padding: float, jitter: float) -> None:
         raise ConfigError(f"jitter is {jitter}; expected a fraction between 0 and 0.25 of the box's sides")
 
 
-def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None) -> list[int]:
+def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None, hold_out: bool) -> list[int]:
     """Rows of ``index`` in this split and these classes."""
     wanted = None if classes is None else {int(c) - 1 for c in classes}
     if wanted is not None and not (wanted and wanted <= set(range(len(index.class_names)))):
@@ -113,6 +116,8 @@ def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None) -> list
     def belongs(row: int) -> bool:
         if wanted is not None and index.labels[row] not in wanted:
             return False
+        if split == "train" and not hold_out:
+            return bool(index.training[row])
         return (split_of(index.name(row), VAL_PERCENT, 0) if index.training[row] else "test") == split
 
     rows = [row for row in range(len(index.files)) if belongs(row)]
@@ -159,6 +164,12 @@ class CubCrops(PartDataset):
             image, foreground, keypoints = image.flip(2), foreground.flip(2), keypoints[list(cub_crop.MIRRORED)]
             keypoints[:, 0] = self.image_size - 1 - keypoints[:, 0]
         return Sample(image, foreground, None, keypoints, int(self.index.labels[row]), self.index.name(row))
+
+    def subset(self, indices: Sequence[int]) -> "CubCrops":
+        """The images at ``indices``, in that order."""
+        part = copy(self)
+        part.rows = [self.rows[i] for i in indices]
+        return part
 
     def fingerprint(self) -> str:
         return f"cub-random-{self.index.root}-{len(self)}-{self.padding}-{self.jitter}-{self.mirror}"

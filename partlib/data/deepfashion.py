@@ -78,6 +78,7 @@ def load(
     *,
     masks: str | Path | None = None,
     skip_missing: bool = False,
+    hold_out: bool = True,
     reproduce_release: bool = False,
 ) -> ArrayDataset:
     """One split of DeepFashion In-shop, whole photographs made square.
@@ -93,6 +94,7 @@ def load(
     masks : folder of predicted foreground masks for the test split (``img_highres/WOMEN/.../02_1_front.png``); parts
         stay the annotated ones. The other splits are not affected.
     skip_missing : leave out listed images without a segmentation, with one warning that counts them; else an error.
+    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     reproduce_release : resize as the release does, bilinear without antialiasing and labels by nearest neighbour. The
         default averages (Lanczos) and gives each cell the class that covers most of it.
 
@@ -109,7 +111,8 @@ def load(
     folder = root / "Anno" / "segmentation"
     lists = [folder / f"DeepFashion_segmentation_{name}.json" for name in LISTS[split]]
     names = sorted({name for path in lists for name in read_list(root, path)})
-    names = [name for name in names if _split(split, name) == split]
+    if split == "val" or (split == "train" and hold_out):
+        names = [name for name in names if split_of(name, VAL_PERCENT, 0) == split]
     mask_folder = Path(masks) if masks is not None and split == "test" else None
     names = _with_files(folder, names, mask_folder, skip_missing)
     if not names:
@@ -132,10 +135,6 @@ def load(
     )
     dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in prepared.names])
     return dataset
-
-
-def _split(split: str, name: str) -> str:
-    return "test" if split == "test" else split_of(name, VAL_PERCENT, 0)
 
 
 def read_list(root: Path, path: Path) -> list[str]:

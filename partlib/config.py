@@ -16,6 +16,7 @@ class TrainConfig:
     Attributes
     ----------
     data, root, image_size : arguments of ``load_dataset``.
+    data_options : further ones of that data set as text, e.g. ``("classes=1,2,3", "padding=0.1")``.
     num_images : number of training images used, 0 for all.
     num_parts : K.
     backbone, pretrained : arguments of ``PartSegmenter``.
@@ -36,6 +37,7 @@ class TrainConfig:
 
     data: str = "birds"
     root: str = ""
+    data_options: tuple[str, ...] = ()
     image_size: int = 128
     num_images: int = 0
     num_parts: int = 4
@@ -117,7 +119,8 @@ class TrainConfig:
 
     def digest(self) -> str:
         """Ten characters that name this configuration; fields that do not change the result are left out."""
-        values = self._deciding()
+        # A field of _LATER at its default is left out too, so that runs from before it keep their names.
+        values = {k: v for k, v in self._deciding().items() if k not in _LATER or v != _LATER[k]}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -139,6 +142,7 @@ _LEAST = {
     **{"steps": 1, "batch_size": 2, "num_parts": 2, "image_size": 16, "feature_size": 16},
 }
 _BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
+_LATER: dict[str, Any] = {"data_options": []}  # fields added after the first runs, with their defaults
 _CHOICES = {
     "batchnorm": ("frozen", "affine", "train"),
     "optimizer": ("adam", "sgd"),

@@ -5,6 +5,7 @@ import torch
 from partlib.config import TrainConfig
 from partlib.data import LARGEST_SIZE, PartDataset, load_dataset
 from partlib.data.base import ArrayDataset
+from partlib.data.options import read_options
 from partlib.errors import ConfigError
 from partlib.features import FeatureBank, PerceptualFeatures, feature_bank
 
@@ -22,7 +23,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def training_data(config: TrainConfig, split: str = "train", image_size: int = 0) -> PartDataset:
     """The data set that ``config`` names, at its image size or another; ``num_images`` limits the training split."""
-    dataset = load_dataset(config.data, split, config.root or None, image_size or config.image_size)
+    options = read_options(config.data, config.data_options)
+    dataset = load_dataset(config.data, split, config.root or None, image_size or config.image_size, **options)
     if split == "train" and isinstance(dataset, ArrayDataset) and 0 < config.num_images < len(dataset):
         dataset = dataset.subset(list(range(config.num_images)))
     if split == "train" and len(dataset) < config.batch_size:

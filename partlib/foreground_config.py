@@ -8,7 +8,7 @@ FIELDS = (
     *("data", "root", "data_options", "image_size", "num_images", "pretrained"),
     *("steps", "batch_size", "lr", "backbone_lr", "seed"),
 )
-DEFAULTS = {"steps": 300, "batch_size": 12}
+DEFAULTS = {"steps": 400, "batch_size": 12, "lr": 2e-3, "backbone_lr": 1e-3}
 
 
 def foreground_config(**changes) -> TrainConfig:

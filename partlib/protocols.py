@@ -131,7 +131,11 @@ def read_keypoints(segmenter: PartSegmenter, dataset: PartDataset, reproduce_rel
         masked, _ = keypoint_labels(likeliest * (batch.foreground[:, 0] >= 0.5), batch.keypoints, convention)
         found.append(torch.stack([parts, masked, targets]))  # (3, P of this batch)
     return KeypointReading(
-        torch.cat(centers), torch.cat(keypoints), torch.from_numpy(np.array(boxes, np.float32)), torch.cat(labels), *torch.cat(found, dim=1)
+        torch.cat(centers),
+        torch.cat(keypoints),
+        torch.from_numpy(np.array(boxes, np.float32)),
+        torch.cat(labels),
+        *torch.cat(found, dim=1),
     )
 
 
@@ -183,7 +187,7 @@ def deepfashion(segmenter: PartSegmenter, test: PartDataset, *, reproduce_releas
     start = 0
     for batch, logits in _logits(segmenter, test, align_corners=False):
         shrunk = [labels_as_grey_values(photo, test.image_size) for photo in photos[start : start + len(logits)]]
-        full.update(_masked(logits, batch), torch.stack([torch.from_numpy(one).long() for one in shrunk]))
+        full.update(_masked(logits, batch), torch.stack([torch.from_numpy(one.astype(np.int64)) for one in shrunk]))
         start += len(logits)
     return {**pixels(segmenter, test), **_only(full, "nmi", "ari")}
 

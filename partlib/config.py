@@ -19,6 +19,7 @@ class TrainConfig:
     Attributes
     ----------
     data, root, image_size : arguments of ``load_dataset``.
+    data_options : further ones of that data set as text, e.g. ``("classes=1,2,3", "padding=0.1")``.
     num_images : number of training images used, 0 for all.
     box_jitter, mirror : random boxes and mirror images in training, arguments of CUB's loader; the other data sets have
         none. Features are then computed at every step instead of once.
@@ -55,6 +56,7 @@ class TrainConfig:
 
     data: str = "birds"
     root: str = ""
+    data_options: tuple[str, ...] = ()
     image_size: int = 128
     num_images: int = 0
     box_jitter: float = 0.0
@@ -207,6 +209,6 @@ _CHOICES = {
 }
 # Fields younger than the first runs: at their defaults they stay out of the digest, so that those keep their names.
 _LATER = (
-    *("box_jitter", "mirror", "release_data", "input_norm", "backbone_weights", "feature_weights"),
+    *("data_options", "box_jitter", "mirror", "release_data", "input_norm", "backbone_weights", "feature_weights"),
     *("feature_level_weights", "feature_reduction", "masked_features", "warp_fill", "joint_views", "lr_horizon"),
 )

@@ -97,7 +97,10 @@ def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size
     ConfigError : the data set crops at random, so that an image has no features of its own.
     """
     if not dataset.fixed_crop:
-        raise ConfigError(f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time")
+        raise ConfigError(
+            f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time; "
+            "leave out the data options jitter and mirror"
+        )
     key = [dataset.fingerprint(), _weights_digest(extractor), extractor.layers, extractor.size, len(dataset)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache_dir() / f"features-{digest}"

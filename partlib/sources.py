@@ -6,6 +6,7 @@ import torch
 
 from partlib.config import TrainConfig
 from partlib.data import LARGEST_SIZE, PartDataset, load_dataset
+from partlib.data.options import read_options
 from partlib.errors import ConfigError
 from partlib.features import FeatureBank, PerceptualFeatures, feature_bank
 
@@ -29,7 +30,7 @@ def training_data(
     With ``augment`` the training split is cropped and mirrored at random where ``config`` says so; without, its crops
     are fixed, so that features of them can be kept.
     """
-    options = loader_options(config, split, augment)
+    options = loader_options(config, split, augment) | read_options(config.data, config.data_options)
     dataset = load_dataset(config.data, split, config.root or None, image_size or config.image_size, **options)
     if split == "train" and hasattr(dataset, "subset") and 0 < config.num_images < len(dataset):
         dataset = dataset.subset(list(range(config.num_images)))

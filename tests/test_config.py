@@ -13,6 +13,7 @@ from partlib.errors import ConfigError
 CHANGES = {
     "data": "ccp",
     "root": "elsewhere",
+    "data_options": ("seed=3",),
     "image_size": 64,
     "num_images": 10,
     "num_parts": 7,

@@ -76,13 +76,14 @@ def load(
     Returns
     -------
     ArrayDataset, or :class:`CubCrops` with jitter or mirror. No parts; 15 keypoints in pixels of the crop, those
-    invisible at its centre; ``boxes`` (N, 4) ``(left, top, width, height)`` of the annotated box in pixels of the crop.
+    invisible at its centre; ``boxes`` (N, 4) ``(left, top, width, height)`` of the annotated box in pixels of the crop;
+    ``photos`` (N,) the paths of the photographs and ``squares`` (N, 3) ``(left, top, side)`` of the crops in them.
     ``label_names`` holds all classes. Masks: what at least half of the annotators marked.
 
     Raises
     ------
     DataError : a file is missing, broken or does not fit another; the message names it. Images whose mask covers less
-        than 0.5 % of the crop are skipped with one warning that counts them.
+        than 0.5 % of the crop are skipped with one warning that counts them, but never for their predicted mask.
     ConfigError : an option out of range.
     """
     _check_options(padding, jitter)
@@ -91,6 +92,7 @@ def load(
     rows = _rows_of(index, split, classes, hold_out)
     mask_folder = find_segmentations(root) if masks is None or split != "test" else Path(masks)
     crops = CubCrops(index, rows, mask_folder, image_size, padding, reproduce_release)
+    crops.keep_empty = masks is not None and split == "test"
     crops.require_files()
     if split == "train" and (jitter or mirror):
         crops.jitter, crops.mirror, crops.fixed_crop = jitter, mirror, False
@@ -140,6 +142,7 @@ class CubCrops(PartDataset):
     name, split = "cub", "train"
     keypoint_names = KEYPOINT_NAMES
     jitter, mirror = 0.0, False
+    keep_empty = False  # predicted masks may be empty; leaving such images out would flatter the scores
 
     def __init__(
         self, index: CubIndex, rows: list[int], masks: Path, image_size: int, padding: float, reproduce_release: bool
@@ -225,7 +228,7 @@ class CubCrops(PartDataset):
 
         def make(item: int) -> Rows | None:
             crop = self.crop(self.rows[item], self.square(self.rows[item]))
-            return crop if (crop["mask"] > 0).mean() >= MIN_FOREGROUND else None
+            return crop if self.keep_empty or (crop["mask"] > 0).mean() >= MIN_FOREGROUND else None
 
         options = {
             "size": self.image_size,
@@ -233,6 +236,7 @@ class CubCrops(PartDataset):
             "release": self.reproduce_release,
             "masks": str(self.masks.absolute()),
         }
+        options |= {"keep_empty": True} if self.keep_empty else {}
         files = [self.index.root / name for name in LISTS]
         files += [file for row in self.rows for file in (self.index.image(row), self.mask_path(row))]
         return prepare_once("cub", names, files, options, make)
@@ -249,6 +253,8 @@ class CubCrops(PartDataset):
             root=self.root,
             label_names=self.label_names,
             keypoint_names=KEYPOINT_NAMES,
+            photos=np.array([str(self.index.image(row)) for row in rows]),
+            squares=np.array(squares),
             boxes=np.array([self._box(row, square) for row, square in zip(rows, squares, strict=True)], np.float32),
         )
         dataset.keypoints = np.array([self.keypoints(r, s) for r, s in zip(rows, squares, strict=True)], np.float32)

@@ -34,7 +34,7 @@ from partlib.data.prepare import (
     resize_photo,
     split_of,
 )
-from partlib.data.release_resize import resize_bilinear_8bit, resize_nearest
+from partlib.data.release_resize import resize_bilinear_8bit, resize_labels_bilinear, resize_nearest
 from partlib.errors import DataError
 from partlib.paths import data_dir
 
@@ -100,12 +100,14 @@ def load(
 
     Returns
     -------
-    ArrayDataset; ``part_names`` in the order of the palette's colours, label 0 "MEN", 1 "WOMEN".
+    ArrayDataset; ``part_names`` in the order of the palette's colours, label 0 "MEN", 1 "WOMEN"; ``photos`` (N,) the
+    paths of the photographs.
 
     Raises
     ------
     DataError : a list, photograph or segmentation is missing or broken, or a colour is not in the palette; the message
-        names it. Images with less than 0.5 % of foreground are skipped with one warning that counts them.
+        names it. Images with less than 0.5 % of foreground are skipped with one warning that counts them, but never
+        for their predicted mask.
     """
     root = data_dir() / FOLDER if root is None else Path(root)
     folder = root / "Anno" / "segmentation"
@@ -123,6 +125,7 @@ def load(
 
     files = [*lists, *(file for name in names for file in _files(folder, name, mask_folder))]
     options = {"size": image_size, "release": reproduce_release, "masks": mask_folder and str(mask_folder.absolute())}
+    options |= {"keep_empty": True} if mask_folder else {}
     prepared = prepare_once("deepfashion", names, files, options, make)
     prepared.warn_skipped()
     dataset = prepared.dataset(
@@ -132,6 +135,7 @@ def load(
         root=root,
         part_names=PART_NAMES,
         label_names=LABEL_NAMES,
+        photos=np.array([str(folder / f"{name}.jpg") for name in prepared.names]),
     )
     dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in prepared.names])
     return dataset
@@ -240,6 +244,24 @@ def letterbox(image: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndar
     )
 
 
+def labels_as_grey_values(photo: Path, size: int) -> np.ndarray:
+    """Classes of a photograph made square, (size, size) uint8, shrunk as if they were grey values.
+
+    The release's scores of whole images are computed on such labels. Between two classes a third appears; use them for
+    nothing but comparing with its numbers.
+    """
+    labels = read_segmentation(photo.with_name(f"{photo.stem}_segment.png"))
+    square = _whole(labels.shape)
+    return resize_labels_bilinear(crop_square(labels, square, "zero"), size, size)
+
+
+def _whole(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The smallest square ``(left, top, side)`` around a photograph of ``shape`` (H, W), on the same centre."""
+    height, width = shape
+    side = max(height, width)
+    return -((side - width) // 2), -((side - height) // 2), side
+
+
 def _prepare(folder: Path, name: str, masks: Path | None, size: int, reproduce_release: bool) -> Rows | None:
     """Read, check and resize one image; None where it has no foreground."""
     photo_path, segmentation_path, *mask_path = _files(folder, name, masks)
@@ -250,15 +272,14 @@ def _prepare(folder: Path, name: str, masks: Path | None, size: int, reproduce_r
             f"is {photo.shape[1]} x {photo.shape[0]}; expected the same size: use those of img_highres_seg.zip"
         )
     mask = read_mask(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
-    if mask.mean() < MIN_FOREGROUND:
+    # A predicted mask may be empty; leaving such images out would flatter the scores.
+    if not mask_path and mask.mean() < MIN_FOREGROUND:
         return None
     if reproduce_release:
         image, parts = letterbox(photo, labels, size)
         small = letterbox(photo, mask.astype(np.uint8), size)[1] > 0
     else:
-        height, width = labels.shape
-        side = max(height, width)
-        square = (-((side - width) // 2), -((side - height) // 2), side)
+        square = _whole(labels.shape)
         image = resize_photo(crop_square(photo, square, "edge"), size)
         cut = crop_square(labels, square, "zero")
         parts = resize_labels(cut, resize_mask(cut > 0, size), size)

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
+from torchvision.models.vgg import cfgs, make_layers
 
 from partlib.backbones import (
     IMAGENET_MEAN,
@@ -28,6 +29,22 @@ def layer_indices() -> dict[str, int]:
             index += 2
         index += 1  # the pooling
     return names
+
+
+class Convolutions(nn.Module):
+    """VGG19 without its classifier, under torchvision's names, with random weights drawn as torchvision's.
+
+    The classifier has 120 of the 140 million weights; drawing them for nothing would take seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = make_layers(cfgs["E"], batch_norm=False)
+        for module in self.features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
 
 
 class VGG19Encoder(nn.Module):
@@ -56,8 +73,7 @@ class VGG19Encoder(nn.Module):
         self.taps = [indices[layer] for layer in self.levels]
         usual = VGG19_Weights.IMAGENET1K_V1 if pretrained else None
         chosen, file = torchvision_weights(VGG19_Weights, weights, usual)
-        network: Any = torchvision_network(vgg19, chosen)
-        network.classifier = nn.Identity()
+        network: Any = Convolutions() if chosen is None else torchvision_network(vgg19, chosen)
         if file:
             fill_state_dict(network, file, unused="classifier.")
         self.network = network.features[: self.taps[-1] + 1]

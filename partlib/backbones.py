@@ -163,6 +163,16 @@ def resnet_normalize(name: str) -> Normalize:
     return Normalize(tuple(value / 255 for value in mean), (1 / 255,) * 3, bgr=name == "caffe")
 
 
+def lite0_normalize() -> Normalize:
+    """(x - 127) / 128 on bytes, the scale that the weights of EfficientNet-Lite0 were trained with."""
+    return Normalize((127 / 255,) * 3, (128 / 255,) * 3)
+
+
+def input_mean(backbone: str, input_norm: str) -> Tensor:
+    """Colour (1, 3, 1, 1) in [0, 1] that the input scale of a segmenter's backbone maps to 0."""
+    return (lite0_normalize() if backbone == "efficientnet_lite0" else resnet_normalize(input_norm)).mean
+
+
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0 under timm's parameter names.
 
@@ -211,8 +221,7 @@ class Lite0Encoder(nn.Module):
         unknown = [level for level in levels if level not in LITE0_STRIDES]
         if unknown:
             raise ConfigError(f"efficientnet_lite0 has no layer {unknown[0]!r}; expected {', '.join(LITE0_STRIDES)}")
-        # (x - 127) / 128 on bytes, the scale the weights were trained with
-        self.normalize = Normalize((127 / 255,) * 3, (128 / 255,) * 3)
+        self.normalize = lite0_normalize()
         self.levels = tuple(level for level in LITE0_STRIDES if level in levels)
         self.network = timm.create_model(
             "tf_efficientnet_lite0",

@@ -176,6 +176,11 @@ class FeatureScaling:
         ]
 
 
+def weigh_levels(features: list[Tensor], weights: Sequence[float]) -> list[Tensor]:
+    """Each layer times its weight (``TrainConfig.feature_level_weights``); no weights leave them as they are."""
+    return [weight * z for weight, z in zip(weights, features, strict=True)] if weights else features
+
+
 def foreground_cells(foregrounds: Tensor, size: Sequence[int]) -> Tensor:
     """Which cells (B, 1, h, w) of a map of ``size`` (h, w) are mostly foreground (B, 1, H, W)."""
     return F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (size[-2], size[-1])) > 0.5

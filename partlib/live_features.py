@@ -41,8 +41,3 @@ def seeded_batch(dataset: PartDataset, indices: list[int], seed: int, step: int)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed * 15_485_863 + step)  # other numbers than those of jitter and warps
         return collate([dataset[i] for i in indices])
-
-
-def weighted(features: list[Tensor], weights: tuple[float, ...]) -> list[Tensor]:
-    """Each layer times its weight (``TrainConfig.feature_level_weights``); no weights leave them as they are."""
-    return [weight * z for weight, z in zip(weights, features, strict=True)] if weights else features

@@ -1,10 +1,10 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from partlib import losses, warps
-from partlib.backbones import Normalize
+from partlib.backbones import input_mean
 from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.data.augment import ColorJitter
@@ -37,7 +37,7 @@ class Objective:
         views = [self.jitter(images, generator)]
         if self.weights["equivariance"]:
             grid = self.random_grid(images, generator)
-            views.append(self.warp_view(self.jitter(images, generator), grid, segmenter))
+            views.append(self.warp_view(self.jitter(images, generator), grid))
         if self.config.joint_views:
             logits = list(segmenter(torch.cat(views)).chunk(len(views)))  # (B, K, H, W) each
         else:
@@ -87,20 +87,15 @@ class Objective:
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         return {"total": total, **terms}
 
-    def warp_view(self, images: Tensor, grid: Tensor, segmenter: PartSegmenter) -> Tensor:
+    def warp_view(self, images: Tensor, grid: Tensor) -> Tensor:
         """Warped images; beyond their edge they are black, or of the colour that the network takes for 0."""
         if self.config.warp_fill == "black":
             return warps.warp(images, grid)
         # zero padding after the normalisation, as in the release, is padding with the mean before it
-        mean = input_mean(segmenter)  # (1, 3, 1, 1)
+        mean = input_mean(self.config.backbone, self.config.input_norm).to(images)  # (1, 3, 1, 1)
         return warps.warp(images - mean, grid) + mean
 
     def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
         points = warps.random_points(len(images), generator=generator).to(images.device)
         return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))
-
-
-def input_mean(segmenter: nn.Module) -> Tensor:
-    """Colour (1, 3, 1, 1) that the input normalisation of the network maps to 0."""
-    return next(m for m in segmenter.modules() if isinstance(m, Normalize)).mean

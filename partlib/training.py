@@ -15,9 +15,9 @@ from partlib.config import TrainConfig
 from partlib.data import Batch, PartDataset
 from partlib.errors import ConfigError, PartlibError
 from partlib.evaluation import predict, score
-from partlib.features import FeatureBank, FeatureScaling
+from partlib.features import FeatureBank, FeatureScaling, weigh_levels
 from partlib.interrupt import HeldInterrupt
-from partlib.live_features import LiveFeatures, seeded_batch, weighted
+from partlib.live_features import LiveFeatures, seeded_batch
 from partlib.metrics import part_share
 from partlib.objective import Objective
 from partlib.paths import runs_dir
@@ -147,7 +147,7 @@ class Trainer:
         else:
             features = [z.to(self.device) for z in self.bank.batch(indices)]
             features = self.scaling(features) if self.scaling is not None else features
-        return batch, weighted(features, self.config.feature_level_weights)
+        return batch, weigh_levels(features, self.config.feature_level_weights)
 
     def advance(self) -> dict[str, Tensor]:
         """One optimisation step; returns the losses before it."""

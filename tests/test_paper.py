@@ -1,23 +1,26 @@
 """The preset "paper": it trains on CUB's layout from any weights, and every quirk of the release can be switched."""
 
 import shlex
+from functools import cache
 
 import pytest
 import torch
 from torchvision.models import resnet50, vgg19
 
 from partlib import TrainConfig, train
+from partlib.backbones import input_mean
 from partlib.checkpoint import load_checkpoint, load_model
 from partlib.cli import main
 from partlib.config import RELEASE
 from partlib.data import birds
 from partlib.data.export import export_cub
 from partlib.errors import CheckpointError, ConfigError
-from partlib.live_features import LiveFeatures, seeded_batch, weighted
-from partlib.objective import Objective, input_mean
+from partlib.features import weigh_levels
+from partlib.objective import Objective
 from partlib.segmenter import PartSegmenter
 from partlib.sources import feature_extractor, training_data
 from partlib.training import Trainer, step_generator
+from partlib.vgg import VGG19Encoder
 
 SMALL = shlex.split("--image-size 32 --feature-size 32 --batch-size 3 --steps 2 --checkpoint-every 0")
 pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarning")
@@ -25,9 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarn
 
 @pytest.fixture(scope="module")
 def cub(own_cache, tmp_path_factory):
-    """60 birds in the layout of CUB: 35 training, 5 validation and 20 test images."""
-    drawn = [birds.load("train", None, 64, 40), birds.load("test", None, 64, 20)]
-    return export_cub(drawn, tmp_path_factory.mktemp("cub") / "CUB_200_2011")
+    """40 birds in the layout of CUB, all training images; the loader keeps some for validation."""
+    return export_cub(birds.load("train", None, 48, 40), tmp_path_factory.mktemp("cub") / "CUB_200_2011")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,15 @@ def test_the_command_trains_from_files_and_both_networks_start_with_them(cub, fi
     trainer = Trainer(load_model(tmp_path / "run")[1], "cpu")
     stored = torch.load(files / "resnet.pth", weights_only=True)
     assert torch.equal(trainer.segmenter.encoder.stages[3][2].conv3.weight, stored["layer4.2.conv3.weight"])
-    assert isinstance(trainer.bank, LiveFeatures)
-    stored = torch.load(files / "vgg.pth", weights_only=True)
-    assert torch.equal(trainer.bank.extractor.network.network[34].weight, stored["features.34.weight"])
+    batch, (fine, coarse) = trainer.batch(0)
+    stored = VGG19Encoder(("relu3_2", "relu5_4"), weights=str(files / "vgg.pth"))
+    assert torch.equal(
+        stored.network[34].weight, torch.load(files / "vgg.pth", weights_only=True)["features.34.weight"]
+    )
+    with torch.no_grad():
+        expected = stored(batch.images)
+    torch.testing.assert_close(fine, 0.33 * expected[0])  # with the weights of their layers
+    torch.testing.assert_close(coarse, expected[1])
 
 
 @pytest.mark.parametrize("network", ["backbone", "feature"])
@@ -98,25 +106,6 @@ def test_options_of_one_network_are_refused_for_another():
         feature_extractor(TrainConfig(feature_weights="x.pth"))
 
 
-def test_features_are_those_of_the_crop_of_the_step_times_the_weights_of_their_layers(cub):
-    trainer = Trainer(small(cub), "cpu")
-    batch, features = trainer.batch(0)
-    fine, coarse = trainer.bank.extractor.network(batch.images)
-    assert (fine.shape, coarse.shape) == ((3, 256, 8, 8), (3, 512, 2, 2))
-    torch.testing.assert_close(features[0], 0.33 * fine)
-    torch.testing.assert_close(features[1], coarse)
-
-
-def test_random_crops_differ_by_step_and_come_back_with_it(cub):
-    dataset = training_data(small(cub), augment=True)
-    first, again, other = (seeded_batch(dataset, [0, 1], 0, step).images for step in (5, 5, 6))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    state = torch.get_rng_state()
-    seeded_batch(dataset, [0, 1], 0, 5)
-    assert torch.equal(torch.get_rng_state(), state)  # whoever draws next does not notice
-
-
 def test_a_run_with_random_crops_interrupted_and_resumed_ends_the_same(cub, tmp_path):
     lite = {"backbone": "efficientnet_lite0", "feature_network": "efficientnet_lite0", "batchnorm": "frozen"}
     layers = {"feature_layers": ["stride16", "stride32"], "pretrained": True, "steps": 3}
@@ -133,11 +122,6 @@ def test_a_run_with_random_crops_interrupted_and_resumed_ends_the_same(cub, tmp_
     assert all(torch.equal(whole[name], value) for name, value in resumed.items())
 
 
-def test_scaling_by_the_training_set_is_refused_for_random_crops(cub):
-    with pytest.raises(ConfigError, match="normalize_features is True, but random crops"):
-        Trainer(small(cub, normalize_features=True), "cpu")
-
-
 def test_everything_but_training_sees_fixed_crops_and_num_images_limits_both(cub):
     config = small(cub, num_images=4)
     assert training_data(config).fixed_crop
@@ -148,15 +132,19 @@ def test_everything_but_training_sees_fixed_crops_and_num_images_limits_both(cub
 def test_the_release_trains_on_what_is_held_out_here(cub):
     ours, theirs = (training_data(small(cub, release_data=release)) for release in (False, True))
     held_out = training_data(small(cub), "val")
+    assert len(held_out) > 0
     assert len(theirs) == len(ours) + len(held_out) == 40
     assert {held_out[i].name for i in range(len(held_out))} <= set(theirs.names)
     same = theirs[theirs.names.index(ours.names[0])]
     assert (ours[0].image - same.image).abs().max() > 0.01  # another way of resizing
 
 
-def test_no_weights_leave_features_as_they_are():
+def test_layers_count_as_their_weights_say():
     features = [torch.rand(1, 2, 3, 3), torch.rand(1, 2, 2, 2)]
-    assert all(torch.equal(a, b) for a, b in zip(weighted(features, ()), features, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weigh_levels(features, ()), features, strict=True))
+    fine, coarse = weigh_levels(features, (0.33, 1.0))
+    torch.testing.assert_close(fine, 0.33 * features[0])
+    assert torch.equal(coarse, features[1])
 
 
 PLAIN = {"feature_reduction": "mean", "joint_views": True, "batchnorm": "train", "lr_horizon": 0}
@@ -164,22 +152,24 @@ IN_A_STEP = sorted(set(RELEASE) - {"release_data", "masked_features"})
 
 
 @pytest.fixture(scope="module")
-def after_two_steps(cub):
-    """Quirk switched on, or none -> weights after two steps of the preset without the others."""
+def weights_after(cub):
+    """Number of steps and quirks switched on -> weights after these steps of the preset without the others."""
 
-    def run(**quirk):
+    @cache
+    def run(steps, **quirk):
         trainer = Trainer(small(cub, lr=1e-2, backbone_lr=1e-2, **{**PLAIN, **quirk}), "cpu")
-        trainer.advance()
-        trainer.advance()
+        for _ in range(steps):
+            trainer.advance()
         return torch.cat([p.detach().flatten() for p in trainer.segmenter.parameters()])
 
-    return run, run()
+    return run
 
 
 @pytest.mark.parametrize("name", IN_A_STEP)
-def test_every_quirk_changes_the_numbers_of_a_step(name, after_two_steps):
-    run, plain = after_two_steps
-    assert (run(**{name: RELEASE[name]}) - plain).abs().max() > 1e-5
+def test_every_quirk_changes_the_numbers_of_a_step(name, weights_after):
+    steps = 2 if name == "lr_horizon" else 1  # the first step has the full rate whatever the horizon
+    difference = weights_after(steps, **{name: RELEASE[name]}) - weights_after(steps)
+    assert difference.abs().max() > 1e-5
 
 
 def test_masking_features_shows_where_the_foreground_is_soft_only(cub):
@@ -204,14 +194,16 @@ def test_mean_fill_is_what_the_network_takes_for_zero(cub):
     segmenter, images = PartSegmenter.from_config(config), torch.rand(2, 3, 32, 32)
     objective = Objective(config)
     grid = torch.full((2, 32, 32, 2), 3.0)  # all outside
-    filled = objective.warp_view(images, grid, segmenter)
+    filled = objective.warp_view(images, grid)
     assert segmenter.encoder.normalize(filled).abs().max() < 1e-3
-    assert not Objective(small(cub)).warp_view(images, grid, segmenter).any()
-    assert (input_mean(segmenter).flatten() * 255).tolist() == pytest.approx([104.007, 116.669, 122.679], abs=1e-3)
+    assert not Objective(small(cub)).warp_view(images, grid).any()
+    assert (input_mean("resnet50_paper", "release").flatten() * 255).tolist() == pytest.approx(
+        [104.007, 116.669, 122.679], abs=1e-3
+    )
     grid = objective.random_grid(images, step_generator(0, 0))
-    inside = Objective(small(cub)).warp_view(torch.ones(2, 3, 32, 32), grid, segmenter) == 1
-    black = Objective(small(cub)).warp_view(images, grid, segmenter)
-    torch.testing.assert_close(objective.warp_view(images, grid, segmenter)[inside], black[inside])
+    inside = Objective(small(cub)).warp_view(torch.ones(2, 3, 32, 32), grid) == 1
+    black = Objective(small(cub)).warp_view(images, grid)
+    torch.testing.assert_close(objective.warp_view(images, grid)[inside], black[inside])
 
 
 @pytest.mark.parametrize(("name", "order"), [("caffe", (2, 1, 0)), ("release", (0, 1, 2))])

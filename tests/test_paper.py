@@ -147,7 +147,8 @@ def test_layers_count_as_their_weights_say():
     assert torch.equal(coarse, features[1])
 
 
-PLAIN = {"feature_reduction": "mean", "joint_views": True, "batchnorm": "train", "lr_horizon": 0}
+# the weight of the feature loss is large enough for it to show beside the others with features of a random network
+PLAIN = {"feature_reduction": "mean", "joint_views": True, "batchnorm": "train", "lr_horizon": 0, "feature": 5e3}
 IN_A_STEP = sorted(set(RELEASE) - {"release_data", "masked_features"})
 
 

@@ -149,7 +149,8 @@ def resnet_normalize(name: str) -> Normalize:
 
     "own" is the one that torchvision's weights were trained with. "caffe" is that of the weights of the same network
     from Caffe: bytes minus the mean colour, blue first. "release" subtracts Caffe's blue, green and red means from red,
-    green and blue, as the release does, in training and evaluation alike.
+    green and blue, as the release does, in training and evaluation alike: a network that expects "caffe" sees red and
+    blue exchanged.
 
     Raises
     ------

@@ -147,7 +147,8 @@ def test_layers_count_as_their_weights_say():
     assert torch.equal(coarse, features[1])
 
 
-PLAIN = {"feature_reduction": "mean", "joint_views": True, "batchnorm": "train", "lr_horizon": 0}
+# the weight of the feature loss is large enough for it to show beside the others with features of a random network
+PLAIN = {"feature_reduction": "mean", "joint_views": True, "batchnorm": "train", "lr_horizon": 0, "feature": 5e3}
 IN_A_STEP = sorted(set(RELEASE) - {"release_data", "masked_features"})
 
 
@@ -211,6 +212,8 @@ def test_caffes_scale_has_blue_first_and_the_releases_has_its_means_without_its_
     normalize = PartSegmenter(2, "resnet50", pretrained=False, input_norm=name).encoder.normalize
     pixel = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1) / 255  # red, green, blue
     means = (104.00698793, 116.66876762, 122.67891434)
+    other = PartSegmenter(2, "resnet50", pretrained=False, input_norm="caffe").encoder.normalize
+    torch.testing.assert_close(normalize(pixel if name == "release" else pixel.flip(1)), other(pixel.flip(1)))
     expected = [(10, 20, 30)[channel] - mean for channel, mean in zip(order, means, strict=True)]
     assert normalize(pixel).flatten().tolist() == pytest.approx(expected, abs=1e-4)
 

@@ -1,14 +1,17 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from partlib import losses, warps
+from partlib import distributed, losses, warps
 from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.data.augment import ColorJitter
 from partlib.data.base import Batch
-from partlib.segmenter import PartSegmenter, part_maps
+from partlib.distributed import own_share
+from partlib.segmenter import part_maps
 
 TERMS = ("feature", "visual", "contrastive", "equivariance")
 
@@ -26,7 +29,7 @@ class Objective:
         self.config, self.jitter = config, jitter or ColorJitter()
 
     def __call__(
-        self, segmenter: PartSegmenter, batch: Batch, features: list[Tensor], generator: torch.Generator
+        self, segmenter: Callable[[Tensor], Tensor], batch: Batch, features: list[Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out.
 
@@ -46,7 +49,7 @@ class Objective:
             lab = rgb_to_lab(images) / self.config.lab_scale
             terms["visual"] = losses.consistency_loss(maps, lab, foreground)
         if self.weights["contrastive"]:
-            descriptors = losses.part_descriptors(maps, features)
+            descriptors = distributed.gather(losses.part_descriptors(maps, features))  # of all processes' images
             terms["contrastive"] = losses.contrastive_loss(
                 descriptors, self.config.temperature, self.config.positives, generator
             )
@@ -58,5 +61,6 @@ class Objective:
 
     def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
-        points = warps.random_points(len(images), generator=generator).to(images.device)
+        points = own_share(lambda total: warps.random_points(total, generator=generator), len(images))  # (B, 25, 2)
+        points = points.to(images.device, non_blocking=True)
         return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))

@@ -4,9 +4,11 @@ import torch
 
 from partlib.config import TrainConfig
 from partlib.data import LARGEST_SIZE, PartDataset, load_dataset
-from partlib.data.base import ArrayDataset
+from partlib.data.base import ArrayDataset, collate
 from partlib.errors import ConfigError
-from partlib.features import FeatureBank, PerceptualFeatures, feature_bank
+from partlib.features import FeatureBank, FeatureScaling, LiveFeatures, PerceptualFeatures, bank_bytes, feature_bank
+
+SCALING_SAMPLE, SCALING_BATCH = 256, 16  # images
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -44,7 +46,50 @@ def dataset_features(
     smaller images have lost; from ``dataset``, enlarged, where one is given.
     """
     source = dataset if dataset is not None else training_data(config, split, feature_image_size(config))
-    extractor = PerceptualFeatures(
-        config.feature_network, config.feature_layers or None, config.pretrained, config.feature_size
-    )
-    return feature_bank(source, extractor.to(device))
+    return feature_bank(source, _extractor(config, device))
+
+
+def training_features(
+    config: TrainConfig, device: torch.device, train_set: PartDataset, limit_gb: float, *, own: bool
+) -> FeatureBank | LiveFeatures:
+    """Perceptual features of the training images: from the cache, or computed at every step where there can be none.
+
+    Parameters
+    ----------
+    config : names the network and the size of the images that it sees.
+    device : where the network runs.
+    train_set : the training images.
+    limit_gb : largest cache in gigabytes.
+    own : the features come from ``train_set`` itself, enlarged; else from the same crops at a larger size.
+    """
+    extractor = _extractor(config, device)
+    if not train_set.fixed_crop:
+        return LiveFeatures(extractor)
+    source = train_set if own else training_data(config, "train", feature_image_size(config))
+    if bank_bytes(source, extractor) > limit_gb * 1e9:
+        return LiveFeatures(extractor, source)
+    return feature_bank(source, extractor, limit_gb=limit_gb)
+
+
+def _extractor(config: TrainConfig, device: str | torch.device) -> PerceptualFeatures:
+    network, layers = config.feature_network, config.feature_layers or None
+    return PerceptualFeatures(network, layers, config.pretrained, config.feature_size).to(device)
+
+
+@torch.no_grad()
+def fit_scaling(source: FeatureBank | LiveFeatures, train_set: PartDataset) -> FeatureScaling:
+    """Scaling of the training features: over all images of a cache, else over ``SCALING_SAMPLE`` of them."""
+    if isinstance(source, FeatureBank):
+        # as booleans: the masks of a large data set then take a quarter of the memory
+        foregrounds = torch.stack([train_set[i].foreground > 0.5 for i in range(len(train_set))])  # (N, 1, H, W)
+        return FeatureScaling.fit(source.levels, foregrounds)
+    device = next(source.extractor.parameters()).device
+    pick = torch.linspace(0, len(train_set) - 1, min(len(train_set), SCALING_SAMPLE)).long().tolist()
+    maps, masks = [], []
+    for start in range(0, len(pick), SCALING_BATCH):
+        indices = pick[start : start + SCALING_BATCH]
+        batch = collate([train_set[i] for i in indices])
+        loaded = [z.to(device) for z in source.load(indices)]
+        maps.append([z.half().cpu() for z in source.maps(loaded, batch.images.to(device))])
+        masks.append(batch.foreground > 0.5)
+    return FeatureScaling.fit([torch.cat(level) for level in zip(*maps, strict=True)], torch.cat(masks))

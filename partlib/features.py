@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,18 +84,54 @@ class FeatureBank:
     def __len__(self) -> int:
         return len(self.levels[0])
 
+    def load(self, indices: Tensor | np.ndarray | list[int]) -> list[Tensor]:
+        """float16 maps (B, C_l, h_l, w_l) of the images at ``indices``: half the bytes to move to a device."""
+        pick = np.asarray(indices)
+        return [torch.from_numpy(level[pick]) for level in self.levels]
+
+    def maps(self, loaded: list[Tensor], images: Tensor) -> list[Tensor]:
+        """What :meth:`load` read, as float32."""
+        return [z.float() for z in loaded]
+
     def batch(self, indices: Tensor | np.ndarray | list[int]) -> list[Tensor]:
         """float32 maps (B, C_l, h_l, w_l) of the images at ``indices``."""
-        pick = np.asarray(indices)
-        return [torch.from_numpy(level[pick].astype(np.float32)) for level in self.levels]
+        return [z.float() for z in self.load(indices)]
 
 
-def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 8) -> FeatureBank:
+@dataclass
+class LiveFeatures:
+    """Features computed when they are needed, for images that change or are too many to keep the features of.
+
+    Attributes
+    ----------
+    extractor : the frozen network.
+    images : data set to take the network's images from, in the order of the training images; None for the training
+        images themselves, as a batch has them.
+    """
+
+    extractor: PerceptualFeatures
+    images: PartDataset | None = None
+
+    def load(self, indices: list[int]) -> list[Tensor]:
+        """The images (B, 3, S, S) that the network sees, where they are not the batch's."""
+        return [] if self.images is None else [torch.stack([self.images[i].image for i in indices])]
+
+    def maps(self, loaded: list[Tensor], images: Tensor) -> list[Tensor]:
+        """float32 maps (B, C_l, h_l, w_l)."""
+        return [z.float() for z in self.extractor(loaded[0] if loaded else images)]
+
+
+def feature_bank(
+    dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 8, limit_gb: float | None = None
+) -> FeatureBank:
     """Features of all images of ``dataset``; read from the cache where they have been computed before.
+
+    ``limit_gb`` is the largest cache that may be made, in gigabytes.
 
     Raises
     ------
-    ConfigError : the data set crops at random, so that an image has no features of its own.
+    ConfigError : the data set crops at random, so that an image has no features of its own; or the cache would be
+        larger than ``limit_gb`` or than the free space.
     """
     if not dataset.fixed_crop:
         raise ConfigError(
@@ -106,8 +143,31 @@ def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size
     folder = cache_dir() / f"features-{digest}"
     files = [folder / f"{layer}.npy" for layer in extractor.layers]
     if not all(f.is_file() for f in files):
+        check_room(bank_bytes(dataset, extractor), folder, limit_gb)
         _compute(dataset, extractor, batch_size, folder, files)
     return FeatureBank([np.load(f, mmap_mode="r") for f in files])
+
+
+def bank_bytes(dataset: PartDataset, extractor: PerceptualFeatures) -> int:
+    """Size of the cache of features of ``dataset``, from the features of its first image."""
+    device = next(extractor.parameters()).device
+    return len(dataset) * sum(2 * z.numel() for z in extractor(dataset[0].image[None].to(device)))  # float16
+
+
+def check_room(size: int, folder: Path, limit_gb: float | None) -> None:
+    """Raise ConfigError where ``size`` bytes are more than the limit, or more than fit beside ``folder``."""
+    if limit_gb is not None and size > limit_gb * 1e9:
+        raise ConfigError(
+            f"features would take {size / 1e9:.1f} GB, more than feature_cache_gb = {limit_gb:g}; raise it, lower "
+            "feature_size or choose coarser feature_layers"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if size > free:
+        raise ConfigError(
+            f"features would take {size / 1e9:.1f} GB and {folder.parent} has {free / 1e9:.1f} GB free; set "
+            "PARTLIB_CACHE to a larger disk, or feature_cache_gb below that size to compute them at every step"
+        )
 
 
 def _weights_digest(network: nn.Module) -> str:
@@ -167,6 +227,10 @@ class FeatureScaling:
         """Statistics of the layers (N, C_l, h_l, w_l) over their cells under the foregrounds (N, 1, H, W)."""
         statistics = [_channel_statistics(level, foregrounds) for level in levels]
         return cls([mean for mean, _ in statistics], [std for _, std in statistics])
+
+    def to(self, device: torch.device | str) -> "FeatureScaling":
+        """The same on ``device``."""
+        return FeatureScaling([m.to(device) for m in self.mean], [s.to(device) for s in self.std])
 
     def __call__(self, features: list[Tensor]) -> list[Tensor]:
         """Scaled copies of the maps (B, C_l, h_l, w_l)."""

@@ -23,10 +23,11 @@ from partlib.data.augment import ColorJitter
 from partlib.data.base import PartDataset
 from partlib.errors import CheckpointError, ConfigError
 from partlib.evaluation import batches
+from partlib.loading import batch_indices
 from partlib.predicted_masks import mean_iou, save_masks
 from partlib.segmenter import PyramidDecoder, resize
 from partlib.sources import pick_device, training_data
-from partlib.training import batch_indices, step_generator
+from partlib.training import step_generator
 
 MODEL = "foreground.safetensors"
 

@@ -1,15 +1,16 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from partlib import losses, warps
+from partlib import distributed, losses, warps
 from partlib.backbones import input_mean
 from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.data.augment import ColorJitter
 from partlib.data.base import Batch
-from partlib.segmenter import PartSegmenter, part_maps
+from partlib.distributed import own_share
+from partlib.segmenter import part_maps
 
 TERMS = ("feature", "visual", "contrastive", "equivariance")
 
@@ -27,7 +28,7 @@ class Objective:
         self.config, self.jitter = config, jitter or ColorJitter()
 
     def __call__(
-        self, segmenter: PartSegmenter, batch: Batch, features: list[Tensor], generator: torch.Generator
+        self, segmenter: nn.Module, batch: Batch, features: list[Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out.
 
@@ -74,11 +75,14 @@ class Objective:
             terms["feature"] = losses.consistency_loss(
                 maps, features, foreground, reduction=c.feature_reduction, masked_targets=c.masked_features
             )
+            if c.feature_reduction == "sum":  # the mean over the processes is then the sum over all images
+                terms["feature"] = terms["feature"] * distributed.world_size()
         if self.weights["visual"] and lab is not None:
             terms["visual"] = losses.consistency_loss(maps, lab, foreground)
         if self.weights["contrastive"]:
             mask = foreground if c.masked_features else None
-            descriptors = losses.part_descriptors(maps, features, foreground=mask)
+            own = losses.part_descriptors(maps, features, foreground=mask)
+            descriptors = distributed.gather(own)  # of all processes' images
             chosen = c.positives if positives is None else positives
             terms["contrastive"] = losses.contrastive_loss(descriptors, c.temperature, chosen, generator)
         if self.weights["equivariance"] and grid is not None:
@@ -97,5 +101,6 @@ class Objective:
 
     def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
-        points = warps.random_points(len(images), generator=generator).to(images.device)
+        points = own_share(lambda total: warps.random_points(total, generator=generator), len(images))  # (B, 25, 2)
+        points = points.to(images.device, non_blocking=True)
         return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))

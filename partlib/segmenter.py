@@ -112,7 +112,10 @@ class PartSegmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Part logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
         images = images.contiguous(memory_format=torch.channels_last)
-        return resize(self.decoder(self.encoder(images)), images.shape[-2:])
+        logits = self.decoder(self.encoder(images))  # (B, K, h, w)
+        if logits.dtype == torch.bfloat16:  # enough for convolutions, too coarse to interpolate between
+            logits = logits.float()
+        return resize(logits, images.shape[-2:])
 
     @torch.no_grad()
     def segment(self, images: Tensor, foreground: Tensor) -> Tensor:

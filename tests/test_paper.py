@@ -16,6 +16,7 @@ from partlib.data import birds
 from partlib.data.export import export_cub
 from partlib.errors import CheckpointError, ConfigError
 from partlib.features import weigh_levels
+from partlib.loading import StepBatches, seeded_batch
 from partlib.objective import Objective
 from partlib.segmenter import PartSegmenter
 from partlib.sources import feature_extractor, training_data
@@ -104,6 +105,39 @@ def test_options_of_one_network_are_refused_for_another():
         PartSegmenter.from_config(TrainConfig(backbone_weights="x.pth"))
     with pytest.raises(ConfigError, match=r"feature_weights is 'x\.pth', which is for vgg19"):
         feature_extractor(TrainConfig(feature_weights="x.pth"))
+
+
+def test_features_are_those_of_the_crop_of_the_step_times_the_weights_of_their_layers(cub):
+    trainer = Trainer(small(cub), "cpu")
+    batch, features = trainer.batch(0)
+    fine, coarse = trainer.features.extractor.network(batch.images)
+    assert (fine.shape, coarse.shape) == ((3, 256, 8, 8), (3, 512, 2, 2))
+    torch.testing.assert_close(features[0], 0.33 * fine)
+    torch.testing.assert_close(features[1], coarse)
+
+
+def test_random_crops_differ_by_step_and_come_back_with_it(cub):
+    dataset = training_data(small(cub), augment=True)
+    first, again, other = (seeded_batch(dataset, [0, 1], 0, step).images for step in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    state = torch.get_rng_state()
+    seeded_batch(dataset, [0, 1], 0, 5)
+    assert torch.equal(torch.get_rng_state(), state)  # whoever draws next does not notice
+
+
+def test_random_crops_of_the_shares_are_those_of_the_whole_batch(cub):
+    config = small(cub, batch_size=4)
+    dataset = training_data(config, augment=True)
+    batches = StepBatches(dataset, None, config)
+    whole, _ = batches[7]
+    parts = []
+    for batches.own in (slice(0, 2), slice(2, 4)):
+        parts.append(batches[7][0])
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert [name for part in parts for name in part.names] == whole.names
+    twice = seeded_batch(dataset, [3, 3], 0, 7).images  # every place in a batch draws for itself
+    assert not torch.equal(twice[0], twice[1])
 
 
 def test_a_run_with_random_crops_interrupted_and_resumed_ends_the_same(cub, tmp_path):

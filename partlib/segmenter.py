@@ -91,7 +91,7 @@ class PartSegmenter(nn.Module):
         if backbone == "efficientnet_lite0":
             if weights or input_norm != "own":
                 option = f"backbone_weights is {weights!r}" if weights else f"input_norm is {input_norm!r}"
-                raise ConfigError(f"{option}, which is for a ResNet; leave it out with backbone {backbone!r}")
+                raise ConfigError(f"{option}, which is for a ResNet; use backbone resnet50_paper, or leave it out")
             self.encoder: nn.Module = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), pretrained)
             self.decoder: nn.Module = PyramidDecoder(self.encoder.channels, num_parts)
         elif backbone in BACKBONES:

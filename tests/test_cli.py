@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -56,7 +57,7 @@ def test_the_module_is_the_command():
         [sys.executable, "-m", "partlib", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("usage: partlib")
-    assert all(f"\n    {command} " in done.stdout for command in COMMANDS)
+    assert all(re.search(rf"\n    {command}\s", done.stdout) for command in COMMANDS)
     assert done.stderr == ""
 
 

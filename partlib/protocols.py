@@ -1,11 +1,11 @@
 """The evaluation protocols of the paper, one function each: a segmenter and data sets in, scores in percent out.
 
-=================  =========================================================================================
-:func:`cub`        keypoint error, and NMI / ARI of the parts under the keypoints (paper, table 1)
-:func:`deepfashion`  NMI / ARI of all pixels and of the foreground's (paper, section 4.4)
-:func:`pascal_part`  the same for one category (paper, table 4)
-:func:`pixels`     the same for any data set with part masks
-=================  =========================================================================================
+====================  =====================================================================================
+:func:`cub`           keypoint error, and NMI / ARI of the parts under the keypoints (paper, table 1)
+:func:`deepfashion`   NMI / ARI of all pixels and of the foreground's (paper, section 4.4)
+:func:`pascal_part`   the same for one category (paper, table 4)
+:func:`pixels`        the same for any data set with part masks
+====================  =====================================================================================
 
 What all of them share, as in the release: counts are pooled over the whole data set before a score is computed, never
 averaged over images. The *foreground* scores (``fg_nmi``, ``fg_ari``) look at annotated pixels or keypoints only and

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import signal
 import subprocess

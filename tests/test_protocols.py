@@ -235,6 +235,23 @@ def test_predicted_masks_are_scored_beside_annotated_ones(demo_run, drawn, tmp_p
         assert lines[3].startswith(f"predicted masks (IoU {predicted['mean_iou']:.1f})")
 
 
+def test_the_masks_of_the_foreground_command_are_scored_by_the_evaluate_command(roots, demo_run, tmp_path, capsys):
+    where = ["--data", "cub", "--root", str(roots["cub"])]
+    size = ["--image-size", str(SIZE), "--batch-size", "4", "--steps", "4"]
+    assert main(["foreground", *where, *size, "--out", str(tmp_path / "fg")]) == 0
+    assert {f"{name}.png" for name in load_dataset("cub", "test", roots["cub"], SIZE).names} == {
+        file.relative_to(tmp_path / "fg" / "masks").as_posix() for file in (tmp_path / "fg" / "masks").rglob("*.png")
+    }
+    files = ["--masks", str(tmp_path / "fg" / "masks"), "--json", str(tmp_path / "scores.json")]
+    assert main(["evaluate", str(demo_run), *where, *files]) == 0
+    result = json.loads((tmp_path / "scores.json").read_text())
+    assert result["protocol"] == "cub"
+    stored = json.loads((tmp_path / "fg" / "metrics.json").read_text())["mean_iou"]["test"]
+    assert result["predicted_masks"]["mean_iou"] == pytest.approx(stored, abs=5)  # through PNGs of another size
+    assert result["predicted_masks"]["fg_nmi"] == result["annotated_masks"]["fg_nmi"]
+    assert "predicted masks (IoU " in capsys.readouterr().out
+
+
 def test_predicted_masks_in_the_options_of_a_run_are_scored_beside_annotated_ones(roots, demo_run, tmp_path):
     segmenter, config = load_model(demo_run)
     shutil.copytree(roots["cub"] / "segmentations", tmp_path / "masks")

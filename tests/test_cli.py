@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import shlex
 import signal
 import subprocess

@@ -37,7 +37,8 @@ def split_parts(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
         x = torch.arange(labels.shape[-1], device=labels.device)
         width = (last - first + 1).clamp(min=1)
         piece = ((x - first[:, None]) * pieces // width[:, None]).clamp(0, pieces - 1)  # (N, W)
-        result = torch.where(inside, (k - 1) * pieces + 1 + piece[:, None], result)
+        number = ((k - 1) * pieces + 1 + piece[:, None]).to(labels.dtype)  # (N, 1, W)
+        result = torch.where(inside, number, result)
     return result
 
 
@@ -70,19 +71,20 @@ def shift_borders(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
 def coarse_blocks(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
     """Low resolution: every block of pixels takes its most frequent part; blocks grow to a quarter of the image."""
     side = max(1, round(strength * LARGEST_BLOCK * labels.shape[-1]))
-    highest, inside = int(labels.max()), labels > 0
-    counts = torch.stack([(labels == k).float() for k in range(1, highest + 1)], dim=1)  # (N, K, H, W)
-    blocks = F.avg_pool2d(counts, side, ceil_mode=True)  # (N, K, h, w)
-    winner = (blocks.argmax(dim=1) + 1).repeat_interleave(side, 1).repeat_interleave(side, 2)  # (N, >= H, >= W)
-    return winner[:, : labels.shape[1], : labels.shape[2]] * inside
+    highest = int(labels.max())
+    # one part at a time: all maps together would not fit where memory is scarce
+    counts = [F.avg_pool2d((labels == k).float()[:, None], side, ceil_mode=True) for k in range(1, highest + 1)]
+    winner = (torch.cat(counts, dim=1).argmax(dim=1) + 1).to(labels.dtype)  # (N, K, h, w) -> (N, h, w)
+    enlarged = winner.repeat_interleave(side, 1).repeat_interleave(side, 2)  # (N, >= H, >= W)
+    return enlarged[:, : labels.shape[1], : labels.shape[2]] * (labels > 0)
 
 
 def random_pixels(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
     """Noise: a fraction ``strength`` of the pixels takes a random part."""
     generator = torch.Generator().manual_seed(seed)
     hit = torch.rand(labels.shape, generator=generator).to(labels.device) < strength
-    drawn = torch.randint(1, int(labels.max()) + 1, labels.shape, generator=generator).to(labels.device)
-    return torch.where(hit & (labels > 0), drawn, labels)
+    drawn = torch.randint(1, int(labels.max()) + 1, labels.shape, generator=generator, dtype=torch.int16)
+    return torch.where(hit & (labels > 0), drawn.to(labels), labels)
 
 
 def cores_only(labels: Tensor, strength: float, seed: int = 0) -> Tensor:

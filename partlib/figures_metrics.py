@@ -4,16 +4,22 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from partlib.data.base import Sample
 from partlib.metrics import contingency_table
-from partlib.plots import INK, overlay, part_color, to_rgb_array
+from partlib.plots import INK, overlay, part_color
 
 SCORE_NAMES = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI", "error": "keypoint error"}
+
+
+def parts_picture(sample: Sample, labels: Tensor, alpha: float = 0.6, scale: int = 2) -> np.ndarray:
+    """Parts (H, W) on their image; without outlines where these would cover the parts, as with noise."""
+    object_pixels = max(int((labels > 0).sum()), 1)
+    outlined = int((labels[:, 1:] != labels[:, :-1]).sum()) < 0.25 * object_pixels
+    return overlay(sample.image, labels, alpha=alpha, outline=outlined, scale=scale)
 
 
 def toy_figure(target: Tensor, predictions: Mapping[str, Tensor]) -> Figure:
@@ -46,7 +52,7 @@ def _draw_labels(ax: Axes, labels: Tensor, title: str) -> None:
 
 
 def _draw_table(ax: Axes, table: np.ndarray) -> None:
-    ax.imshow(table, cmap="Greys", vmin=0, vmax=1.6 * table.max())
+    ax.imshow(table, cmap="Greys", vmin=0, vmax=2.5 * table.max())
     for (row, column), value in np.ndenumerate(table):
         ax.text(column, row, value, ha="center", va="center", fontsize=10, color=INK)
     ax.set_xticks(range(table.shape[1]), [str(k + 1) for k in range(table.shape[1])])
@@ -84,7 +90,8 @@ def damage_curves(strengths: Sequence[float], curves: Mapping[str, Sequence[Mapp
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
     names = ["FG-NMI (%)", "FG-ARI (%)", "keypoint error (top 0, bottom 15 %)"]
-    figure.supxlabel("strength of the damage", fontsize=9, color=INK)
+    for ax in grid[-1]:
+        ax.set_xlabel("strength of the damage", fontsize=9, color=INK)
     figure.legend(grid.flat[0].lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     plt.close(figure)
     return figure
@@ -104,8 +111,8 @@ def rank_scatter(scores: Mapping[tuple[str, str], Mapping[str, float]]) -> Figur
         for k, family in enumerate(families):
             points = [(s[name], s["error"]) for (f, _), s in scores.items() if f == family]
             x, y = zip(*points, strict=True)
-            style = {"color": part_color(k + 1), "marker": marks[k % len(marks)], "edgecolor": "white", "lw": 0.5}
-            ax.scatter(x, y, s=60, label=family, zorder=3, **style)
+            marker, size = marks[k % len(marks)], 110 if marks[k % len(marks)] in "*PX" else 60  # some are small
+            ax.scatter(x, y, s=size, label=family, zorder=3, color=part_color(k + 1), marker=marker, ec="white", lw=0.5)
         ax.set_xlabel(f"{SCORE_NAMES[name]} (%): right is better", fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
@@ -135,7 +142,7 @@ def keypoint_figure(
         for i, (ax, sample) in enumerate(zip(row, samples, strict=True)):
             assert sample.keypoints is not None, "the data set has no keypoints"
             side = sample.image.shape[-1]
-            picture = overlay(sample.image, labels[name][i], alpha=0.45, scale=3)
+            picture = parts_picture(sample, labels[name][i], alpha=0.45, scale=3)
             ax.imshow(picture, extent=(-0.5, side - 0.5, side - 0.5, -0.5))
             shown = sample.keypoints[:, 2] > 0
             wanted, found = sample.keypoints[shown, :2].numpy(), np.asarray(fitted[name][i])[shown.numpy()]
@@ -168,7 +175,7 @@ def score_panel(samples: Sequence[Sample], labels: Tensor, truth: Tensor, scores
     for c, sample in enumerate(samples):
         for r, found in enumerate((truth[c], labels[c])):
             ax = figure.add_axes((0.01 + c * 0.62 / columns, 0.51 - 0.49 * r, 0.6 / columns, 0.45))
-            ax.imshow(overlay(sample.image, torch.as_tensor(found).long(), scale=2))
+            ax.imshow(parts_picture(sample, found))
             ax.set_axis_off()
             if c == 0:
                 ax.set_title(("annotated", "damaged")[r], fontsize=9, color=INK, loc="left", pad=2)
@@ -206,7 +213,7 @@ def damage_strip(sample: Sample, damaged: Mapping[str, Tensor], scores: Mapping[
     for ax in grid.flat:
         ax.set_axis_off()
     for ax, (title, labels) in zip(grid.flat, damaged.items(), strict=False):
-        ax.imshow(overlay(to_rgb_array(sample.image), labels, scale=2))
+        ax.imshow(parts_picture(sample, labels))
         ax.set_title(title, fontsize=10, color=INK, pad=3)
         s = scores[title]
         text = f"FG-NMI {s['fg_nmi']:.0f}  FG-ARI {s['fg_ari']:.0f}\nkeypoint error {s['error']:.1f}"

@@ -17,11 +17,11 @@ TRAIN_SEED, TEST_SEED = 1, 2  # the two sets are damaged independently
 
 
 def annotated_parts(dataset: PartDataset) -> Tensor:
-    """(N, H, W) annotated parts of a data set that has them."""
+    """Annotated parts (N, H, W) uint8 of a data set that has them; bytes, as hundreds of maps are kept."""
     found = [dataset[i].parts for i in range(len(dataset))]
     if not found or any(parts is None for parts in found):
         raise DataError(f"data set {dataset.name!r} has no annotated parts")
-    return torch.stack([parts for parts in found if parts is not None])
+    return torch.stack([parts.to(torch.uint8) for parts in found if parts is not None])
 
 
 def damage_explorer(train_set: PartDataset, test_set: PartDataset, first: int = 0) -> Interactive:

@@ -14,11 +14,12 @@ def truth(tiny_birds):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_the_foreground_stays(truth, damage, strength):
-    found = degrade(truth, damage, strength)
+def test_the_foreground_stays(truth, damage, strength, dtype):
+    found = degrade(truth.to(dtype), damage, strength)
     assert found.shape == truth.shape
-    assert found.dtype == truth.dtype
+    assert found.dtype == dtype
     assert torch.equal(found > 0, truth > 0)
 
 

@@ -24,8 +24,8 @@ def losses(
     size = (images.shape[2], images.shape[3])
     jitter = ColorJitter()
     first = jitter(images, generator)
-    points = random_points(len(images), generator).to(images.device)
-    grid = plain.thin_plate_grid(points.cpu(), size).to(images.device)  # (B, H, W, 2)
+    points = random_points(len(images), generator).to(images.dtype)
+    grid = plain.thin_plate_grid(points, size).to(images.device)  # (B, H, W, 2)
     second = F.grid_sample(jitter(images, generator), grid, align_corners=True)
     features = plain.stacked(extractor(images), size) * foreground  # (B, C, H, W)
 

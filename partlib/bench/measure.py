@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,39 +27,50 @@ class BenchError(PartlibError, RuntimeError):
     """A measurement failed."""
 
 
-def seconds(function: Callable[[], object], device: torch.device, calls: int = 1) -> float:
-    """Seconds per call, the device's work included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Taken:
+    """Seconds per call: on the clock, and of this process on all cores. The second does not see other programs."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def time_of(function: Callable[[], object], device: torch.device, calls: int = 1) -> Taken:
+    """What a call takes, the device's work included."""
+    _synchronise(device)
+    start, cpu_start = time.perf_counter(), time.process_time()
     for _ in range(calls):
         function()
+    _synchronise(device)
+    return Taken((time.perf_counter() - start) / calls, (time.process_time() - cpu_start) / calls)
+
+
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return (time.perf_counter() - start) / calls
 
 
-def side_by_side(variants: Variants, runs: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds per call of every variant, ``runs`` of each, after one call that is not counted."""
+def side_by_side(variants: Variants, runs: int, device: torch.device) -> dict[str, list[Taken]]:
+    """Times of every variant, ``runs`` of each in turn, after one call that is not counted."""
     functions = dict(variants)
-    calls = {name: max(1, int(SHORT / max(seconds(f, device), 1e-7))) for name, f in functions.items()}
-    taken: dict[str, list[float]] = {name: [] for name in functions}
+    calls = {name: max(1, int(SHORT / max(time_of(f, device).seconds, 1e-7))) for name, f in functions.items()}
+    taken: dict[str, list[Taken]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
-            taken[name].append(seconds(function, device, calls[name]))
+            taken[name].append(time_of(function, device, calls[name]))
     return taken
 
 
-def with_peak_memory(function: Callable[[], object], device: torch.device) -> dict[str, float | None]:
-    """Seconds of one call, and by how many bytes memory grew at its peak (None where that cannot be told).
+def with_peak_memory(function: Callable[[], object], device: torch.device) -> tuple[Taken, int | None]:
+    """Time of one call, and by how many bytes memory grew at its peak (None where that cannot be told).
 
     On a GPU it is the memory of tensors, on Linux the resident memory of this process, elsewhere the growth of its
     largest resident memory so far.
     """
     before = _start_peak(device)
-    taken = seconds(function, device)
+    taken = time_of(function, device)
     after = _read_peak(device)
-    return {"seconds": taken, "bytes": None if before is None or after is None else max(0, after - before)}
+    return taken, None if before is None or after is None else max(0, after - before)
 
 
 def _start_peak(device: torch.device) -> int | None:

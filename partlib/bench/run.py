@@ -87,7 +87,7 @@ def measure(name: str, case: Case, size: str, device: str, runs: int, plain_runs
     if device == "cpu" and size == "paper" and free is not None and free < case.needs_gb * 1e9:
         return {**row, "not measured": f"needs {case.needs_gb:g} GB of memory, {free / 1e9:.0f} GB were free"}
     variants = list(case.build(SIZES["tiny"], torch.device(device)))
-    taken: dict[str, list[float]] = {variant: [] for variant in variants}
+    taken: dict[str, list[dict]] = {variant: [] for variant in variants}
     peaks: dict[str, list[float]] = {variant: [] for variant in variants}
     for variant in variants if case.memory else []:
         repeats = 1 if not case.heavy else plain_runs if variant == "plain" else HEAVY_RUNS
@@ -96,7 +96,7 @@ def measure(name: str, case: Case, size: str, device: str, runs: int, plain_runs
             if found["bytes"] is not None:
                 peaks[variant].append(found["bytes"])
             if case.heavy:
-                taken[variant].append(found["seconds"])
+                taken[variant].append(found)
     if not case.heavy:
         taken = in_own_process({**which, "do": "time", "runs": runs}, threads)
     row["variants"] = {variant: _summary(taken[variant], peaks[variant]) for variant in variants}
@@ -116,8 +116,13 @@ def measure(name: str, case: Case, size: str, device: str, runs: int, plain_runs
     return row
 
 
-def _summary(taken: list[float], peaks: list[float]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"seconds": statistics.median(taken), "seconds of every run": taken}
+def _summary(taken: list[dict], peaks: list[float]) -> dict[str, Any]:
+    every = [one["seconds"] for one in taken]
+    summary: dict[str, Any] = {
+        "seconds": statistics.median(every),
+        "cpu seconds": statistics.median(one["cpu_seconds"] for one in taken),
+        "seconds of every run": every,
+    }
     if peaks:
         summary["megabytes"] = statistics.median(peaks) / 1e6
     return summary
@@ -128,7 +133,9 @@ def _ratios(variants: dict[str, dict]) -> dict[str, dict[str, float]]:
     plain, ratios = variants["plain"], {}
     for name, found in variants.items():
         if name.startswith("partlib"):
-            ratios[name] = {"time": plain["seconds"] / found["seconds"]}
+            ratios[name] = {
+                kind: plain[key] / found[key] for kind, key in (("time", "seconds"), ("cpu time", "cpu seconds"))
+            }
             if "megabytes" in found and "megabytes" in plain:
                 ratios[name]["memory"] = plain["megabytes"] / max(found["megabytes"], 0.1)
     return ratios

@@ -127,8 +127,7 @@ def networks_alone(built: Trainer) -> Step:
 def differences(shape: Shape, device: torch.device) -> dict[str, float]:
     """Relative differences of losses and gradient between plain and library, all in float64.
 
-    In float32 the gradient of the random network differs by a percent from one memory format to the next, whatever
-    computes the losses.
+    In float32 rounding alone moves the gradient of the random network by some percent, whatever computes the losses.
     """
     built = trainer(shape, device)
     segmenter, config = built.segmenter.double(), built.config

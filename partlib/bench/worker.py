@@ -7,10 +7,11 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 
 import torch
 
-from partlib.bench.cases import SIZES
+from partlib.bench.cases import CASES, SIZES
 from partlib.bench.measure import side_by_side, with_peak_memory
 from partlib.bench.run import all_cases
 
@@ -24,12 +25,15 @@ def main(arguments: dict) -> dict:
         call at a tiny size), "check" or "extra"; "case", "size" and "device" say of what.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    case, shape, device = all_cases()[arguments["case"]], SIZES[arguments["size"]], torch.device(arguments["device"])
+    case = CASES.get(arguments["case"]) or all_cases()[arguments["case"]]
+    shape, device = SIZES[arguments["size"]], torch.device(arguments["device"])
     if arguments["do"] == "time":
-        return side_by_side(case.build(shape, device), arguments["runs"], device)
+        taken = side_by_side(case.build(shape, device), arguments["runs"], device)
+        return {name: [asdict(one) for one in runs] for name, runs in taken.items()}
     if arguments["do"] == "memory":
         case.build(SIZES["tiny"], device)[arguments["variant"]]()
-        return with_peak_memory(case.build(shape, device)[arguments["variant"]], device)
+        one, peak = with_peak_memory(case.build(shape, device)[arguments["variant"]], device)
+        return {**asdict(one), "bytes": peak}
     function = getattr(case, arguments["do"])
     return function(shape, device)
 

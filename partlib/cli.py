@@ -105,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(sub)
     sub.add_argument("--image-size", type=int, default=128, help="side of the prepared images in pixels")
 
+    example = "partlib bench feature-loss warps --size small --out runs/benchmarks.json"
+    _add_bench(command("bench", _bench, "measure speed and memory against the formulas written out", example))
+
     command("info", _info, "versions, device, presets and data sets", "partlib info")
     return parser
 
@@ -151,6 +154,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--compile", action="store_true", help="compile the network: slower start, faster steps")
     speed.add_argument("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
     speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cases", nargs="*", help="what to measure (default everything)")
+    parser.add_argument("--size", default="paper", help="paper, the paper's setting (minutes, up to 18 GB), or small")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--runs", type=int, default=5, help="measurements per variant (default 5)")
+    parser.add_argument("--plain-runs", type=int, default=1, help="the same for the plain training step (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--out", type=Path, default=Path("figures/benchmarks.json"), help="file to add the rows to")
+    parser.add_argument("--readme", type=Path, help="rewrite the table between the markers in this file")
 
 
 def _boolean(text: str) -> bool:
@@ -267,6 +281,26 @@ def _data(arguments: argparse.Namespace) -> None:
     else:
         options = read_options(arguments.name, arguments.data_options)
         print(describe(arguments.name, root, arguments.image_size, **options))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from partlib.bench import report
+    from partlib.bench.run import bench
+
+    rows = bench(
+        arguments.out,
+        arguments.cases,
+        size=arguments.size,
+        device=arguments.device,
+        runs=arguments.runs,
+        plain_runs=arguments.plain_runs,
+        threads=arguments.threads,
+    )["rows"]
+    print("\n".join(report.table(rows)))
+    report.picture(rows, arguments.out.with_suffix(".png"))
+    if arguments.readme:
+        report.write_table(rows, arguments.readme)
+    print(f"rows and picture are in {arguments.out} and {arguments.out.with_suffix('.png')}")
 
 
 def _info(arguments: argparse.Namespace) -> None:

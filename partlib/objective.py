@@ -102,5 +102,5 @@ class Objective:
     def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
         points = own_share(lambda total: warps.random_points(total, generator=generator), len(images))  # (B, 25, 2)
-        points = points.to(images.device, non_blocking=True)
+        points = points.to(images.device, images.dtype, non_blocking=True)
         return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))

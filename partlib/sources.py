@@ -113,7 +113,7 @@ def training_features(
     extractor = feature_extractor(config, device)
     source = train_set if own else training_data(config, "train", feature_image_size(config))
     if bank_bytes(source, extractor) > limit_gb * 1e9:
-        return LiveFeatures(extractor, source)
+        return LiveFeatures(extractor, None if own else source)
     return feature_bank(source, extractor, limit_gb=limit_gb)
 
 

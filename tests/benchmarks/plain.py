@@ -57,7 +57,7 @@ def contrastive_loss(descriptors: Tensor, temperature: float, drawn: Tensor | No
 def equivariance_loss(logits_of_warped: Tensor, warped_logits: Tensor, foreground: Tensor, eps: float = 1e-7) -> Tensor:
     """KL divergence from the warped parts, averaged over the foreground, (B,)."""
     p, q = warped_logits.softmax(dim=1), logits_of_warped.softmax(dim=1)
-    divergence = (p * torch.log(p / q)).sum(dim=1, keepdim=True)  # (B, 1, H, W)
+    divergence = (p * (torch.log(p) - torch.log(q))).sum(dim=1, keepdim=True)  # (B, 1, H, W)
     return (divergence * foreground).sum(dim=(1, 2, 3)) / (foreground.sum(dim=(1, 2, 3)) + eps)
 
 

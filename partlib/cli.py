@@ -151,7 +151,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     speed = parser.add_argument_group("speed (none of these changes the result beyond rounding)")
     speed.add_argument("--precision", default="auto", help="float32, bfloat16 or auto: bfloat16 on GPUs that have it")
-    speed.add_argument("--compile", action="store_true", help="compile the network: slower start, faster steps")
+    speed.add_argument("--compile", action="store_true", help="compile the network (minutes at the start; for GPUs)")
     speed.add_argument("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
     speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
 

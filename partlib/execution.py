@@ -21,7 +21,8 @@ class Execution:
     ----------
     precision : number format of the networks' activations, "float32" or "bfloat16" (autocast); "auto" takes bfloat16
         on GPUs that have it and float32 elsewhere. Weights, losses and the optimiser are always float32.
-    compile : compile the segmenter with ``torch.compile``: minutes at the start, faster steps after that.
+    compile : compile the segmenter with ``torch.compile``, which takes minutes at the start. Meant for GPUs; on the CPU
+        the steps after that were no faster.
     workers : processes that read images ahead of the device; None for 4 with a GPU, none on the CPU, where they would
         take the processor from the network.
     feature_cache_gb : largest cache of frozen features in gigabytes (10^9 bytes). Above it, and for crops that are

@@ -225,7 +225,7 @@ CASES: dict[str, Case] = {
     "visual-loss": Case("visual loss, forward and backward", visual_loss, memory=True),
     "descriptors": Case("part descriptors, forward and backward", part_descriptors, needs_gb=8, memory=True),
     "contrastive-loss": Case("contrastive loss, all positives, forward and backward", contrastive_loss),
-    "warps": Case("thin-plate grids of a batch", warp_grids, goals={"time": 20}, memory=True),
+    "warps": Case("thin-plate grids of a batch", warp_grids, goals={"time": 20}),
     "scores": Case("NMI and ARI of 10 classes", part_scores, memory=True, extra=seconds_per_billion),
     "keypoints": Case("keypoint regression, 15 keypoints, 600 + 600 images", keypoint_error),
 }

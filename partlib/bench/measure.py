@@ -4,12 +4,15 @@ Time is taken side by side: all variants in turn, round after round, so that wha
 all. Memory is taken in a process of its own per variant, where nothing else has been allocated before.
 """
 
+import ctypes
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +81,10 @@ def _start_peak(device: torch.device) -> int | None:
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     if CLEAR.exists():
+        gc.collect()
+        # What has been freed but not returned would be used again, and not show as growth.
+        with suppress(OSError, AttributeError):  # a C library other than GNU's
+            ctypes.CDLL(None).malloc_trim(0)
         CLEAR.write_text("5")  # Linux: forget the peak so far
     return _read_peak(device)
 
@@ -94,6 +101,17 @@ def _read_peak(device: torch.device) -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def cpu_seconds() -> tuple[float, float] | None:
+    """Seconds that all programs of the machine have computed so far, and that this one and its children have."""
+    try:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return None
+    idle = ticks[3] + ticks[4]  # waiting for a disk counts as idle
+    own = os.times()
+    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), sum(own[:4])
 
 
 def available_memory() -> int | None:

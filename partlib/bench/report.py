@@ -11,6 +11,7 @@ from partlib.errors import DataError
 from partlib.plots import INK, PART_COLORS
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+BUSY = "processors busy with other programs"
 COLORS = {"time": PART_COLORS[0], "memory": PART_COLORS[1]}
 Rows = dict[str, dict[str, Any]]
 
@@ -74,11 +75,11 @@ def _conditions(rows: Rows) -> str:
     for row in rows.values():
         on = row["on"]
         place = on["gpu"] or f"{on['processor']}, {on['threads']} threads"
-        machines.setdefault(f"{place}, torch {on['torch']}, Python {on['python']}", []).append(on["load average"])
+        machines.setdefault(f"{place}, torch {on['torch']}, Python {on['python']}", []).append(on[BUSY])
     told = []
-    for machine, loads in machines.items():
-        known = [load for load in loads if load is not None]
-        told.append(machine + (f" (load average {min(known):.1f} to {max(known):.1f})" if known else ""))
+    for machine, busy in machines.items():
+        known = [processors for processors in busy if processors is not None]
+        told.append(machine + (f" ({max(known):.1f} processors or less busy with other programs)" if known else ""))
     settings = {row["setting"] for row in rows.values() if "setting" in row and row["size"] == "paper"}
     return (
         "Medians; memory is the growth at the peak, in a process of its own. "

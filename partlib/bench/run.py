@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from partlib import checkpoint
 from partlib.bench.cases import CASES, SIZES, Case
-from partlib.bench.measure import available_memory, in_own_process
+from partlib.bench.measure import available_memory, cpu_seconds, in_own_process
 from partlib.errors import ConfigError
 
 FLOOR = "networks alone"
@@ -68,13 +69,14 @@ def bench(
         raise ConfigError(f"size is {size!r}; expected paper or small")
     stored = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {"rows": {}}
     for name in tqdm(names or known, desc="benchmarks"):
+        start = time.perf_counter(), cpu_seconds()
         if name == "scaling":
             from partlib.bench.scaling import measure_scaling
 
             row = measure_scaling(device, size)
         else:
             row = measure(name, cases[name], size, device, runs, plain_runs, threads)
-        stored["rows"][f"{name}, {size}, {device}"] = {**row, "on": conditions(device, threads)}
+        stored["rows"][f"{name}, {size}, {device}"] = {**row, "on": conditions(device, threads, others(*start))}
         checkpoint.write_json(out, stored)
     return stored
 
@@ -141,15 +143,23 @@ def _ratios(variants: dict[str, dict]) -> dict[str, dict[str, float]]:
     return ratios
 
 
-def conditions(device: str, threads: int) -> dict[str, Any]:
+def others(start: float, before: tuple[float, float] | None) -> float | None:
+    """Processors that other programs kept busy since ``start``, on average; None where the system does not tell."""
+    after = cpu_seconds()
+    if before is None or after is None:
+        return None
+    everything, own = after[0] - before[0], after[1] - before[1]
+    return round(max(0.0, everything - own) / (time.perf_counter() - start), 2)
+
+
+def conditions(device: str, threads: int, busy: float | None) -> dict[str, Any]:
     """Hardware, versions, and how busy the machine was: what a row depends on."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "date": date.today().isoformat(),
         "processor": _processor(),
         "threads": threads,
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "load average": load,
+        "processors busy with other programs": busy,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -159,9 +159,12 @@ def contrastive_loss(shape: Shape, device: torch.device) -> Variants:
 
 def warp_grids(shape: Shape, device: torch.device) -> Variants:
     points = warps.random_points(shape.images, torch.Generator().manual_seed(3))
-    plain, size = plain_module("plain").thin_plate_grid, (shape.side, shape.side)
+    plain, size = plain_module("plain"), (shape.side, shape.side)
     return {
-        "plain": lambda: plain(points, size).to(device),
+        "plain": lambda: plain.thin_plate_grid(points, size).to(device),
+        "rebuilt without Python lists": lambda: plain.thin_plate_grid(points, size, plain.pixels_from_tensors).to(
+            device
+        ),
         "partlib": lambda: warps.thin_plate_grid(points.to(device), size),
     }
 

@@ -66,14 +66,25 @@ def equivariance_loss(logits_of_warped: Tensor, warped_logits: Tensor, foregroun
     return (divergence * foreground).sum(dim=(1, 2, 3)) / (foreground.sum(dim=(1, 2, 3)) + eps)
 
 
-def thin_plate_grid(source_points: Tensor, size: tuple[int, int]) -> Tensor:
+def pixels_from_lists(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Coordinates (x, y) of all pixels, rows first, put together in Python as the release does, (HW, 2)."""
+    columns, rows = ([2 * i / (n - 1) - 1 for i in range(n)] for n in (size[1], size[0]))
+    return torch.tensor([(x, y) for y in rows for x in columns], dtype=dtype)
+
+
+def pixels_from_tensors(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The same without Python's lists."""
+    rows, columns = (torch.linspace(-1, 1, n, dtype=dtype) for n in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], dim=-1).view(-1, 2)  # (H, W, 2) -> (HW, 2)
+
+
+def thin_plate_grid(source_points: Tensor, size: tuple[int, int], pixels_of=pixels_from_lists) -> Tensor:
     """Thin-plate spline through 25 points, kernel, solution and basis made anew: (B, 25, 2) -> (B, H, W, 2)."""
     axis = torch.linspace(-1, 1, 5, dtype=source_points.dtype)
     centers = torch.stack([x.expand_as(axis) for x in axis]), axis.expand(5, 5)
     centers = torch.stack(centers, dim=-1).view(25, 2)  # (x, y), x slow
-    rows, columns = (torch.linspace(-1, 1, n, dtype=source_points.dtype) for n in size)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    pixels = torch.stack([x, y], dim=-1).view(-1, 2)  # (H, W, 2) -> (HW, 2)
+    pixels = pixels_of(size, source_points.dtype)  # (HW, 2)
 
     def basis(points: Tensor) -> Tensor:
         r = torch.cdist(points, centers, compute_mode="donot_use_mm_for_euclid_dist")  # (N, 25)

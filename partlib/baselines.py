@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.decomposition import NMF
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -132,6 +130,8 @@ class Baseline:
         return linear - (self.centers**2).sum(1)[:, None, None]
 
     def _kmeans(self, vectors: Tensor) -> None:
+        from sklearn.cluster import KMeans  # on use: scikit-learn takes a second and over 100 MB
+
         model = KMeans(self.num_parts, n_init=RESTARTS, random_state=self.seed).fit(vectors.numpy())
         self.centers = torch.from_numpy(model.cluster_centers_).float()  # (K, D)
 
@@ -241,6 +241,8 @@ class FeatureFactorisation(_CellBaseline):
     name = "feature factorisation (DFF)"
 
     def _fit_model(self, sample: Tensor) -> None:
+        from sklearn.decomposition import NMF  # on use, like KMeans
+
         self.model = NMF(self.num_parts, init="nndsvda", random_state=self.seed, max_iter=300, tol=1e-3)
         self.model.fit(sample.clamp(min=0).numpy())
         # How large a component's activations are depends on the length of its row: make the rows comparable.

@@ -14,7 +14,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
-from skimage.color import lab2rgb
 from torch import Tensor
 
 from partlib import losses, warps
@@ -134,6 +133,8 @@ def loss_views(
 
 def redraw(images: Tensor, maps: Tensor) -> Tensor:
     """Images (B, 3, H, W) redrawn with one colour per part, its mean in CIE Lab; maps (B, K, H, W)."""
+    from skimage.color import lab2rgb  # imported on use: it takes tens of megabytes
+
     mean_colors = losses.part_descriptors(maps, rgb_to_lab(images))  # (B, K, 3)
     lab = torch.einsum("bkhw,bkc->bhwc", maps, mean_colors)  # (B, H, W, 3)
     inside = maps.sum(1)[:, None]  # (B, 1, H, W)

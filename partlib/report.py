@@ -38,8 +38,14 @@ class Evaluation:
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
     """All images (N, 3, H, W) and foregrounds (N, 1, H, W) of a data set."""
-    samples = [dataset[i] for i in range(len(dataset))]
-    return torch.stack([s.image for s in samples]), torch.stack([s.foreground for s in samples])
+    first = dataset[0]
+    # filled one by one: a list of all samples beside the stack would double the memory
+    images = torch.empty(len(dataset), *first.image.shape)  # (N, 3, H, W)
+    foregrounds = torch.empty(len(dataset), *first.foreground.shape)  # (N, 1, H, W)
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        images[i], foregrounds[i] = sample.image, sample.foreground
+    return images, foregrounds
 
 
 def evaluate(
@@ -78,14 +84,13 @@ def evaluate(
 def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tensor]:
     """Labels (N, H, W) of ``dataset`` by every baseline, fitted to the training split that ``config`` names."""
     device = pick_device()
-    train_set = training_data(config)
-    train_images, train_foregrounds = stacked(train_set)
     bank = dataset_features(config, "train", device)
+    # the training images have no name here, so that they are freed before the others are stacked
+    fitted = fit_baselines(*stacked(training_data(config)), bank.levels, config.num_parts, seed=config.seed)
     # Only images that the configuration itself names can be had at feature_size; others are enlarged.
     own = dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
     test_bank = dataset_features(config, dataset.split, device, None if own else dataset)
     images, foregrounds = stacked(dataset)
-    fitted = fit_baselines(train_images, train_foregrounds, bank.levels, config.num_parts, seed=config.seed)
     return {
         name: model.predict(images, foregrounds, test_bank.levels).to(torch.uint8) for name, model in fitted.items()
     }

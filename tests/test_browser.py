@@ -125,8 +125,10 @@ def browser() -> Iterator:
         patch.setenv("NO_PROXY", "localhost,127.0.0.1")
         driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
         driver.set_script_timeout(30)
-        yield driver
-        driver.quit()
+        try:
+            yield driver
+        finally:
+            driver.quit()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ MISSING += [] if CHROMIUM else ["Chromium"]
 MISSING += [] if shutil.which("chromedriver") else ["chromedriver"]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"a browser test needs {', '.join(MISSING)}, not found here")
 
-SECONDS = 120  # for all cells of one notebook
+SECONDS = 240  # for all cells of one notebook; an idle machine needs less than 40
 # All cells in the page at once, not only those in view; no questions about news from the network.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},

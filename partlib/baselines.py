@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from partlib.color import rgb_to_lab
 from partlib.errors import ConfigError, DataError
 from partlib.features import FeatureScaling, foreground_cells, read_copy
+from partlib.memory import return_freed
 
 BATCH = 32  # images in memory at a time
 SAMPLE_BATCH = 8  # while vectors are drawn; the draw does not depend on it
@@ -289,6 +290,7 @@ def fit_baselines(
         raise ConfigError(f"unknown baseline {unknown[0]!r}; expected one of {', '.join(BASELINES)}")
     fitted = {}
     for name in tqdm(list(names or BASELINES), desc="baselines", leave=False):
+        return_freed()  # of what came before: the vectors of the last baseline, a training
         fitted[name] = BASELINES[name](num_parts, seed).fit(images, foregrounds, features)
     return fitted
 

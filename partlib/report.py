@@ -14,6 +14,7 @@ from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.errors import DataError
 from partlib.evaluation import predict, score
+from partlib.memory import return_freed
 from partlib.metrics import part_share
 from partlib.segmenter import PartSegmenter
 from partlib.sources import dataset_features, pick_device, training_data
@@ -65,6 +66,7 @@ def evaluate(
             f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
             "`partlib evaluate --protocol cub` scores them where there are keypoints"
         )
+    return_freed()  # a training may have come before
     labels = {"ours": predict(segmenter, dataset)}
     if with_baselines:
         labels |= baseline_labels(config, dataset)

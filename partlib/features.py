@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -122,11 +123,12 @@ class LiveFeatures:
 
 
 def feature_bank(
-    dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 8, limit_gb: float | None = None
+    dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 0, limit_gb: float | None = None
 ) -> FeatureBank:
     """Features of all images of ``dataset``; read from the cache where they have been computed before.
 
-    ``limit_gb`` is the largest cache that may be made, in gigabytes.
+    ``limit_gb`` is the largest cache that may be made, in gigabytes. ``batch_size`` 0 takes 8 images at a time on a
+    GPU, and 2 on a CPU, where more are not faster and take hundreds of megabytes.
 
     Raises
     ------
@@ -144,6 +146,7 @@ def feature_bank(
     files = [folder / f"{layer}.npy" for layer in extractor.layers]
     if not all(f.is_file() for f in files):
         check_room(bank_bytes(dataset, extractor), folder, limit_gb)
+        batch_size = batch_size or (2 if next(extractor.parameters()).device.type == "cpu" else 8)
         _compute(dataset, extractor, batch_size, folder, files)
     return FeatureBank([np.load(f, mmap_mode="r") for f in files])
 
@@ -240,6 +243,17 @@ class FeatureScaling:
         ]
 
 
+def read_copy(array: np.ndarray, pick: slice) -> np.ndarray:
+    """A copy of ``array[pick]``: PyTorch wants memory it may write to, which a memory map need not be.
+
+    A memory map is opened anew for it: pages stay in the memory of a process as long as the map that read them.
+    """
+    whole = isinstance(getattr(array, "base", None), mmap)  # a view of a map does not know its place in the file
+    if isinstance(array, np.memmap) and array.filename is not None and whole and array.flags.c_contiguous:
+        array = np.memmap(array.filename, array.dtype, "r", array.offset, array.shape)
+    return np.array(array[pick])
+
+
 def weigh_levels(features: list[Tensor], weights: Sequence[float]) -> list[Tensor]:
     """Each layer times its weight (``TrainConfig.feature_level_weights``); no weights leave them as they are."""
     return [weight * z for weight, z in zip(weights, features, strict=True)] if weights else features
@@ -254,13 +268,14 @@ def _channel_statistics(level: np.ndarray | Tensor, foregrounds: Tensor, batch: 
     """Mean and standard deviation, (1, C, 1, 1) each, over the foreground cells; a batch in memory at a time."""
     count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(level), batch):
-        chunk = level[start : start + batch]
-        # A copy: PyTorch wants memory it may write to, which a memory map need not be.
-        values = (torch.from_numpy(np.array(chunk)) if isinstance(chunk, np.ndarray) else chunk).double()
+        pick = slice(start, start + batch)
+        chunk = read_copy(level, pick) if isinstance(level, np.ndarray) else level[pick]
+        values = (torch.from_numpy(chunk) if isinstance(chunk, np.ndarray) else chunk).double()
         weight = foreground_cells(foregrounds[start : start + batch], values.shape).double()  # (B, 1, h, w)
         count += float(weight.sum())
-        total = total + (values * weight).sum((0, 2, 3))  # (C,)
-        squares = squares + (values**2 * weight).sum((0, 2, 3))  # (C,)
+        values = values * weight  # weights are 0 or 1, so that the square below needs none
+        total = total + values.sum((0, 2, 3))  # (C,)
+        squares = squares + values.square_().sum((0, 2, 3))  # (C,)
     mean = total / max(count, 1)
     std = (squares / max(count, 1) - mean**2).clamp(min=1e-12).sqrt()
     return mean.float().view(1, -1, 1, 1), std.float().view(1, -1, 1, 1)

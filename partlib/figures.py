@@ -14,7 +14,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
-from skimage.color import lab2rgb
 from torch import Tensor
 
 from partlib import losses, warps
@@ -134,6 +133,8 @@ def loss_views(
 
 def redraw(images: Tensor, maps: Tensor) -> Tensor:
     """Images (B, 3, H, W) redrawn with one colour per part, its mean in CIE Lab; maps (B, K, H, W)."""
+    from skimage.color import lab2rgb  # imported on use: it takes tens of megabytes
+
     mean_colors = losses.part_descriptors(maps, rgb_to_lab(images))  # (B, K, 3)
     lab = torch.einsum("bkhw,bkc->bhwc", maps, mean_colors)  # (B, H, W, 3)
     inside = maps.sum(1)[:, None]  # (B, 1, H, W)
@@ -270,6 +271,8 @@ def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) 
     for ax in axes.flat:
         ax.set_axis_off()
     figure.tight_layout(pad=0.3)
+    # tight_layout gives the squares nearly all of the height, and their titles too little
+    figure.subplots_adjust(top=0.92 if side_by_side else 0.95)
     plt.close(figure)
     return figure
 

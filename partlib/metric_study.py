@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from partlib.data.base import PartDataset
@@ -102,6 +101,8 @@ def _tables(labels: Tensor, dataset: PartDataset, num_parts: int) -> np.ndarray:
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Spearman's rank correlation, -1 to 1."""
+    from scipy.stats import spearmanr  # imported on use: it takes tens of megabytes
+
     return float(spearmanr(first, second).statistic)
 
 

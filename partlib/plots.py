@@ -17,7 +17,6 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from partlib.data.base import Sample
@@ -154,6 +153,8 @@ def match_parts(labels: Picture, reference: Picture) -> Tensor:
     -------
     Tensor of that shape, int64.
     """
+    from scipy.optimize import linear_sum_assignment  # imported on use: it takes tens of megabytes
+
     found, classes = torch.as_tensor(labels).long(), torch.as_tensor(reference).long()
     overlap = contingency_table(found, classes)[1:, 1:].cpu().numpy()  # (classes, parts)
     wanted, parts = linear_sum_assignment(overlap, maximize=True)

@@ -14,6 +14,7 @@ from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.errors import DataError
 from partlib.evaluation import predict, score
+from partlib.memory import return_freed
 from partlib.metrics import part_share
 from partlib.segmenter import PartSegmenter
 from partlib.sources import dataset_features, pick_device, training_data
@@ -38,8 +39,14 @@ class Evaluation:
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
     """All images (N, 3, H, W) and foregrounds (N, 1, H, W) of a data set."""
-    samples = [dataset[i] for i in range(len(dataset))]
-    return torch.stack([s.image for s in samples]), torch.stack([s.foreground for s in samples])
+    first = dataset[0]
+    # filled one by one: a list of all samples beside the stack would double the memory
+    images = torch.empty(len(dataset), *first.image.shape)  # (N, 3, H, W)
+    foregrounds = torch.empty(len(dataset), *first.foreground.shape)  # (N, 1, H, W)
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        images[i], foregrounds[i] = sample.image, sample.foreground
+    return images, foregrounds
 
 
 def evaluate(
@@ -59,6 +66,7 @@ def evaluate(
             f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
             "`partlib evaluate --protocol cub` scores them where there are keypoints"
         )
+    return_freed()  # a training may have come before
     labels = {"ours": predict(segmenter, dataset)}
     if with_baselines:
         labels |= baseline_labels(config, dataset)
@@ -78,14 +86,13 @@ def evaluate(
 def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tensor]:
     """Labels (N, H, W) of ``dataset`` by every baseline, fitted to the training split that ``config`` names."""
     device = pick_device()
-    train_set = training_data(config)
-    train_images, train_foregrounds = stacked(train_set)
     bank = dataset_features(config, "train", device)
+    # the training images have no name here, so that they are freed before the others are stacked
+    fitted = fit_baselines(*stacked(training_data(config)), bank.levels, config.num_parts, seed=config.seed)
     # Only images that the configuration itself names can be had at feature_size; others are enlarged.
     own = dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
     test_bank = dataset_features(config, dataset.split, device, None if own else dataset)
     images, foregrounds = stacked(dataset)
-    fitted = fit_baselines(train_images, train_foregrounds, bank.levels, config.num_parts, seed=config.seed)
     return {
         name: model.predict(images, foregrounds, test_bank.levels).to(torch.uint8) for name, model in fitted.items()
     }

@@ -52,7 +52,8 @@ class Interactive:
         import ipywidgets
 
         self.controls = make_controls()
-        self.picture = ipywidgets.Image()
+        # without it the box stretches the picture to the width of the page, and its text blurs
+        self.picture = ipywidgets.Image(layout={"align_self": "flex-start"})
         self._box = ipywidgets.VBox([ipywidgets.VBox(list(self.controls.values())), self.picture])
         for control in self.controls.values():
             control.observe(self._update, names="value")

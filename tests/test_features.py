@@ -15,6 +15,7 @@ from partlib.features import (
     bank_bytes,
     feature_bank,
     foreground_cells,
+    read_copy,
 )
 from partlib.vgg import VGG19Encoder, layer_indices
 
@@ -123,6 +124,16 @@ def test_bank_is_read_from_the_cache_the_second_time(extractor, tiny_birds, empt
     second = feature_bank(tiny_birds[1], extractor).levels
     assert (second[0][2] == 7).all()
     assert np.array_equal(second[1], first[1])
+
+
+def test_copies_of_memory_maps_are_exact_for_whole_maps_and_for_views(tmp_path):
+    numbers = np.arange(400_000, dtype=np.float32).reshape(1000, 4, 10, 10)
+    np.save(tmp_path / "level.npy", numbers)
+    mapped = np.load(tmp_path / "level.npy", mmap_mode="r")
+    for array, expected in ((mapped, numbers), (mapped[300:], numbers[300:]), (mapped[:, 1:3], numbers[:, 1:3])):
+        copy = read_copy(array, slice(5, 25))
+        assert np.array_equal(copy, expected[5:25])
+        assert copy.flags.writeable
 
 
 def test_unfinished_files_of_other_processes_do_not_matter(extractor, tiny_birds, empty_cache):

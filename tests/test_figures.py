@@ -109,3 +109,13 @@ def test_warp_figure_has_a_column_per_warp(tiny_birds):
     moved = warps.random_points(1, torch.Generator().manual_seed(0))[0]
     figure = figures.warp_figure(tiny_birds[0][0].image, [warps.identity_points(), moved], ["a", "b"])
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
+
+
+@pytest.mark.parametrize("warps_shown", [1, 3])
+def test_titles_of_the_warp_figure_lie_within_the_picture(tiny_birds, warps_shown):
+    points = [warps.identity_points()] * warps_shown
+    figure = figures.warp_figure(tiny_birds[0][0].image, points, ["where it is read"] * warps_shown)
+    figure.canvas.draw()
+    titles = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+    assert len(titles) == max(2, warps_shown)
+    assert max(title.y1 for title in titles) <= figure.bbox.y1

@@ -79,6 +79,21 @@ def test_links_lead_somewhere(path):
             assert anchor in ANCHORS, link
 
 
+def test_instructor_notes_name_every_lesson_and_their_links_lead_somewhere():
+    text = (FOLDER / "INSTRUCTOR.md").read_text(encoding="utf-8")
+    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
+    assert not [link for link in links if not (FOLDER / link).exists()]
+    assert {link for link in links if link.endswith(".ipynb")} == {path.name for path in LESSONS}
+    assert not [path.name for path in LESSONS if f"### {path.name[:2]} · " not in text]
+
+
+def test_instructor_notes_repeat_the_scores_of_the_readme():
+    texts = [(FOLDER / name).read_text(encoding="utf-8") for name in ("INSTRUCTOR.md", "../README.md")]
+    notes, readme = (re.findall(r"(\d+\.\d ± \d+\.\d) \| (\d+\.\d ± \d+\.\d)", text) for text in texts)
+    assert len(notes) == 9
+    assert set(notes) <= set(readme)
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=title)
 def test_lessons_have_goals_predictions_checks_and_takeaways(path):
     content = read(path)

@@ -4,15 +4,12 @@ Time is taken side by side: all variants in turn, round after round, so that wha
 all. Memory is taken in a process of its own per variant, where nothing else has been allocated before.
 """
 
-import ctypes
-import gc
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import torch
 
 from partlib.errors import PartlibError
+from partlib.memory import return_freed
 
 Variants = Mapping[str, Callable[[], object]]
 SHORT = 0.05  # seconds; what is faster is called several times per measurement
@@ -81,10 +79,7 @@ def _start_peak(device: torch.device) -> int | None:
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     if CLEAR.exists():
-        gc.collect()
-        # What has been freed but not returned would be used again, and not show as growth.
-        with suppress(OSError, AttributeError):  # a C library other than GNU's
-            ctypes.CDLL(None).malloc_trim(0)
+        return_freed()  # or it would be used again, and not show as growth
         CLEAR.write_text("5")  # Linux: forget the peak so far
     return _read_peak(device)
 

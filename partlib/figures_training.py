@@ -98,32 +98,30 @@ def starts_figure(
     scores : start -> FG-NMI at the end of its trial in percent, for the eye.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.0), dpi=100, width_ratios=(2, 1), layout="constrained")
+    length = len(next(iter(totals.values())))
+    window = 5 if length >= 10 else 1
+    means = {start: float(np.mean(values[length // 2 :])) for start, values in totals.items()}
     for start, values in totals.items():
-        color, half = part_color(start + 1), len(values) // 2
-        smooth = np.convolve(values, np.ones(5) / 5, mode="valid") if len(values) >= 10 else np.asarray(values)
-        first = 1 + (len(values) - len(smooth)) // 2
-        name = f"start {start}" + (", chosen" if start == chosen else "")
-        axes[0].plot(
-            np.arange(len(smooth)) + first, smooth, color=color, lw=2.5 if start == chosen else 1.2, label=name
-        )
-        mean = float(np.mean(values[half:]))
-        axes[1].barh(start, mean, color=color)
-        note = f" {mean:.2f}" + ("" if scores is None else f", FG-NMI {scores[start]:.0f}")
-        axes[1].text(mean, start, note, va="center", fontsize=8, color=INK)
-    axes[0].axvspan(half + 1, len(values), color="#EEEEEE", zorder=0, label="compared")
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")  # (length - window + 1,)
+        name, width = (f"start {start}, chosen", 2.5) if start == chosen else (f"start {start}", 1.2)
+        steps = np.arange(len(smooth)) + 1 + window // 2
+        axes[0].plot(steps, smooth, color=part_color(start + 1), lw=width, label=name)
+        axes[1].barh(start, means[start], color=part_color(start + 1))
+        note = f" {means[start]:.2f}" + ("" if scores is None else f", FG-NMI {scores[start]:.0f}")
+        axes[1].text(means[start], start, note, va="center", fontsize=8, color=INK)
+    axes[0].axvspan(length // 2 + 1, length, color="#E3E3E3", zorder=0, label="compared")
     axes[0].legend(frameon=False, fontsize=8)
-    _plain(axes[0], "total loss of the trial (mean of 5 steps)")
+    _plain(axes[0], "total loss of the trial" + (f" (mean of {window} steps)" if window > 1 else ""))
     _plain(axes[1], "mean over the later half", "total loss")
-    lowest = min(float(np.mean(v[len(v) // 2 :])) for v in totals.values())
-    highest = max(float(np.mean(v[len(v) // 2 :])) for v in totals.values())
-    axes[1].set(xlim=(0.8 * lowest, highest + 0.45 * (highest - 0.8 * lowest)), yticks=list(totals))
+    left, right = 0.8 * min(means.values()), max(means.values())
+    axes[1].set(xlim=(left, right + 0.45 * (right - left)), yticks=list(totals))
     axes[1].invert_yaxis()
     plt.close(figure)
     return figure
 
 
 def film_strip(
-    samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, *, columns: int = 7, cell: int = 128
+    samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, *, columns: int = 7, cell: int = 112
 ) -> Figure:
     """Images as rows and steps as columns: the parts that a network finds while it learns.
 

@@ -44,8 +44,8 @@ def test_one_seed_has_no_spread():
 
 def test_pictures_keep_their_shape():
     width, height = stored_results.stored_picture("birds-k4-best").get_size_inches()
-    assert width == pytest.approx(9.6)
-    assert 3 < height < 8
+    assert width == pytest.approx(7.2)
+    assert 2 < height < 6
 
 
 def test_a_missing_result_is_named(tmp_path):

@@ -32,15 +32,20 @@ class LiveCurves:
 
     def __call__(self, trainer: Trainer, terms: dict[str, Tensor] | None = None) -> None:
         due = trainer.step % self.every == 0 or trainer.step == trainer.config.steps
-        if not due or len(trainer.log) < 2:
-            return
+        if due and len(trainer.log) >= 2:
+            self._draw(trainer.log)
+
+    def finish(self, log: Log) -> None:
+        """Draw the whole log of a run that has ended, also where it was loaded and no step was seen."""
+        self._draw(log)
+
+    def _draw(self, log: Log) -> None:
         from IPython.display import display
 
-        # rows that an evaluation made are in the log only after this step, so the newest may be missing
-        bundle: dict[str, Any] = {**figure_bundle(loss_curves(trainer.log)), "text/plain": f"step {trainer.step}"}
+        bundle: dict[str, Any] = {**figure_bundle(loss_curves(log)), "text/plain": f"step {log[-1]['step']}"}
         if self._shown is None:
             self._shown = display(bundle, raw=True, display_id=True)
-        if self._shown is not None:  # outside of a notebook there is no place to draw again
+        else:
             self._shown.update(bundle, raw=True)
 
 

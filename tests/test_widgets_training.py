@@ -53,7 +53,10 @@ def test_live_curves_draw_anew_in_one_place(monkeypatch):
     live = LiveCurves(every=2)
     for step in range(1, 6):
         live(SimpleNamespace(step=step, log=LOG, config=SimpleNamespace(steps=5)), None)
-    assert [c["text/plain"] for c in calls] == ["step 2", "step 2", "step 4", "step 5"]
+    live.finish(LOG)
+    assert len(calls) == 4
+    assert {c["text/plain"] for c in calls} == {"step 3"}
+    assert sum("image/png" in c or "image/jpeg" in c for c in calls) == len(calls)
 
 
 def test_live_curves_wait_for_a_log():

@@ -54,7 +54,7 @@ def stored_result(name: str, root: Path | None = None) -> dict[str, Any]:
 def stored_picture(name: str, root: Path | None = None) -> Figure:
     """The picture of a run's best or worst seed, such as "birds-k4-best"; see :func:`stored_result`."""
     pixels = np.asarray(Image.open(io.BytesIO(_content(f"{name}.png", root))).convert("RGB"))  # (H, W, 3)
-    width = 7.2  # inches: smaller than the file, as a notebook shows several
+    width = 6.6  # inches: smaller than the file, as a notebook shows several
     figure = plt.figure(figsize=(width, width * pixels.shape[0] / pixels.shape[1]), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels, interpolation="lanczos")

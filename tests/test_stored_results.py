@@ -44,7 +44,7 @@ def test_one_seed_has_no_spread():
 
 def test_pictures_keep_their_shape():
     width, height = stored_results.stored_picture("birds-k4-best").get_size_inches()
-    assert width == pytest.approx(7.2)
+    assert width == pytest.approx(6.6)
     assert 2 < height < 6
 
 

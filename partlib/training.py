@@ -270,6 +270,8 @@ def train(
                 raise
             if saved is not None and config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
                 trainer.save(saved)
+                if trainer.log and distributed.rank() == 0:
+                    checkpoint.write_log(saved.with_name("log.csv"), trainer.log)  # to be watched while the run goes on
     trainer.check_weights()
     segmenter = trainer.segmenter.eval()
     if folder is not None and saved is not None and distributed.rank() == 0:

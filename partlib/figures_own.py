@@ -13,9 +13,14 @@ from partlib.plots import INK, overlay, parts_grid, to_rgb_array
 
 
 def mask_grid(samples: Sequence[Sample], cell: int = 128) -> Figure:
-    """Images above, below what counts as the object: the rest is dimmed."""
-    dimmed = [s.image * (0.25 + 0.75 * s.foreground) for s in samples]
-    return parts_grid({"image": [s.image for s in samples], "object": dimmed}, cell=cell)
+    """Images above, below what counts as the object: the rest is faded."""
+    faded = [fade(s.image, s.foreground) for s in samples]
+    return parts_grid({"image": [s.image for s in samples], "object": faded}, cell=cell)
+
+
+def fade(image: Tensor, inside: Tensor) -> Tensor:
+    """An image (3, H, W) that turns nearly white where ``inside`` (1, H, W) or (H, W) is 0."""
+    return image * inside + (0.15 * image + 0.85) * (1 - inside)
 
 
 def share_bars(runs: Mapping[str, Tensor], num_parts: int, dead: float) -> Figure:
@@ -34,7 +39,8 @@ def share_bars(runs: Mapping[str, Tensor], num_parts: int, dead: float) -> Figur
         shares = np.sort(part_share(labels, num_parts).numpy())[::-1]  # the number of a part means nothing
         ax.bar(range(1, num_parts + 1), shares, color=["#0072b2" if s >= dead else "#d55e00" for s in shares])
         for k, share in enumerate(shares, start=1):
-            ax.text(k, share + 0.02, f"{share:.0%}", ha="center", fontsize=8, color=INK)
+            text, color = (f"{share:.0%}", INK) if share >= dead else (f"{share:.1%}\ndead", "#d55e00")
+            ax.text(k, share + 0.02, text, ha="center", fontsize=8, color=color)
         ax.set_title(title, fontsize=9, color=INK, loc="left")
         ax.set_xlabel("parts, largest first", fontsize=8)
         ax.set_xticks(range(1, num_parts + 1))

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from partlib.data.base import PartDataset
 from partlib.errors import ConfigError, DataError
+from partlib.figures_own import fade
 from partlib.plots import parts_grid
 from partlib.widgets import Controls, Interactive
-
-DIMMED = 0.2  # brightness of what is not the chosen part
 
 
 def one_part_browser(
@@ -59,9 +57,5 @@ def one_part_browser(
 
 
 def _lit(dataset: PartDataset, labels: Tensor, chosen: Sequence[int], part: int) -> list[Tensor]:
-    """Images in which only one part is lit, each (3, H, W)."""
-    lit = []
-    for i in chosen:
-        inside = (labels[i] == part).to(torch.float32)  # (H, W)
-        lit.append(dataset[i].image * (DIMMED + (1 - DIMMED) * inside))
-    return lit
+    """Images faded but for one part, each (3, H, W)."""
+    return [fade(dataset[i].image, (labels[i] == part).float()) for i in chosen]

@@ -35,7 +35,7 @@ def test_the_static_figure_has_a_row_for_each_part(drawn, labels):
     assert len(browser.static.axes) == (1 + 3) * 2
 
 
-def test_parts_without_a_pixel_are_drawn_dark_and_not_refused(drawn, labels):
+def test_parts_without_a_pixel_are_drawn_faded_and_not_refused(drawn, labels):
     pictures = [figure_bundle(one_part_browser(drawn, labels, k, first=[0]).static) for k in (7, 9)]
     assert pictures[0] != pictures[1]
 

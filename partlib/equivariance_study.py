@@ -90,7 +90,8 @@ def shades(images: Tensor, num_parts: int = 4) -> Tensor:
     """Parts by brightness: each pixel for itself, from dark to light."""
     level = images.mean(1, keepdim=True) * num_parts  # (B, 1, H, W)
     middle = torch.arange(num_parts, device=images.device).view(1, -1, 1, 1) + 0.5
-    return -CONFIDENT * (level - middle) ** 2
+    # not the square: up to a term that all parts share it is linear, and linear maps commute with interpolation
+    return -CONFIDENT * (level - middle).abs()
 
 
 def confidence(logits: Tensor, foreground: Tensor) -> float:

@@ -37,7 +37,7 @@ def _finish(figure: Figure, axes: np.ndarray, titles: tuple[str, ...]) -> Figure
 
 
 def _name_row(ax: Axes, name: str, ways: TwoWays) -> None:
-    text = f"{name}\nloss {ways.loss():.3f}"
+    text = f"{name}\nloss {max(ways.loss(), 0):.3f}"  # rounding can leave -0
     ax.text(-0.04, 0.5, text, transform=ax.transAxes, rotation=90, ha="right", va="center", fontsize=9, color=INK)
 
 
@@ -74,5 +74,5 @@ def warp_page(network: Network, image: Tensor, foreground: Tensor, points: Tenso
     axes[0, 0].imshow(to_rgb_array(ways.warped_images[0]), interpolation="lanczos")
     _draw_ways(axes[0, 1:], ways, ways.divided_first.shape[1])
     figure.subplots_adjust(left=0.005, right=0.995, top=0.9, bottom=0.01, wspace=0.03)
-    found = f"loss {ways.loss():.3f}, {ways.agreement():.0%} agree"
+    found = f"loss {max(ways.loss(), 0):.3f}, {ways.agreement():.0%} agree"
     return _finish(figure, axes, ("warped image", "first parts, then warp", "first warp, then parts", found))

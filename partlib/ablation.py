@@ -1,5 +1,6 @@
 """Ablations: one thing about the training changed at a time, several seeds each, and intervals over the seeds."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +9,20 @@ import numpy as np
 from scipy.stats import t as student
 from torch import Tensor
 
-from partlib.borders import border_scores
+from partlib.borders import border_pixels, border_scores
+from partlib.color_study import border_contrast
 from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.errors import ConfigError
 from partlib.evaluation import annotated_parts, predict
 from partlib.metrics import PartScores, part_share
+from partlib.notebook import repository_root
 from partlib.plots import match_parts
+from partlib.report import stacked
 from partlib.training import TrainResult, load_or_train
 
 ALL = "all four"
+STORED = "figures/ablation.json"  # written by figures/ablation.py
 BATCH = 8  # images per forward pass when a run is measured; larger ones only take memory
 # study -> {title: what differs from the base}; the base itself stands in the first
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
@@ -88,22 +93,27 @@ class Outcome:
     labels: Tensor
 
 
-def measure(labels: Tensor, truth: Tensor, num_parts: int) -> dict[str, float]:
-    """Every score of an ablation in percent, "distance" in pixels.
+def measure(labels: Tensor, truth: Tensor, images: Tensor, num_parts: int) -> dict[str, float]:
+    """Every score of an ablation.
 
     Parameters
     ----------
     labels, truth : (N, H, W) integers, found and annotated, 0 is background.
+    images : (N, 3, H, W) in [0, 1].
     num_parts : K.
 
     Returns
     -------
-    dict of "fg_nmi" and "fg_ari" (:class:`partlib.metrics.PartScores`), those of :func:`partlib.borders.border_scores`,
-    and "smallest", the share of the foreground that the smallest part holds: near 0 where a part is dead.
+    dict of "fg_nmi" and "fg_ari" (:class:`partlib.metrics.PartScores`, percent); those of
+    :func:`partlib.borders.border_scores`; "edges", the contrast of the image across the borders
+    (:func:`partlib.color_study.border_contrast`, 1 where they ignore the image); and "smallest", the percentage of the
+    foreground that the smallest part holds, near 0 where a part is dead.
     """
-    pooled = PartScores().update(labels.long(), truth.long()).compute()
+    labels, truth = labels.long(), truth.long()
+    pooled = PartScores().update(labels, truth).compute()
     scores = {name: pooled[name] for name in ("fg_nmi", "fg_ari")} | border_scores(labels, truth)
-    return scores | {"smallest": 100 * float(part_share(labels.long(), num_parts).min())}
+    scores["edges"] = border_contrast(images, labels) if border_pixels(labels).any() else float("nan")
+    return scores | {"smallest": 100 * float(part_share(labels, num_parts).min())}
 
 
 def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int]) -> Outcome:
@@ -115,8 +125,9 @@ def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int]) -> 
     """
     truth = annotated_parts(dataset)  # (N, H, W)
     labels = predict(trained(config).segmenter, dataset, BATCH)  # (N, H, W)
+    images, _ = stacked(dataset)
     kept = match_parts(labels, truth)[list(shown)].to(labels.dtype)
-    return Outcome(config, measure(labels, truth, config.num_parts), kept)
+    return Outcome(config, measure(labels, truth, images, config.num_parts), kept)
 
 
 @dataclass(frozen=True)
@@ -134,8 +145,12 @@ class Interval:
     def high(self) -> float:
         return self.mean + self.half
 
+    def __format__(self, digits: str) -> str:
+        """``f"{found:.1f}"`` is mean ± half."""
+        return f"{self.mean:{digits or '.1f'}} ± {self.half:{digits or '.1f'}}"
+
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.half:.1f}"
+        return f"{self}"
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:
@@ -193,6 +208,16 @@ def table(scores: Scores, columns: Mapping[str, str], titles: Sequence[str] = ()
     width = max(map(len, titles))
     lines = [" " * width + "".join(f"{heading:>16}" for heading in columns.values())]
     for title in titles:
-        row = [str(interval(over_seeds(scores, title, name))) for name in columns]
+        found = {name: interval(over_seeds(scores, title, name)) for name in columns}
+        row = [f"{one:.2f}" if name == "edges" else f"{one:.1f}" for name, one in found.items()]
         lines.append(f"{title:{width}}" + "".join(f"{cell:>16}" for cell in row))
     return "\n".join(lines)
+
+
+def stored_scores() -> dict[Run, dict[str, float]]:
+    """The scores in ``figures/ablation.json``, of longer runs; empty outside of a copy of the repository."""
+    root = repository_root()
+    if root is None:
+        return {}
+    stored = json.loads((root / STORED).read_text(encoding="utf-8"))
+    return {(title, int(seed)): values for title, seeds in stored["scores"].items() for seed, values in seeds.items()}

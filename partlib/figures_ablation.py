@@ -21,6 +21,7 @@ HEADINGS = {
     "precision": "border precision (%)",
     "recall": "border recall (%)",
     "distance": "distance of borders (pixels)",
+    "edges": "image contrast across borders",
     "smallest": "share of the smallest part (%)",
 }
 

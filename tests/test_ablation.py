@@ -90,11 +90,13 @@ def test_the_table_has_a_row_per_configuration(scores):
 
 def test_the_annotation_measures_as_perfect_and_a_dead_part_is_seen(tiny_birds):
     truth = torch.stack([s.parts for s in tiny_birds[1]])
-    scores = measure(truth, truth, 8)  # one part more than there are
+    images = torch.stack([s.image for s in tiny_birds[1]])
+    scores = measure(truth, truth, images, 8)  # one part more than there are
     assert [scores[name] for name in ("fg_nmi", "fg_ari", "near_nmi", "precision", "recall")] == pytest.approx(
         [100] * 5
     )
     assert scores["smallest"] == 0
+    assert scores["edges"] > measure(truth.roll(6, 2) * (truth > 0), truth, images, 7)["edges"]
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,21 @@ def table(scores: Scores, columns: Mapping[str, str], titles: Sequence[str] = ()
 def stored_scores() -> dict[Run, dict[str, float]]:
     """The scores in ``figures/ablation.json``, of longer runs; empty outside of a copy of the repository."""
     root = repository_root()
-    if root is None:
+    if root is None or not (root / STORED).is_file():
         return {}
     stored = json.loads((root / STORED).read_text(encoding="utf-8"))
     return {(title, int(seed)): values for title, seeds in stored["scores"].items() for seed, values in seeds.items()}
+
+
+def comparison(scores: Scores, title: str, other: str, columns: Mapping[str, str]) -> str:
+    """``title`` minus ``other`` as text, seed by seed, a line per score: the difference, its interval and a verdict.
+
+    The verdict is "more" or "less" where the interval leaves 0 out, else "cannot tell". Between equal runs one such
+    verdict in twenty is wrong: look for what several scores agree on.
+    """
+    lines = [f"{title}, compared with {other}"]
+    for name, heading in columns.items():
+        found = difference(scores, title, other, name)
+        verdict = "more" if found.low > 0 else "less" if found.high < 0 else "cannot tell"
+        lines.append(f"  {heading:16} {found.mean:+7.2f}   [{found.low:+7.2f}, {found.high:+7.2f}]   {verdict}")
+    return "\n".join(lines)

@@ -8,7 +8,19 @@ import pytest
 import torch
 
 from partlib import TrainConfig, figures_ablation, load_dataset
-from partlib.ablation import ALL, CHANGES, difference, grid, interval, measure, outcome, over_seeds, table
+from partlib.ablation import (
+    ALL,
+    CHANGES,
+    comparison,
+    difference,
+    grid,
+    interval,
+    measure,
+    outcome,
+    over_seeds,
+    stored_scores,
+    table,
+)
 from partlib.errors import ConfigError, DataError
 from partlib.widgets_ablation import nearest_run, weights_explorer
 from tests.test_widgets import change
@@ -186,3 +198,24 @@ def test_rows_and_zooms_show_the_labels(outcomes, tiny_birds):
     black = [line for ax in zoomed.axes for line in ax.lines if line.get_color() == "black"]
     assert len(black) == 16
     assert {float(x) for line in black for x in line.get_xdata()} == {7.5}
+
+
+def test_a_comparison_claims_a_difference_only_where_the_interval_leaves_zero_out(scores):
+    for (title, seed), values in scores.items():
+        values["fg_ari"] = 5.0 if title == ALL else (9.0, 1.0, 6.0)[seed]
+    lines = comparison(scores, "no visual", ALL, {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI"}).splitlines()
+    assert lines[1].endswith("less")
+    assert lines[2].endswith("cannot tell")
+    assert comparison(scores, ALL, "no visual", {"fg_nmi": "FG-NMI"}).endswith("more")
+
+
+def test_stored_scores_have_the_same_seeds_for_every_configuration():
+    stored = stored_scores()
+    seeds = {title: [seed for this, seed in stored if this == title] for title, _ in stored}
+    assert {ALL, "no visual", "features", "features + pixels"} == set(seeds)
+    assert all(found == seeds[ALL] and len(found) >= 2 for found in seeds.values())
+
+
+def test_nothing_is_stored_outside_of_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert stored_scores() == {}

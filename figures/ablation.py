@@ -2,7 +2,7 @@
 
     python figures/ablation.py                  # trains, or loads from runs/, and writes figures/ablation.json
 
-About 20 minutes on one core.
+About ten minutes on two idle cores.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Ablations: runs differ in one thing, intervals hold the mean as often as they say, seeds are compared in pairs."""
 
+import json
 import math
 import shutil
 
@@ -11,6 +12,7 @@ from partlib import TrainConfig, figures_ablation, load_dataset
 from partlib.ablation import (
     ALL,
     CHANGES,
+    STORED,
     comparison,
     difference,
     grid,
@@ -209,13 +211,16 @@ def test_a_comparison_claims_a_difference_only_where_the_interval_leaves_zero_ou
     assert comparison(scores, ALL, "no visual", {"fg_nmi": "FG-NMI"}).endswith("more")
 
 
-def test_stored_scores_have_the_same_seeds_for_every_configuration():
-    stored = stored_scores()
-    seeds = {title: [seed for this, seed in stored if this == title] for title, _ in stored}
-    assert {ALL, "no visual", "features", "features + pixels"} == set(seeds)
-    assert all(found == seeds[ALL] and len(found) >= 2 for found in seeds.values())
+def test_scores_come_back_from_the_file_as_they_were(scores, tmp_path, monkeypatch):
+    seeds = {title: {str(seed): scores[title, seed] for seed in range(3)} for title in (ALL, "no visual")}
+    (tmp_path / "figures").mkdir()
+    (tmp_path / STORED).write_text(json.dumps({"scores": seeds}), encoding="utf-8")
+    monkeypatch.setattr("partlib.ablation.repository_root", lambda: tmp_path)
+    assert stored_scores() == scores
 
 
-def test_nothing_is_stored_outside_of_the_repository(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_nothing_is_stored_where_there_is_no_repository_or_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("partlib.ablation.repository_root", lambda: tmp_path)
+    assert stored_scores() == {}
+    monkeypatch.setattr("partlib.ablation.repository_root", lambda: None)
     assert stored_scores() == {}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from partlib.data.base import Batch, PartDataset, collate
+from partlib.errors import DataError
 from partlib.metrics import PartScores
 from partlib.segmenter import PartSegmenter
 
@@ -43,3 +44,11 @@ def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -
         assert parts is not None
         scores.update(labels[i].long(), parts)
     return scores.compute()
+
+
+def annotated_parts(dataset: PartDataset) -> Tensor:
+    """Annotated parts (N, H, W) uint8 of a data set that has them; bytes, as hundreds of maps are kept."""
+    found = [dataset[i].parts for i in range(len(dataset))]
+    if not found or any(parts is None for parts in found):
+        raise DataError(f"data set {dataset.name!r} has no annotated parts")
+    return torch.stack([parts.to(torch.uint8) for parts in found if parts is not None])

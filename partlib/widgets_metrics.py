@@ -2,26 +2,18 @@
 
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from partlib.data.base import PartDataset
 from partlib.degrade import DAMAGES, degrade
 from partlib.errors import DataError
+from partlib.evaluation import annotated_parts
 from partlib.figures_metrics import damage_strip, score_panel
 from partlib.metric_study import judge
 from partlib.widgets import Controls, Interactive
 
 TRAIN_SEED, TEST_SEED = 1, 2  # the two sets are damaged independently
-
-
-def annotated_parts(dataset: PartDataset) -> Tensor:
-    """Annotated parts (N, H, W) uint8 of a data set that has them; bytes, as hundreds of maps are kept."""
-    found = [dataset[i].parts for i in range(len(dataset))]
-    if not found or any(parts is None for parts in found):
-        raise DataError(f"data set {dataset.name!r} has no annotated parts")
-    return torch.stack([parts.to(torch.uint8) for parts in found if parts is not None])
 
 
 def damage_explorer(train_set: PartDataset, test_set: PartDataset, first: int = 0) -> Interactive:

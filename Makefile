@@ -1,13 +1,14 @@
 # make demo   train on the embedded birds, score beside the baselines, draw the parts (runs/demo/parts.png)
 # make test   lint, types, unit tests and notebooks
 # make lab    JupyterLab on the notebooks
+# make bench  speed and memory against the formulas written out -> figures/benchmarks.json and .png, README table
 # make clean  remove .venv, caches and runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test lint types unit notebooks-check lab clean install notebooks
+.PHONY: bench demo test lint types unit notebooks-check lab clean install notebooks
 
 install: $(VENV)/.installed
 
@@ -32,6 +33,9 @@ unit: install
 
 test: install lint
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
+
+bench: install
+	$(BIN)/partlib bench --readme README.md
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -83,6 +83,8 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train first: partlib train --out {path.parent}")
+    if path.suffix == ".pth":
+        raise CheckpointError(f"{path} is not a model of partlib; if the release wrote it: partlib convert {path}")
     try:
         with safe_open(str(path), framework="pt") as stored:
             metadata = stored.metadata() or {}
@@ -94,7 +96,7 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
             f"{path} has no partlib configuration in its metadata; expected a file that partlib wrote"
         )
     config = TrainConfig.from_dict(json.loads(metadata["config"]))
-    segmenter = PartSegmenter(config.num_parts, config.backbone, pretrained=False)
+    segmenter = PartSegmenter.from_config(config, start=False)
     try:
         segmenter.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

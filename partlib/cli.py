@@ -1,14 +1,20 @@
-"""``partlib train | evaluate | segment | data | info | demo``."""
+"""``partlib train | evaluate | foreground | segment | convert | data | info | demo``."""
 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from partlib.config import PRESETS, TrainConfig
-from partlib.errors import PartlibError
+from partlib.errors import ConfigError, PartlibError
+from partlib.foreground_config import DEFAULTS as FOREGROUND_DEFAULTS
+from partlib.foreground_config import FIELDS as FOREGROUND_FIELDS
+from partlib.foreground_config import foreground_config
+
+TRAIN_EXAMPLE = """partlib train --data birds --out runs/birds
+  torchrun --nproc_per_node=2 -m partlib train --data birds --out runs/birds   (on 2 GPUs)"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,19 +57,32 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    _add_train(command("train", _train, "train a part segmenter", "partlib train --data birds --out runs/birds"))
+    _add_train(command("train", _train, "train a part segmenter", TRAIN_EXAMPLE))
     sub = command("demo", _demo, "train, score beside every baseline, draw the parts", "partlib demo --out runs/demo")
     _add_config(sub)
     sub.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run (default runs/demo)")
     sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
-    example = "partlib evaluate runs/birds --data birds --split test --baselines --json scores.json"
+    example = (
+        "partlib evaluate runs/birds --split test --baselines --json scores.json\n"
+        "  partlib evaluate runs/cub --protocol cub --masks runs/foreground/masks"
+    )
     sub = command("evaluate", _evaluate, "score a run on a data set", example)
     sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
     _add_data(sub)
     sub.add_argument("--baselines", action="store_true", help="score every baseline too")
     sub.add_argument("--json", type=Path, help="write the scores to this file")
     sub.add_argument("--picture", type=Path, help="write a grid of example segmentations to this PNG")
+    sub.add_argument("--protocol", default="", help="score as the paper: cub, deepfashion, pascal-part or pixels")
+    sub.add_argument("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
+    sub.add_argument("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
+
+    example = "partlib foreground --data cub --out runs/foreground"
+    sub = command("foreground", _foreground, "predict masks for test images, from the training masks", example)
+    _add_fields(sub, FOREGROUND_FIELDS, FOREGROUND_DEFAULTS)
+    sub.add_argument("--out", type=Path, required=True, help="folder for the network, its scores and masks/")
+    sub.add_argument("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
+    sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
     example = "partlib segment runs/birds photo.jpg --mask mask.png --out parts"
     sub = command("segment", _segment, "segment your own photographs", example)
@@ -72,11 +91,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
     sub.add_argument("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
 
+    example = "partlib convert model_60000.pth --data cub --out runs/release"
+    sub = command("convert", _convert, "make a run of a checkpoint of the authors' release", example)
+    sub.add_argument("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
+    sub.add_argument("--data", default="cub", help="data set that it was trained on (default cub)")
+    sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+
     sub = command("data", _data, "describe or download a data set", "partlib data info birds")
     sub.add_argument("action", choices=("info", "download"))
     sub.add_argument("name", help="name of the data set")
     sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    _add_options(sub)
     sub.add_argument("--image-size", type=int, default=128, help="side of the prepared images in pixels")
+
+    example = "partlib bench feature-loss warps --size small --out runs/benchmarks.json"
+    _add_bench(command("bench", _bench, "measure speed and memory against the formulas written out", example))
 
     command("info", _info, "versions, device, presets and data sets", "partlib info")
     return parser
@@ -86,15 +116,32 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="", help="data set; by default the one of the run")
     parser.add_argument("--root", default="", help="folder of the data set, where it is not the default")
     parser.add_argument("--split", default="test", help="train, val or test (default test)")
+    _add_options(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-options",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of the data set, as in classes=1,2,3 or category=horse",
+    )
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)} (default cpu)")
-    fields = parser.add_argument_group("configuration (each replaces the preset's value)")
+    parser.add_argument("--reproduce-release", action="store_true", help="every quirk of the authors' code")
+    _add_fields(parser.add_argument_group("configuration (each replaces the preset's value)"), FIELDS)
+
+
+def _add_fields(parser, names: Sequence[str], defaults: Mapping[str, Any] | None = None) -> None:
+    """An option for each of these fields of TrainConfig; what is not given is None."""
     for f in dataclasses.fields(TrainConfig):
-        kind = _READERS.get(type(f.default), str)
-        many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
-        fields.add_argument(f"--{f.name.replace('_', '-')}", type=kind, help=f"default {f.default!r}", **many)
+        if f.name in names:
+            kind, default = _READERS.get(type(f.default), str), (defaults or {}).get(f.name, f.default)
+            many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
+            parser.add_argument(f"--{f.name.replace('_', '-')}", type=kind, help=f"default {default!r}", **many)
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +149,22 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    speed = parser.add_argument_group("speed (none of these changes the result beyond rounding)")
+    speed.add_argument("--precision", default="auto", help="float32, bfloat16 or auto: bfloat16 on GPUs that have it")
+    speed.add_argument("--compile", action="store_true", help="compile the network (minutes at the start; for GPUs)")
+    speed.add_argument("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
+    speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cases", nargs="*", help="what to measure (default everything)")
+    parser.add_argument("--size", default="paper", help="paper, the paper's setting (minutes, up to 18 GB), or small")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--runs", type=int, default=5, help="measurements per variant (default 5)")
+    parser.add_argument("--plain-runs", type=int, default=1, help="the same for the plain training step (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--out", type=Path, default=Path("figures/benchmarks.json"), help="file to add the rows to")
+    parser.add_argument("--readme", type=Path, help="rewrite the table between the markers in this file")
 
 
 def _boolean(text: str) -> bool:
@@ -112,21 +175,34 @@ def _boolean(text: str) -> bool:
 
 
 _READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _boolean}
+FIELDS = tuple(f.name for f in dataclasses.fields(TrainConfig))
 
 
 def _config(arguments: argparse.Namespace) -> TrainConfig:
-    given = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
-    return TrainConfig.preset(arguments.preset, **{k: v for k, v in given.items() if v is not None})
+    return TrainConfig.preset(
+        arguments.preset, reproduce_release=arguments.reproduce_release, **_given(arguments, FIELDS)
+    )
+
+
+def _given(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Those of the named options that were given."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
 # The commands import what they need when they run: --help should not wait for torch.
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from partlib import distributed
+    from partlib.execution import Execution
     from partlib.training import train
 
-    result = train(_config(arguments), arguments.out, resume=arguments.resume, device=arguments.device)
-    print(f"model, log and configuration are in {result.out}")
+    execution = Execution(arguments.precision, arguments.compile, arguments.workers, arguments.feature_cache_gb)
+    with distributed.processes(arguments.device):
+        result = train(
+            _config(arguments), arguments.out, resume=arguments.resume, device=arguments.device, execution=execution
+        )
+        distributed.say(f"model, log and configuration are in {result.out}")
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -138,18 +214,46 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from partlib import report
     from partlib.checkpoint import load_model, write_json
-    from partlib.data import load_dataset
+    from partlib.protocol_report import Source
 
     segmenter, config = load_model(arguments.directory)
-    name = arguments.data or config.data
-    root = arguments.root or (config.root if name == config.data else "") or None
-    dataset = load_dataset(name, arguments.split, root, config.image_size)
+    source = Source.of(config, arguments.data, arguments.root, arguments.data_options)
+    if arguments.protocol or arguments.masks or arguments.reproduce_release:
+        return _evaluate_protocol(arguments, segmenter, config, source)
+    dataset = source.load(arguments.split)
     evaluation = report.evaluate(segmenter, config, dataset, with_baselines=arguments.baselines)
     print(report.table(evaluation.metrics))
     if arguments.json:
         write_json(arguments.json, evaluation.metrics)
     if arguments.picture:
         report.picture(evaluation, dataset, arguments.picture)
+
+
+def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainConfig, source) -> None:
+    from partlib import protocol_report
+    from partlib.checkpoint import write_json
+
+    for option in ("baselines", "picture"):
+        if getattr(arguments, option):
+            raise ConfigError(
+                f"--{option} does not go with --protocol, --masks or --reproduce-release; drop one of them"
+            )
+    names = ("split", "masks", "reproduce_release")
+    options = {name: getattr(arguments, name) for name in names}
+    result = protocol_report.evaluate(segmenter, config, source, arguments.protocol, **options)
+    print(protocol_report.table(result))
+    if arguments.json:
+        write_json(arguments.json, result)
+
+
+def _foreground(arguments: argparse.Namespace) -> None:
+    from partlib.foreground import foreground
+
+    config = foreground_config(**_given(arguments, FOREGROUND_FIELDS))
+    scores = foreground(config, arguments.out, arguments.splits, arguments.device)
+    listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
+    print(f"mean intersection over union with the annotated masks: {listed}")
+    print(f"masks are in {arguments.out / 'masks'}")
 
 
 def _segment(arguments: argparse.Namespace) -> None:
@@ -159,14 +263,44 @@ def _segment(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def _convert(arguments: argparse.Namespace) -> None:
+    from partlib.release_checkpoint import convert_release_checkpoint
+
+    mapping = convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root)
+    print(mapping.report())
+    print(f"model and configuration are in {arguments.out}")
+
+
 def _data(arguments: argparse.Namespace) -> None:
+    from partlib.data.options import read_options
     from partlib.data.summary import describe, download
 
     root = Path(arguments.root) if arguments.root else None
     if arguments.action == "download":
         print(f"{arguments.name} is in {download(arguments.name, root)}")
     else:
-        print(describe(arguments.name, root, arguments.image_size))
+        options = read_options(arguments.name, arguments.data_options)
+        print(describe(arguments.name, root, arguments.image_size, **options))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from partlib.bench import report
+    from partlib.bench.run import bench
+
+    rows = bench(
+        arguments.out,
+        arguments.cases,
+        size=arguments.size,
+        device=arguments.device,
+        runs=arguments.runs,
+        plain_runs=arguments.plain_runs,
+        threads=arguments.threads,
+    )["rows"]
+    print("\n".join(report.table(rows)))
+    report.picture(rows, arguments.out.with_suffix(".png"))
+    if arguments.readme:
+        report.write_table(rows, arguments.readme)
+    print(f"rows and picture are in {arguments.out} and {arguments.out.with_suffix('.png')}")
 
 
 def _info(arguments: argparse.Namespace) -> None:

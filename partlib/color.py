@@ -1,11 +1,21 @@
 """Colour spaces as batched tensor operations, so that they run where the images are."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 # Linear sRGB -> CIE XYZ (IEC 61966-2-1) and the D65 white of the 2 degree observer; the same numbers as scikit-image.
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@lru_cache(maxsize=32)
+def _constant(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A tensor kept on its device: copying it there at every step would make the program wait for a GPU."""
+    with torch.inference_mode(False):  # a cached inference tensor could not be used in training later
+        return torch.tensor(values, device=device, dtype=dtype)
 
 
 def rgb_to_lab(images: Tensor) -> Tensor:
@@ -20,8 +30,9 @@ def rgb_to_lab(images: Tensor) -> Tensor:
     (B, 3, H, W): L in [0, 100], a and b roughly in [-110, 110].
     """
     linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055).clamp_min(0) ** 2.4, images / 12.92)
-    matrix = images.new_tensor(_XYZ_FROM_RGB)
-    xyz = torch.einsum("ij,bjhw->bihw", matrix, linear) / images.new_tensor(_WHITE).view(1, 3, 1, 1)  # (B, 3, H, W)
+    matrix = _constant(_XYZ_FROM_RGB, images.device, images.dtype)
+    white = _constant(_WHITE, images.device, images.dtype)
+    xyz = torch.einsum("ij,bjhw->bihw", matrix, linear) / white.view(1, 3, 1, 1)  # (B, 3, H, W)
     f = torch.where(xyz > 0.008856, xyz.clamp_min(1e-8) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = f.unbind(dim=1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)  # (B, 3, H, W)
@@ -29,7 +40,7 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """Luma (B, 1, H, W) of RGB images (B, 3, H, W), ITU-R 601 weights."""
-    weights = images.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)  # (1, 3, 1, 1)
+    weights = _constant(_LUMA, images.device, images.dtype).view(1, 3, 1, 1)  # (1, 3, 1, 1)
     return (images * weights).sum(dim=1, keepdim=True)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class PerceptualFeatures(nn.Module):
         name, like the maps, has the finest layer first.
     pretrained : use ImageNet weights; random ones are for tests of shapes only.
     size : side in pixels that images are resized to before the network sees them; None keeps theirs.
+    weights : what a VGG19 uses instead, see :func:`partlib.backbones.torchvision_weights`.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class PerceptualFeatures(nn.Module):
         layers: tuple[str, ...] | None = None,
         pretrained: bool = True,
         size: int | None = 256,
+        *,
+        weights: str = "",
     ) -> None:
         super().__init__()
         if network not in DEFAULT_LAYERS:
@@ -46,11 +50,13 @@ class PerceptualFeatures(nn.Module):
         self.network_name, self.size = network, size
         layers = tuple(layers or DEFAULT_LAYERS[network])
         if network == "efficientnet_lite0":
+            if weights:
+                raise ConfigError(f"feature_weights is {weights!r}, which is for vgg19; leave it out with {network!r}")
             self.network: nn.Module = Lite0Encoder(layers, pretrained)
         else:
             from partlib.vgg import VGG19Encoder
 
-            self.network = VGG19Encoder(layers, pretrained)
+            self.network = VGG19Encoder(layers, pretrained, weights=weights)
         self.layers: tuple[str, ...] = self.network.levels
         self.requires_grad_(False).eval()
 
@@ -78,28 +84,90 @@ class FeatureBank:
     def __len__(self) -> int:
         return len(self.levels[0])
 
+    def load(self, indices: Tensor | np.ndarray | list[int]) -> list[Tensor]:
+        """float16 maps (B, C_l, h_l, w_l) of the images at ``indices``: half the bytes to move to a device."""
+        pick = np.asarray(indices)
+        return [torch.from_numpy(level[pick]) for level in self.levels]
+
+    def maps(self, loaded: list[Tensor], images: Tensor) -> list[Tensor]:
+        """What :meth:`load` read, as float32."""
+        return [z.float() for z in loaded]
+
     def batch(self, indices: Tensor | np.ndarray | list[int]) -> list[Tensor]:
         """float32 maps (B, C_l, h_l, w_l) of the images at ``indices``."""
-        pick = np.asarray(indices)
-        return [torch.from_numpy(level[pick].astype(np.float32)) for level in self.levels]
+        return [z.float() for z in self.load(indices)]
 
 
-def feature_bank(dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 16) -> FeatureBank:
+@dataclass
+class LiveFeatures:
+    """Features computed when they are needed, for images that change or are too many to keep the features of.
+
+    Attributes
+    ----------
+    extractor : the frozen network.
+    images : data set to take the network's images from, in the order of the training images; None for the training
+        images themselves, as a batch has them.
+    """
+
+    extractor: PerceptualFeatures
+    images: PartDataset | None = None
+
+    def load(self, indices: list[int]) -> list[Tensor]:
+        """The images (B, 3, S, S) that the network sees, where they are not the batch's."""
+        return [] if self.images is None else [torch.stack([self.images[i].image for i in indices])]
+
+    def maps(self, loaded: list[Tensor], images: Tensor) -> list[Tensor]:
+        """float32 maps (B, C_l, h_l, w_l)."""
+        return [z.float() for z in self.extractor(loaded[0] if loaded else images)]
+
+
+def feature_bank(
+    dataset: PartDataset, extractor: PerceptualFeatures, batch_size: int = 8, limit_gb: float | None = None
+) -> FeatureBank:
     """Features of all images of ``dataset``; read from the cache where they have been computed before.
+
+    ``limit_gb`` is the largest cache that may be made, in gigabytes.
 
     Raises
     ------
-    ConfigError : the data set crops at random, so that an image has no features of its own.
+    ConfigError : the data set crops at random, so that an image has no features of its own; or the cache would be
+        larger than ``limit_gb`` or than the free space.
     """
     if not dataset.fixed_crop:
-        raise ConfigError(f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time")
+        raise ConfigError(
+            f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time; "
+            "leave out the data options jitter and mirror"
+        )
     key = [dataset.fingerprint(), _weights_digest(extractor), extractor.layers, extractor.size, len(dataset)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache_dir() / f"features-{digest}"
     files = [folder / f"{layer}.npy" for layer in extractor.layers]
     if not all(f.is_file() for f in files):
+        check_room(bank_bytes(dataset, extractor), folder, limit_gb)
         _compute(dataset, extractor, batch_size, folder, files)
     return FeatureBank([np.load(f, mmap_mode="r") for f in files])
+
+
+def bank_bytes(dataset: PartDataset, extractor: PerceptualFeatures) -> int:
+    """Size of the cache of features of ``dataset``, from the features of its first image."""
+    device = next(extractor.parameters()).device
+    return len(dataset) * sum(2 * z.numel() for z in extractor(dataset[0].image[None].to(device)))  # float16
+
+
+def check_room(size: int, folder: Path, limit_gb: float | None) -> None:
+    """Raise ConfigError where ``size`` bytes are more than the limit, or more than fit beside ``folder``."""
+    if limit_gb is not None and size > limit_gb * 1e9:
+        raise ConfigError(
+            f"features would take {size / 1e9:.1f} GB, more than feature_cache_gb = {limit_gb:g}; raise it, lower "
+            "feature_size or choose coarser feature_layers"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if size > free:
+        raise ConfigError(
+            f"features would take {size / 1e9:.1f} GB and {folder.parent} has {free / 1e9:.1f} GB free; set "
+            "PARTLIB_CACHE to a larger disk, or feature_cache_gb below that size to compute them at every step"
+        )
 
 
 def _weights_digest(network: nn.Module) -> str:
@@ -160,12 +228,21 @@ class FeatureScaling:
         statistics = [_channel_statistics(level, foregrounds) for level in levels]
         return cls([mean for mean, _ in statistics], [std for _, std in statistics])
 
+    def to(self, device: torch.device | str) -> "FeatureScaling":
+        """The same on ``device``."""
+        return FeatureScaling([m.to(device) for m in self.mean], [s.to(device) for s in self.std])
+
     def __call__(self, features: list[Tensor]) -> list[Tensor]:
         """Scaled copies of the maps (B, C_l, h_l, w_l)."""
         return [
             F.normalize((z - mean.to(z.device)) / std.to(z.device), dim=1)
             for z, mean, std in zip(features, self.mean, self.std, strict=True)
         ]
+
+
+def weigh_levels(features: list[Tensor], weights: Sequence[float]) -> list[Tensor]:
+    """Each layer times its weight (``TrainConfig.feature_level_weights``); no weights leave them as they are."""
+    return [weight * z for weight, z in zip(weights, features, strict=True)] if weights else features
 
 
 def foreground_cells(foregrounds: Tensor, size: Sequence[int]) -> Tensor:

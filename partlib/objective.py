@@ -1,14 +1,16 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from partlib import losses, warps
+from partlib import distributed, losses, warps
+from partlib.backbones import input_mean
 from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.data.augment import ColorJitter
 from partlib.data.base import Batch
-from partlib.segmenter import PartSegmenter, part_maps
+from partlib.distributed import own_share
+from partlib.segmenter import part_maps
 
 TERMS = ("feature", "visual", "contrastive", "equivariance")
 
@@ -26,37 +28,79 @@ class Objective:
         self.config, self.jitter = config, jitter or ColorJitter()
 
     def __call__(
-        self, segmenter: PartSegmenter, batch: Batch, features: list[Tensor], generator: torch.Generator
+        self, segmenter: nn.Module, batch: Batch, features: list[Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out.
 
         ``features`` are maps (B, C_l, h_l, w_l) of the clean images; ``generator`` (CPU) draws jitter and warps.
         """
-        images, foreground = batch.images, batch.foreground
+        images, grid = batch.images, None
         views = [self.jitter(images, generator)]
         if self.weights["equivariance"]:
             grid = self.random_grid(images, generator)
-            views.append(warps.warp(self.jitter(images, generator), grid))
-        logits = segmenter(torch.cat(views)).chunk(len(views))  # (B, K, H, W) each
+            views.append(self.warp_view(self.jitter(images, generator), grid))
+        if self.config.joint_views:
+            logits = list(segmenter(torch.cat(views)).chunk(len(views)))  # (B, K, H, W) each
+        else:
+            logits = [segmenter(view) for view in views]
+        lab = rgb_to_lab(images) / self.config.lab_scale if self.weights["visual"] else None
+        return self.terms(logits, batch.foreground, features, lab, grid, generator=generator)
+
+    def terms(
+        self,
+        logits: list[Tensor],
+        foreground: Tensor,
+        features: list[Tensor],
+        lab: Tensor | None,
+        grid: Tensor | None,
+        *,
+        generator: torch.Generator | None = None,
+        positives: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The terms of :meth:`__call__` from what networks and chance have contributed.
+
+        Parameters
+        ----------
+        logits : of the first view, and where ``grid`` is given of the second, (B, K, H, W) each.
+        foreground : (B, 1, H, W).
+        features : maps (B, C_l, h_l, w_l) of the clean images, of any resolution.
+        lab : (B, 3, H, W), colours of the clean images; None without visual loss.
+        grid : (B, H, W, 2), the warp of the second view; None without equivariance.
+        generator : CPU generator of the contrast's positives.
+        positives : (B K,) images drawn elsewhere instead, see :func:`partlib.losses.contrastive_loss`.
+        """
+        c, terms = self.config, {}
         maps = part_maps(logits[0], foreground)
-        terms: dict[str, Tensor] = {}
         if self.weights["feature"]:
-            terms["feature"] = losses.consistency_loss(maps, features, foreground)
-        if self.weights["visual"]:
-            lab = rgb_to_lab(images) / self.config.lab_scale
+            terms["feature"] = losses.consistency_loss(
+                maps, features, foreground, reduction=c.feature_reduction, masked_targets=c.masked_features
+            )
+            if c.feature_reduction == "sum":  # the mean over the processes is then the sum over all images
+                terms["feature"] = terms["feature"] * distributed.world_size()
+        if self.weights["visual"] and lab is not None:
             terms["visual"] = losses.consistency_loss(maps, lab, foreground)
         if self.weights["contrastive"]:
-            descriptors = losses.part_descriptors(maps, features)
-            terms["contrastive"] = losses.contrastive_loss(
-                descriptors, self.config.temperature, self.config.positives, generator
-            )
-        if self.weights["equivariance"]:
+            mask = foreground if c.masked_features else None
+            own = losses.part_descriptors(maps, features, foreground=mask)
+            descriptors = distributed.gather(own)  # of all processes' images
+            chosen = c.positives if positives is None else positives
+            terms["contrastive"] = losses.contrastive_loss(descriptors, c.temperature, chosen, generator)
+        if self.weights["equivariance"] and grid is not None:
             warped_logits, warped_foreground = warps.warp(logits[0], grid), warps.warp(foreground, grid)
             terms["equivariance"] = losses.equivariance_loss(logits[1], warped_logits, warped_foreground)
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         return {"total": total, **terms}
 
+    def warp_view(self, images: Tensor, grid: Tensor) -> Tensor:
+        """Warped images; beyond their edge they are black, or of the colour that the network takes for 0."""
+        if self.config.warp_fill == "black":
+            return warps.warp(images, grid)
+        # zero padding after the normalisation, as in the release, is padding with the mean before it
+        mean = input_mean(self.config.backbone, self.config.input_norm).to(images)  # (1, 3, 1, 1)
+        return warps.warp(images - mean, grid) + mean
+
     def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
-        points = warps.random_points(len(images), generator=generator).to(images.device)
+        points = own_share(lambda total: warps.random_points(total, generator=generator), len(images))  # (B, 25, 2)
+        points = points.to(images.device, images.dtype, non_blocking=True)
         return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))

@@ -55,7 +55,10 @@ def evaluate(
     DataError : the data set has no part annotation to score against.
     """
     if dataset[0].parts is None:
-        raise DataError(f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one")
+        raise DataError(
+            f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
+            "`partlib evaluate --protocol cub` scores them where there are keypoints"
+        )
     labels = {"ours": predict(segmenter, dataset)}
     if with_baselines:
         labels |= baseline_labels(config, dataset)

@@ -1,6 +1,7 @@
 """The only trained network: image -> part logits."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,10 @@ from torch.nn import functional as F
 from partlib.backbones import Lite0Encoder
 from partlib.errors import ConfigError
 
-BACKBONES = ("efficientnet_lite0", "resnet50")
+if TYPE_CHECKING:
+    from partlib.config import TrainConfig
+
+BACKBONES = ("efficientnet_lite0", "resnet50", "resnet50_paper")
 INITIAL_SPREAD = 0.2
 
 
@@ -58,35 +62,60 @@ class PartSegmenter(nn.Module):
     Parameters
     ----------
     num_parts : K, at least 2.
-    backbone : "efficientnet_lite0" (pyramid decoder, logits at stride 4) or "resnet50" (DeepLab-v2 as in the paper,
-        stride 8).
+    backbone : "efficientnet_lite0" (pyramid decoder, logits at stride 4), "resnet50" (DeepLab-v2, stride 8) or
+        "resnet50_paper" (the same in the paper's layout: the head reads the last half of the channels, 33 x 33 logits
+        for 256 x 256 images).
     pretrained : start from ImageNet weights.
+    weights : what a ResNet-50 starts from instead, see :func:`partlib.backbones.torchvision_weights`.
+    input_norm : input scale of a ResNet, see :func:`partlib.backbones.resnet_normalize`.
 
     Raises
     ------
-    ConfigError : unknown backbone or ``num_parts`` < 2.
+    ConfigError : unknown backbone, ``num_parts`` < 2, or weights or a scale for a network other than a ResNet.
+    CheckpointError : weights that cannot be had, or that do not fit.
     """
 
-    def __init__(self, num_parts: int, backbone: str = "efficientnet_lite0", pretrained: bool = True) -> None:
+    def __init__(
+        self,
+        num_parts: int,
+        backbone: str = "efficientnet_lite0",
+        pretrained: bool = True,
+        *,
+        weights: str = "",
+        input_norm: str = "own",
+    ) -> None:
         super().__init__()
         if num_parts < 2:
             raise ConfigError(f"num_parts is {num_parts}; expected at least 2")
         self.num_parts, self.backbone = num_parts, backbone
         if backbone == "efficientnet_lite0":
+            if weights or input_norm != "own":
+                option = f"backbone_weights is {weights!r}" if weights else f"input_norm is {input_norm!r}"
+                raise ConfigError(f"{option}, which is for a ResNet; use backbone resnet50_paper, or leave it out")
             self.encoder: nn.Module = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), pretrained)
             self.decoder: nn.Module = PyramidDecoder(self.encoder.channels, num_parts)
-        elif backbone == "resnet50":
-            from partlib.deeplab import DeepLabHead, ResNet50Encoder
+        elif backbone in BACKBONES:
+            from partlib.deeplab import PAPER_HEAD, DeepLabHead, ResNet50Encoder
 
-            self.encoder = ResNet50Encoder(pretrained)
-            self.decoder = DeepLabHead(num_parts)
+            paper = backbone == "resnet50_paper"
+            self.encoder = ResNet50Encoder(pretrained, paper=paper, weights=weights, input_norm=input_norm)
+            self.decoder = DeepLabHead(num_parts, PAPER_HEAD if paper else self.encoder.channels[-1])
         else:
             raise ConfigError(f"backbone {backbone!r} is unknown; expected one of {', '.join(BACKBONES)}")
+
+    @classmethod
+    def from_config(cls, config: "TrainConfig", *, start: bool = True) -> "PartSegmenter":
+        """The network that ``config`` names; without ``start`` its initial weights are random, to be loaded over."""
+        pretrained, weights = (config.pretrained, config.backbone_weights) if start else (False, "")
+        return cls(config.num_parts, config.backbone, pretrained, weights=weights, input_norm=config.input_norm)
 
     def forward(self, images: Tensor) -> Tensor:
         """Part logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
         images = images.contiguous(memory_format=torch.channels_last)
-        return resize(self.decoder(self.encoder(images)), images.shape[-2:])
+        logits = self.decoder(self.encoder(images))  # (B, K, h, w)
+        if logits.dtype == torch.bfloat16:  # enough for convolutions, too coarse to interpolate between
+            logits = logits.float()
+        return resize(logits, images.shape[-2:])
 
     @torch.no_grad()
     def segment(self, images: Tensor, foreground: Tensor) -> Tensor:

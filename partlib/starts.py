@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from partlib import distributed
 from partlib.config import TrainConfig
 from partlib.segmenter import PartSegmenter
 
@@ -21,7 +22,7 @@ STRIDE = 104_729  # far apart, so that no start of one seed is a start of anothe
 def initial_segmenter(config: TrainConfig, start: int = 0) -> PartSegmenter:
     """The untrained network of one start, the same every time; start 0 is that of a run without trials."""
     torch.manual_seed(config.seed + STRIDE * start)
-    return PartSegmenter(config.num_parts, config.backbone, config.pretrained)
+    return PartSegmenter.from_config(config)
 
 
 def choose_start(
@@ -40,11 +41,13 @@ def choose_start(
     progress : show a progress bar.
 
     A loss that is not finite counts as infinite; where all are, start 0 is taken and training reports the error.
+    Several processes compare the mean of their losses, and all take the start that rank 0 takes.
     """
     means, steps = [], min(config.start_steps, config.steps)
-    for start in tqdm(range(config.starts), desc="starts", leave=False, disable=not progress):
+    hidden = not progress or distributed.rank() > 0
+    for start in tqdm(range(config.starts), desc="starts", leave=False, disable=hidden):
         reset(start)
         totals = torch.stack([advance()["total"] for _ in range(steps)])  # (steps,)
-        mean = totals[steps // 2 :].mean().item()
+        mean = distributed.mean(totals[steps // 2 :].mean()).item()
         means.append(mean if mean == mean else float("inf"))  # NaN is the only number that differs from itself
-    return min(range(config.starts), key=means.__getitem__)
+    return distributed.from_first(lambda: min(range(config.starts), key=means.__getitem__))

@@ -10,18 +10,20 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from partlib import checkpoint
+from partlib import checkpoint, distributed
 from partlib.config import TrainConfig
-from partlib.data import Batch, PartDataset, collate
+from partlib.data import Batch, PartDataset
 from partlib.errors import ConfigError, PartlibError
 from partlib.evaluation import predict, score
-from partlib.features import FeatureBank, FeatureScaling
+from partlib.execution import Execution, TrainingForward
+from partlib.features import FeatureScaling, weigh_levels
 from partlib.interrupt import HeldInterrupt
+from partlib.loading import FeatureSource, Prefetcher, StepBatches
 from partlib.metrics import part_share
 from partlib.objective import Objective
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
-from partlib.sources import dataset_features, pick_device, training_data
+from partlib.sources import fit_scaling, pick_device, training_data, training_features
 from partlib.starts import choose_start, initial_segmenter
 
 REMEDY = "start again in another folder with a lower lr or grad_clip"
@@ -55,33 +57,25 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
-def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Images of one step: every epoch is a new permutation, incomplete batches are dropped."""
-    per_epoch = num_images // batch_size
-    epoch, position = divmod(step, per_epoch)
-    generator = torch.Generator().manual_seed(seed * 7_919 + epoch)
-    order = torch.randperm(num_images, generator=generator)
-    return order[position * batch_size : (position + 1) * batch_size].tolist()
-
-
 def build_optimizer(segmenter: PartSegmenter, config: TrainConfig) -> torch.optim.Optimizer:
     """Backbone and decoder in two groups with their own learning rates."""
     groups = [
         {"params": [p for p in segmenter.encoder.parameters() if p.requires_grad], "lr": config.backbone_lr},
         {"params": list(segmenter.decoder.parameters()), "lr": config.lr},
     ]
+    fused = next(segmenter.parameters()).is_cuda or None  # one kernel for all parameters
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay)
-    return torch.optim.Adam(groups, weight_decay=config.weight_decay)
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.Adam(groups, weight_decay=config.weight_decay, fused=fused)
 
 
 def set_batchnorm(segmenter: PartSegmenter, mode: str) -> None:
     """Make BatchNorm layers behave as ``TrainConfig.batchnorm`` says. Call after ``segmenter.train()``."""
-    for module in segmenter.modules():
+    for name, module in segmenter.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(mode == "train")
+            module.train(mode in ("train", "statistics"))
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(mode != "frozen")
+                parameter.requires_grad_(mode in ("affine", "train") or (mode == "statistics" and "downsample" in name))
 
 
 class Trainer:
@@ -92,6 +86,7 @@ class Trainer:
     config : what to train.
     device : "auto", "cpu" or "cuda".
     datasets : (train, val) instead of loading what ``config`` names; val may be None.
+    execution : number format, compilation, reading ahead.
     """
 
     def __init__(
@@ -99,30 +94,42 @@ class Trainer:
         config: TrainConfig,
         device: str = "auto",
         datasets: tuple[PartDataset, PartDataset | None] | None = None,
+        execution: Execution | None = None,
     ) -> None:
-        self.config, self.device = config, pick_device(device)
-        self.train_set, self.val_set = datasets or (training_data(config), training_data(config, "val"))
+        self.config, self.device, self.execution = config, pick_device(device), execution or Execution()
+        with distributed.first_here_first():
+            self.train_set, self.val_set = datasets or (
+                training_data(config, augment=True),
+                training_data(config, "val"),
+            )
         self.objective = Objective(config)
-        self.reset(0)
-        self.bank, self.scaling = self._features(None if datasets is None else datasets[0])
+        segmenter = initial_segmenter(config)
+        own_statistics = config.batchnorm in ("train", "statistics")
+        if own_statistics and self.device.type == "cuda" and distributed.world_size() > 1:
+            distributed.synchronise_batchnorm(segmenter)
+        # channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
+        self.segmenter = segmenter.to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(self.prepared(), config)
+        self.forward = TrainingForward(self.segmenter, self.device, self.execution)
+        self.step, self.log = 0, []  # type: int, list[dict]
+        with distributed.first_here_first():
+            self.features, self.scaling = self._features(own=datasets is not None)
+        batches = StepBatches(self.train_set, self.features, config)
+        self.load = Prefetcher(batches, self.device, self.execution.number_of_workers(self.device))
 
     def reset(self, start: int) -> None:
         """Go back to step 0, with the initial weights of one start."""
-        segmenter = initial_segmenter(self.config, start)
-        # channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
-        self.segmenter = segmenter.to(self.device).to(memory_format=torch.channels_last)
+        # into the same network: a new one would have to be compiled and replicated anew
+        self.segmenter.load_state_dict(initial_segmenter(self.config, start).state_dict())
         self.optimizer = build_optimizer(self.prepared(), self.config)
-        self.step, self.log = 0, []  # type: int, list[dict]
+        self.step, self.log = 0, []
 
-    def _features(self, dataset: PartDataset | None) -> tuple[FeatureBank | None, FeatureScaling | None]:
+    def _features(self, own: bool) -> tuple[FeatureSource | None, FeatureScaling | None]:
         c = self.config
         if not (c.feature or c.contrastive):
             return None, None
-        bank = dataset_features(c, "train", self.device, dataset)
-        if not c.normalize_features:
-            return bank, None
-        foregrounds = torch.stack([self.train_set[i].foreground for i in range(len(self.train_set))])  # (N, 1, H, W)
-        return bank, FeatureScaling.fit(bank.levels, foregrounds)
+        source = training_features(c, self.device, self.train_set, self.execution.feature_cache_gb, own=own)
+        return source, fit_scaling(source, self.train_set).to(self.device) if c.normalize_features else None
 
     def prepared(self) -> PartSegmenter:
         """The segmenter in training mode, BatchNorm as configured."""
@@ -131,19 +138,22 @@ class Trainer:
         return self.segmenter
 
     def batch(self, step: int) -> tuple[Batch, list[Tensor]]:
-        """The images and features of one step, on the device."""
-        indices = batch_indices(len(self.train_set), self.config.batch_size, self.config.seed, step)
-        batch = collate([self.train_set[i] for i in indices]).to(self.device)
-        features = [z.to(self.device) for z in self.bank.batch(indices)] if self.bank is not None else []
-        return batch, self.scaling(features) if self.scaling is not None else features
+        """The images and features of one step, on the device; with several processes, the share of this one."""
+        batch, loaded = self.load(step)
+        if self.features is None:
+            return batch, []
+        with self.execution.autocast(self.device):
+            features = self.features.maps(loaded, batch.images)
+        features = self.scaling(features) if self.scaling is not None else features
+        return batch, weigh_levels(features, self.config.feature_level_weights)
 
     def advance(self) -> dict[str, Tensor]:
         """One optimisation step; returns the losses before it."""
-        rate = (1 - self.step / self.config.steps) ** self.config.poly_power
+        rate = (1 - self.step / (self.config.lr_horizon or self.config.steps)) ** self.config.poly_power
         for group, base in zip(self.optimizer.param_groups, (self.config.backbone_lr, self.config.lr), strict=True):
             group["lr"] = base * rate
         batch, features = self.batch(self.step)
-        terms = self.objective(self.segmenter, batch, features, step_generator(self.config.seed, self.step))
+        terms = self.objective(self.forward, batch, features, step_generator(self.config.seed, self.step))
         self.optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
         trained = [p for p in self.segmenter.parameters() if p.requires_grad]
@@ -154,7 +164,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Part shares, and scores where the validation split has parts: for the eye, never for selection."""
-        if self.val_set is None or len(self.val_set) == 0:
+        if self.val_set is None or len(self.val_set) == 0 or distributed.rank() > 0:
             return {}
         labels = predict(self.segmenter, self.val_set)
         self.prepared()
@@ -185,7 +195,8 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write :meth:`state`, unless the weights are beyond use: the last good checkpoint is worth more."""
         self.check_weights()
-        checkpoint.save_checkpoint(path, self.state())
+        if distributed.rank() == 0:
+            checkpoint.save_checkpoint(path, self.state())
 
     def check_weights(self) -> None:
         """Raise TrainingError where a weight is NaN or infinite."""
@@ -201,6 +212,8 @@ class Trainer:
             raise ConfigError(f"{source} was trained with another configuration: {listed}; use another --out")
         check_data(state, self.train_set, source)
         self.segmenter.load_state_dict(state["model"])
+        for theirs, ours in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+            theirs["fused"] = ours["fused"]  # that is a matter of this device, not of the one that saved
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.log = state["step"], state["log"]
 
@@ -214,8 +227,9 @@ def train(
     progress: bool = True,
     datasets: tuple[PartDataset, PartDataset | None] | None = None,
     on_step: Callable[[Trainer, dict[str, Tensor]], None] | None = None,
+    execution: Execution | None = None,
 ) -> TrainResult:
-    """Train a part segmenter.
+    """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`.
 
     Parameters
     ----------
@@ -226,6 +240,7 @@ def train(
     progress : show a progress bar with the losses.
     datasets : (train, val) instead of the ones that ``config`` names.
     on_step : called after every step with the trainer and the step's losses; for film strips and experiments.
+    execution : number format, compilation, reading ahead; None for what suits the device.
 
     Raises
     ------
@@ -234,14 +249,13 @@ def train(
     """
     folder = None if out is None else Path(out)
     saved = None if folder is None else folder / "checkpoint.pt"
-    if saved is not None and saved.exists() and not resume:
-        raise ConfigError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
-    trainer = Trainer(config, device, datasets)
-    if saved is not None and saved.exists():
-        trainer.restore(checkpoint.load_checkpoint(saved), saved)
+    state = distributed.from_first(lambda: _saved_state(saved, resume))
+    trainer = Trainer(config, device, datasets, execution)
+    if state is not None and saved is not None:
+        trainer.restore(state, saved)
     elif config.starts > 1:
         trainer.reset(choose_start(config, trainer.advance, trainer.reset, progress))
-    if folder is not None:
+    if folder is not None and distributed.rank() == 0:
         checkpoint.write_json(folder / "config.json", config.to_dict())
     with HeldInterrupt() as interrupt:
         for terms in _steps(trainer, progress):
@@ -252,23 +266,33 @@ def train(
             except KeyboardInterrupt:
                 if saved is not None:
                     trainer.save(saved)
-                    print(f"interrupted at step {trainer.step}; go on with --resume --out {folder}")
+                    distributed.say(f"interrupted at step {trainer.step}; go on with --resume --out {folder}")
                 raise
             if saved is not None and config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
                 trainer.save(saved)
     trainer.check_weights()
     segmenter = trainer.segmenter.eval()
-    if folder is not None and saved is not None:
+    if folder is not None and saved is not None and distributed.rank() == 0:
         trainer.save(saved)
         checkpoint.save_model(folder / "model.safetensors", segmenter, config)
         checkpoint.write_log(folder / "log.csv", trainer.log)
     return TrainResult(segmenter, config, trainer.log, folder)
 
 
+def _saved_state(saved: Path | None, resume: bool) -> dict | None:
+    """The checkpoint to go on from, if there is one."""
+    if saved is None or not saved.exists():
+        return None
+    if not resume:
+        raise ConfigError(f"{saved.parent} holds a run already; pass --resume to go on with it, or another --out")
+    return checkpoint.load_checkpoint(saved)
+
+
 def _steps(trainer: Trainer, progress: bool) -> Iterator[dict[str, Tensor]]:
     """Run the trainer to its end, keeping its log and the progress bar, yielding the losses of every step."""
     config = trainer.config
-    bar = tqdm(total=config.steps, initial=trainer.step, desc="training", disable=not progress)
+    hidden = not progress or distributed.rank() > 0
+    bar = tqdm(total=config.steps, initial=trainer.step, desc="training", disable=hidden)
     with bar:
         while trainer.step < config.steps:
             terms = trainer.advance()
@@ -277,7 +301,8 @@ def _steps(trainer: Trainer, progress: bool) -> Iterator[dict[str, Tensor]]:
             evaluated = config.eval_every and (trainer.step % config.eval_every == 0 or last)
             if logged or evaluated:  # reading a loss waits for the device, so only now and then
                 entry = {"step": trainer.step, "lr": trainer.optimizer.param_groups[-1]["lr"]}
-                entry |= {name: value.item() for name, value in terms.items()}
+                values = distributed.mean(torch.stack(list(terms.values()))).tolist()
+                entry |= dict(zip(terms, values, strict=True))
                 check_finite(entry)
                 if evaluated:
                     entry |= trainer.evaluate()

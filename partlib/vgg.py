@@ -2,11 +2,18 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
+from torchvision.models.vgg import cfgs, make_layers
 
-from partlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalize, torchvision_network
+from partlib.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalize,
+    fill_state_dict,
+    torchvision_network,
+    torchvision_weights,
+)
 from partlib.errors import ConfigError
 
 # Convolutions per block; a 2x2 max-pooling follows each block.
@@ -24,20 +31,51 @@ def layer_indices() -> dict[str, int]:
     return names
 
 
-class VGG19Encoder(nn.Module):
-    """Feature maps of VGG19 after the named ReLUs; relu{b}_{i} has stride 2 ** (b - 1)."""
+class Convolutions(nn.Module):
+    """VGG19 without its classifier, under torchvision's names, with random weights drawn as torchvision's.
 
-    def __init__(self, layers: tuple[str, ...], pretrained: bool = True) -> None:
+    The classifier has 120 of the 140 million weights; drawing them for nothing would take seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = make_layers(cfgs["E"], batch_norm=False)
+        for module in self.features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+
+class VGG19Encoder(nn.Module):
+    """Feature maps of VGG19 after the named ReLUs; relu{b}_{i} has stride 2 ** (b - 1).
+
+    Parameters
+    ----------
+    layers : names such as "relu3_2".
+    pretrained : ImageNet weights of torchvision.
+    weights : what to use instead, see :func:`partlib.backbones.torchvision_weights`.
+
+    Raises
+    ------
+    ConfigError : unknown layer.
+    CheckpointError : weights that cannot be had, or that do not fit.
+    """
+
+    def __init__(self, layers: tuple[str, ...], pretrained: bool = True, *, weights: str = "") -> None:
         super().__init__()
         indices = layer_indices()
         unknown = [layer for layer in layers if layer not in indices]
         if unknown:
             raise ConfigError(f"vgg19 has no layer {unknown[0]!r}; expected names like relu3_2")
         self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
-        weights = VGG19_Weights.IMAGENET1K_V1 if pretrained else None
         self.levels = tuple(layer for layer in indices if layer in layers)  # finest first, as the maps are returned
         self.taps = [indices[layer] for layer in self.levels]
-        network: Any = torchvision_network(vgg19, weights)
+        usual = VGG19_Weights.IMAGENET1K_V1 if pretrained else None
+        chosen, file = torchvision_weights(VGG19_Weights, weights, usual)
+        network: Any = Convolutions() if chosen is None else torchvision_network(vgg19, chosen)
+        if file:
+            fill_state_dict(network, file, unused="classifier.")
         self.network = network.features[: self.taps[-1] + 1]
         for module in self.network:
             if isinstance(module, nn.ReLU):
@@ -51,8 +89,3 @@ class VGG19Encoder(nn.Module):
             if index in self.taps:
                 maps.append(x)
         return maps
-
-
-def tap_weights(layers: tuple[str, ...]) -> Tensor:
-    """Weights of the paper's two layers: relu3_2 counts a third, every other layer 1."""
-    return torch.tensor([0.33 if layer == "relu3_2" else 1.0 for layer in layers])

@@ -20,7 +20,7 @@ from partlib.config import PRESETS
 from partlib.data import DATASETS
 from tests.conftest import REPOSITORY
 
-COMMANDS = ("train", "demo", "evaluate", "segment", "data", "info")
+COMMANDS = ("train", "demo", "evaluate", "foreground", "segment", "convert", "data", "info")
 TINY = shlex.split(
     "--preset ci --image-size 32 --feature-size 32 --num-images 12 --batch-size 4 --steps 2 --eval-every 0"
 )
@@ -56,7 +56,7 @@ def test_the_module_is_the_command():
         [sys.executable, "-m", "partlib", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("usage: partlib")
-    assert all(f"\n    {command} " in done.stdout for command in COMMANDS)
+    assert all(f"\n    {command}" in done.stdout for command in COMMANDS)
     assert done.stderr == ""
 
 
@@ -157,6 +157,20 @@ MISTAKES = {
     "nothing to download": (["data", "download", "birds"], "nothing to download"),
     "missing run": (["evaluate", "OUT"], "does not exist; train first"),
     "unknown split": (["evaluate", "RUN", "--split", "dev"], "split 'dev' is unknown"),
+    "unknown data option": (
+        ["data", "info", "birds", "--data-options", "sed=1"],
+        "'sed' is unknown; birds has these: num",
+    ),
+    "data option of another kind": (
+        ["train", "--out", "OUT", "--data-options", "seed=x"],
+        "seed is 'x'; expected a whole",
+    ),
+    "unknown protocol": (["evaluate", "RUN", "--protocol", "coco"], "protocol 'coco' is unknown; expected one of cub,"),
+    "no keypoints": (["evaluate", "RUN", "--protocol", "cub"], "'folder' has no keypoints with boxes"),
+    "another protocol's data": (["evaluate", "RUN", "--protocol", "deepfashion"], "scores data set 'deepfashion', not"),
+    "no masks": (["evaluate", "RUN", "--masks", "OUT"], "OUT is not a folder; expected one with a PNG per image"),
+    "protocol and baselines": (["evaluate", "RUN", "--protocol", "cub", "--baselines"], "--baselines does not go with"),
+    "foreground of nothing": (["foreground", "--data", "folder", "--root", "OUT", "--out", "OUT/x"], "is not a folder"),
     "missing photo": (["segment", "RUN", "nowhere.jpg", "--out", "OUT"], "nowhere.jpg"),
     "masks do not fit": (["segment", "RUN", "a.jpg", "b.jpg", "--mask", "m.png"], "names 1 files for 2 images"),
     "output is a file": (["evaluate", "RUN", "--split", "val", "--json", "FILE/scores.json"], "FILE"),

@@ -6,28 +6,43 @@ import math
 
 import pytest
 
-from partlib.config import PRESETS, TrainConfig
+from partlib.config import PRESETS, RELEASE, TrainConfig
 from partlib.errors import ConfigError
 
 # One other value for every field: the digest must notice each, or ignore it on purpose.
 CHANGES = {
     "data": "ccp",
     "root": "elsewhere",
+    "data_options": ("seed=3",),
     "image_size": 64,
     "num_images": 10,
     "num_parts": 7,
     "backbone": "resnet50",
+    "mirror": True,
+    "release_data": True,
+    "input_norm": "caffe",
     "pretrained": False,
+    "backbone_weights": "resnet.pth",
+    "feature_weights": "vgg.pth",
     "batchnorm": "train",
     "feature_network": "vgg19",
     "feature_layers": ("stride8",),
     "feature_size": 200,
     "normalize_features": False,
+    "feature_reduction": "sum",
+    "masked_features": True,
+    "warp_fill": "mean",
+    "joint_views": False,
+    "lr_horizon": 1000,
     "positives": "sample",
     "optimizer": "sgd",
 }
 BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
 FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
+
+
+# Digests of the first runs: they name folders that people have, so they do not change.
+DIGESTS = {"ci": "cc390fa355", "cpu": "8ffe01f0bc", "gpu": "b14be02806"}
 
 
 def other_value(name):
@@ -48,13 +63,48 @@ def test_preset_takes_changes():
     assert config.num_images == PRESETS["ci"]["num_images"]
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "feature_level_weights"])
 def test_digest_changes_with_every_field_that_changes_the_result(name):
     config, changed = TrainConfig(), TrainConfig().replace(**{name: other_value(name)})
     assert getattr(changed, name) != getattr(config, name)
     assert (changed.digest() == config.digest()) == (name in BOOKKEEPING)
     assert list(changed.differences(config)) == ([] if name in BOOKKEEPING else [name])
     assert TrainConfig.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+
+
+def test_layer_weights_change_the_digest_and_need_a_number_for_each_layer():
+    config = TrainConfig(feature_layers=("stride16", "stride32"))
+    changed = config.replace(feature_level_weights=(0.5, 1))
+    assert changed.digest() != config.digest()
+    assert list(changed.differences(config)) == ["feature_level_weights"]
+    assert changed.replace(feature_level_weights=["0.5", "1"]) == changed  # as the command line has them
+    with pytest.raises(ConfigError, match="has 1 numbers; expected one for each of the 2 feature_layers"):
+        config.replace(feature_level_weights=(0.5,))
+    for wrong in ((0.5, 0), ("half", "one")):
+        with pytest.raises(ConfigError, match=r"feature_level_weights is .*expected numbers"):
+            config.replace(feature_level_weights=wrong)
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_digests_of_old_configurations_stay(name):
+    assert TrainConfig.preset(name).digest() == DIGESTS[name]
+
+
+def test_reproducing_the_release_turns_every_quirk_on_and_each_can_be_switched_back():
+    plain, release = TrainConfig.preset("paper"), TrainConfig.preset("paper", reproduce_release=True)
+    assert all(getattr(release, name) == value for name, value in RELEASE.items())
+    back = TrainConfig.preset("paper", reproduce_release=True, positives="sample")
+    assert list(back.differences(release)) == ["positives"]
+    # what is left to switch is what a correct implementation of the paper would not do
+    changed = set(release.differences(plain))
+    assert changed == {"input_norm", "positives", "masked_features", "warp_fill", "release_data"}
+    assert all(getattr(TrainConfig(), name) != value for name, value in RELEASE.items())  # off by default
+
+
+def test_the_learning_rate_cannot_end_before_the_run():
+    with pytest.raises(ConfigError, match="lr_horizon is 10; expected at least the 20 steps, or 0"):
+        TrainConfig(steps=20, lr_horizon=10)
+    assert TrainConfig(steps=20, lr_horizon=20).lr_horizon == 20
 
 
 def test_digest_does_not_depend_on_how_a_value_is_written():
@@ -102,7 +152,7 @@ def test_unknown_preset_is_named_with_the_known_ones():
         ("lr", -1e-3, "expected at least 0"),
         ("lr", math.nan, "expected at least 0"),
         ("visual", -1, "expected at least 0"),
-        ("batchnorm", "eval", "expected one of frozen, affine, train"),
+        ("batchnorm", "eval", "expected one of frozen, affine, train, statistics"),
         ("optimizer", "adamw", "expected one of adam, sgd"),
         ("positives", "none", "expected one of all, sample"),
         ("steps", "10", "type int"),

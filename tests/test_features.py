@@ -1,12 +1,21 @@
 """Frozen features: shapes, the cache that never mixes two networks, and scaling."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from partlib.errors import ConfigError
-from partlib.features import FeatureScaling, PerceptualFeatures, feature_bank, foreground_cells
+from partlib.features import (
+    FeatureScaling,
+    LiveFeatures,
+    PerceptualFeatures,
+    bank_bytes,
+    feature_bank,
+    foreground_cells,
+)
 from partlib.vgg import VGG19Encoder, layer_indices
 
 
@@ -185,3 +194,27 @@ def test_foreground_cells_are_those_mostly_covered():
     foreground[..., :4, :3] = 1  # covers the first cell, three quarters by half of a 2 x 2 grid's
     assert foreground_cells(foreground, (2, 2)).flatten().tolist() == [True, False, False, False]
     assert foreground_cells(foreground, (4, 4))[0, 0, 0].tolist() == [True, False, False, False]
+
+
+def test_the_size_of_a_cache_is_known_before_it_is_made(extractor, tiny_birds, empty_cache):
+    dataset = tiny_birds[1]
+    expected = bank_bytes(dataset, extractor)
+    bank = feature_bank(dataset, extractor)
+    assert expected == sum(level.nbytes for level in bank.levels) == 8 * 2 * (112 * 16 + 320 * 4)
+
+
+def test_a_cache_above_the_limit_or_the_free_space_is_not_begun(extractor, tiny_birds, empty_cache, monkeypatch):
+    with pytest.raises(ConfigError, match=r"features would take 0\.0 GB, more than feature_cache_gb = 1e-06; raise it"):
+        feature_bank(tiny_birds[1], extractor, limit_gb=1e-6)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(ConfigError, match=r"has 0\.0 GB free; set PARTLIB_CACHE to a larger disk"):
+        feature_bank(tiny_birds[1], extractor)
+    assert not list(empty_cache.rglob("*.npy"))
+
+
+def test_live_features_see_the_images_of_the_batch_or_larger_ones(extractor, tiny_birds):
+    images = torch.stack([tiny_birds[1][i].image for i in (3, 1)])
+    own, larger = LiveFeatures(extractor), LiveFeatures(extractor, tiny_birds[1])
+    assert own.load([3, 1]) == []
+    for found in (own.maps([], images), larger.maps(larger.load([3, 1]), torch.zeros_like(images))):
+        assert all(torch.equal(a, b) for a, b in zip(found, extractor(images), strict=True))

@@ -15,12 +15,12 @@ from partlib import PartSegmenter, TrainConfig, load_or_train, train
 from partlib.checkpoint import load_checkpoint, load_model
 from partlib.errors import ConfigError
 from partlib.interrupt import HeldInterrupt
+from partlib.loading import batch_indices
 from partlib.objective import TERMS
 from partlib.training import (
     DEAD_SHARE,
     Trainer,
     TrainingError,
-    batch_indices,
     set_batchnorm,
     step_generator,
 )

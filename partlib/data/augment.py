@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from partlib.color import grey, shift_hue
+from partlib.distributed import own_share
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class ColorJitter:
         ``generator`` lives on the CPU whatever the device, so that a seed means the same images everywhere.
         """
         batch = len(images)
-        draws = torch.rand(6, batch, generator=generator).to(images.device)
+        draws = own_share(lambda total: torch.rand(6, total, generator=generator), batch, dim=1)  # (6, B)
+        draws = draws.to(images.device, non_blocking=True)
 
         def factor(row: int, spread: float) -> Tensor:
             return (1 + (2 * draws[row] - 1) * spread).view(-1, 1, 1, 1)  # (B, 1, 1, 1)

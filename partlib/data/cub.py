@@ -6,6 +6,7 @@ is described in :mod:`partlib.data.cub_files`.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def load(
     padding: float = 0.05,
     jitter: float = 0.0,
     mirror: bool = False,
+    hold_out: bool = True,
     reproduce_release: bool = False,
 ) -> PartDataset:
     """One split of CUB-200-2011, cropped to a square around the annotated box.
@@ -66,6 +68,7 @@ def load(
         release). Above 0 the crops are not fixed and features of them cannot be cached.
     mirror : training split only: mirror half of the images, anew at every access, with left and right keypoints
         exchanged.
+    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     reproduce_release : pixels and keypoints as in the release: bilinear sampling without antialiasing, value 1 of 255
         beyond the photograph, keypoints half a pixel of the photograph to the upper left. Default: Lanczos, the edge
         repeated, keypoints where they belong.
@@ -73,21 +76,23 @@ def load(
     Returns
     -------
     ArrayDataset, or :class:`CubCrops` with jitter or mirror. No parts; 15 keypoints in pixels of the crop, those
-    invisible at its centre; ``boxes`` (N, 4) ``(left, top, width, height)`` of the annotated box in pixels of the crop.
+    invisible at its centre; ``boxes`` (N, 4) ``(left, top, width, height)`` of the annotated box in pixels of the crop;
+    ``photos`` (N,) the paths of the photographs and ``squares`` (N, 3) ``(left, top, side)`` of the crops in them.
     ``label_names`` holds all classes. Masks: what at least half of the annotators marked.
 
     Raises
     ------
     DataError : a file is missing, broken or does not fit another; the message names it. Images whose mask covers less
-        than 0.5 % of the crop are skipped with one warning that counts them.
+        than 0.5 % of the crop are skipped with one warning that counts them, but never for their predicted mask.
     ConfigError : an option out of range.
     """
     _check_options(padding, jitter)
     root = data_dir() / FOLDER if root is None else Path(root)
     index = read_index(root)
-    rows = _rows_of(index, split, classes)
+    rows = _rows_of(index, split, classes, hold_out)
     mask_folder = find_segmentations(root) if masks is None or split != "test" else Path(masks)
     crops = CubCrops(index, rows, mask_folder, image_size, padding, reproduce_release)
+    crops.keep_empty = masks is not None and split == "test"
     crops.require_files()
     if split == "train" and (jitter or mirror):
         crops.jitter, crops.mirror, crops.fixed_crop = jitter, mirror, False
@@ -104,7 +109,7 @@ def _check_options(padding: float, jitter: float) -> None:
         raise ConfigError(f"jitter is {jitter}; expected a fraction between 0 and 0.25 of the box's sides")
 
 
-def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None) -> list[int]:
+def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None, hold_out: bool) -> list[int]:
     """Rows of ``index`` in this split and these classes."""
     wanted = None if classes is None else {int(c) - 1 for c in classes}
     if wanted is not None and not (wanted and wanted <= set(range(len(index.class_names)))):
@@ -113,6 +118,8 @@ def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None) -> list
     def belongs(row: int) -> bool:
         if wanted is not None and index.labels[row] not in wanted:
             return False
+        if split == "train" and not hold_out:
+            return bool(index.training[row])
         return (split_of(index.name(row), VAL_PERCENT, 0) if index.training[row] else "test") == split
 
     rows = [row for row in range(len(index.files)) if belongs(row)]
@@ -135,6 +142,7 @@ class CubCrops(PartDataset):
     name, split = "cub", "train"
     keypoint_names = KEYPOINT_NAMES
     jitter, mirror = 0.0, False
+    keep_empty = False  # predicted masks may be empty; leaving such images out would flatter the scores
 
     def __init__(
         self, index: CubIndex, rows: list[int], masks: Path, image_size: int, padding: float, reproduce_release: bool
@@ -159,6 +167,12 @@ class CubCrops(PartDataset):
             image, foreground, keypoints = image.flip(2), foreground.flip(2), keypoints[list(cub_crop.MIRRORED)]
             keypoints[:, 0] = self.image_size - 1 - keypoints[:, 0]
         return Sample(image, foreground, None, keypoints, int(self.index.labels[row]), self.index.name(row))
+
+    def subset(self, indices: Sequence[int]) -> "CubCrops":
+        """The images at ``indices``, in that order."""
+        part = copy(self)
+        part.rows = [self.rows[i] for i in indices]
+        return part
 
     def fingerprint(self) -> str:
         return f"cub-random-{self.index.root}-{len(self)}-{self.padding}-{self.jitter}-{self.mirror}"
@@ -214,7 +228,7 @@ class CubCrops(PartDataset):
 
         def make(item: int) -> Rows | None:
             crop = self.crop(self.rows[item], self.square(self.rows[item]))
-            return crop if (crop["mask"] > 0).mean() >= MIN_FOREGROUND else None
+            return crop if self.keep_empty or (crop["mask"] > 0).mean() >= MIN_FOREGROUND else None
 
         options = {
             "size": self.image_size,
@@ -222,6 +236,7 @@ class CubCrops(PartDataset):
             "release": self.reproduce_release,
             "masks": str(self.masks.absolute()),
         }
+        options |= {"keep_empty": True} if self.keep_empty else {}
         files = [self.index.root / name for name in LISTS]
         files += [file for row in self.rows for file in (self.index.image(row), self.mask_path(row))]
         return prepare_once("cub", names, files, options, make)
@@ -238,6 +253,8 @@ class CubCrops(PartDataset):
             root=self.root,
             label_names=self.label_names,
             keypoint_names=KEYPOINT_NAMES,
+            photos=np.array([str(self.index.image(row)) for row in rows]),
+            squares=np.array(squares),
             boxes=np.array([self._box(row, square) for row, square in zip(rows, squares, strict=True)], np.float32),
         )
         dataset.keypoints = np.array([self.keypoints(r, s) for r, s in zip(rows, squares, strict=True)], np.float32)

@@ -34,7 +34,7 @@ from partlib.data.prepare import (
     resize_photo,
     split_of,
 )
-from partlib.data.release_resize import resize_bilinear_8bit, resize_nearest
+from partlib.data.release_resize import resize_bilinear_8bit, resize_labels_bilinear, resize_nearest
 from partlib.errors import DataError
 from partlib.paths import data_dir
 
@@ -78,6 +78,7 @@ def load(
     *,
     masks: str | Path | None = None,
     skip_missing: bool = False,
+    hold_out: bool = True,
     reproduce_release: bool = False,
 ) -> ArrayDataset:
     """One split of DeepFashion In-shop, whole photographs made square.
@@ -93,23 +94,27 @@ def load(
     masks : folder of predicted foreground masks for the test split (``img_highres/WOMEN/.../02_1_front.png``); parts
         stay the annotated ones. The other splits are not affected.
     skip_missing : leave out listed images without a segmentation, with one warning that counts them; else an error.
+    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     reproduce_release : resize as the release does, bilinear without antialiasing and labels by nearest neighbour. The
         default averages (Lanczos) and gives each cell the class that covers most of it.
 
     Returns
     -------
-    ArrayDataset; ``part_names`` in the order of the palette's colours, label 0 "MEN", 1 "WOMEN".
+    ArrayDataset; ``part_names`` in the order of the palette's colours, label 0 "MEN", 1 "WOMEN"; ``photos`` (N,) the
+    paths of the photographs.
 
     Raises
     ------
     DataError : a list, photograph or segmentation is missing or broken, or a colour is not in the palette; the message
-        names it. Images with less than 0.5 % of foreground are skipped with one warning that counts them.
+        names it. Images with less than 0.5 % of foreground are skipped with one warning that counts them, but never
+        for their predicted mask.
     """
     root = data_dir() / FOLDER if root is None else Path(root)
     folder = root / "Anno" / "segmentation"
     lists = [folder / f"DeepFashion_segmentation_{name}.json" for name in LISTS[split]]
     names = sorted({name for path in lists for name in read_list(root, path)})
-    names = [name for name in names if _split(split, name) == split]
+    if split == "val" or (split == "train" and hold_out):
+        names = [name for name in names if split_of(name, VAL_PERCENT, 0) == split]
     mask_folder = Path(masks) if masks is not None and split == "test" else None
     names = _with_files(folder, names, mask_folder, skip_missing)
     if not names:
@@ -120,6 +125,7 @@ def load(
 
     files = [*lists, *(file for name in names for file in _files(folder, name, mask_folder))]
     options = {"size": image_size, "release": reproduce_release, "masks": mask_folder and str(mask_folder.absolute())}
+    options |= {"keep_empty": True} if mask_folder else {}
     prepared = prepare_once("deepfashion", names, files, options, make)
     prepared.warn_skipped()
     dataset = prepared.dataset(
@@ -129,13 +135,10 @@ def load(
         root=root,
         part_names=PART_NAMES,
         label_names=LABEL_NAMES,
+        photos=np.array([str(folder / f"{name}.jpg") for name in prepared.names]),
     )
     dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in prepared.names])
     return dataset
-
-
-def _split(split: str, name: str) -> str:
-    return "test" if split == "test" else split_of(name, VAL_PERCENT, 0)
 
 
 def read_list(root: Path, path: Path) -> list[str]:
@@ -241,6 +244,24 @@ def letterbox(image: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndar
     )
 
 
+def labels_as_grey_values(photo: Path, size: int) -> np.ndarray:
+    """Classes of a photograph made square, (size, size) uint8, shrunk as if they were grey values.
+
+    The release's scores of whole images are computed on such labels. Between two classes a third appears; use them for
+    nothing but comparing with its numbers.
+    """
+    labels = read_segmentation(photo.with_name(f"{photo.stem}_segment.png"))
+    square = _whole(labels.shape)
+    return resize_labels_bilinear(crop_square(labels, square, "zero"), size, size)
+
+
+def _whole(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The smallest square ``(left, top, side)`` around a photograph of ``shape`` (H, W), on the same centre."""
+    height, width = shape
+    side = max(height, width)
+    return -((side - width) // 2), -((side - height) // 2), side
+
+
 def _prepare(folder: Path, name: str, masks: Path | None, size: int, reproduce_release: bool) -> Rows | None:
     """Read, check and resize one image; None where it has no foreground."""
     photo_path, segmentation_path, *mask_path = _files(folder, name, masks)
@@ -251,15 +272,14 @@ def _prepare(folder: Path, name: str, masks: Path | None, size: int, reproduce_r
             f"is {photo.shape[1]} x {photo.shape[0]}; expected the same size: use those of img_highres_seg.zip"
         )
     mask = read_mask(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
-    if mask.mean() < MIN_FOREGROUND:
+    # A predicted mask may be empty; leaving such images out would flatter the scores.
+    if not mask_path and mask.mean() < MIN_FOREGROUND:
         return None
     if reproduce_release:
         image, parts = letterbox(photo, labels, size)
         small = letterbox(photo, mask.astype(np.uint8), size)[1] > 0
     else:
-        height, width = labels.shape
-        side = max(height, width)
-        square = (-((side - width) // 2), -((side - height) // 2), side)
+        square = _whole(labels.shape)
         image = resize_photo(crop_square(photo, square, "edge"), size)
         cut = crop_square(labels, square, "zero")
         parts = resize_labels(cut, resize_mask(cut > 0, size), size)

@@ -69,6 +69,7 @@ def load(
     keep_without_parts: bool = False,
     crop: bool = True,
     margin: float = 0.05,
+    hold_out: bool = True,
 ) -> ArrayDataset:
     """One split of one category of PASCAL-Part; every large enough object is a sample.
 
@@ -87,6 +88,7 @@ def load(
         release; an image without foreground teaches nothing but counts in scores that include the background.
     crop : a square around the object's box; False shows the whole photograph, as the release does.
     margin : space around the box on each side, as a fraction of its longer side.
+    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
 
     Returns
     -------
@@ -101,7 +103,8 @@ def load(
     least = _check_options(split, category, min_area, margin)
     root = data_dir() / FOLDER if root is None else Path(root)
     images = read_list(root, category, "val" if split == "test" else "train")
-    images = [name for name in images if split == "test" or split_of(name, VAL_PERCENT, 0) == split]
+    if split == "val" or (split == "train" and hold_out):
+        images = [name for name in images if split_of(name, VAL_PERCENT, 0) == split]
     large = [found for found in find_objects(root, category, images) if found.area >= least]
     chosen = large if keep_without_parts else [found for found in large if found.has_parts]
     if not chosen:

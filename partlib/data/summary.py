@@ -26,12 +26,15 @@ def download(name: str, root: Path | None = None) -> Path:
     return fetch(root)
 
 
-def describe(name: str, root: Path | None = None, image_size: int = 128) -> str:
-    """Counts per split, how much of the foreground each part holds, sizes, and where the files are."""
+def describe(name: str, root: Path | None = None, image_size: int = 128, **options) -> str:
+    """Counts per split, how much of the foreground each part holds, sizes, and where the files are.
+
+    ``options`` are those of ``load_dataset``.
+    """
     lines, shares = [], {}
     dataset: PartDataset | None = None
     for split in SPLITS:
-        dataset = load_dataset(name, split, root, image_size)
+        dataset = load_dataset(name, split, root, image_size, **options)
         lines.append(f"  {split:6}{len(dataset):6} images")
         shares[split] = part_frequencies(dataset)
     assert dataset is not None

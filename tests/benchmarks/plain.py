@@ -20,11 +20,16 @@ def stacked(levels: list[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def consistency_loss(part_maps: Tensor, targets: Tensor, foreground: Tensor, eps: float = 1e-5) -> Tensor:
-    """Variation of targets (B, C, H, W) within part maps (B, K, H, W), one value per image (B,)."""
-    maps, z = part_maps[:, :, None], targets[:, None]  # (B, K, 1, H, W), (B, 1, C, H, W)
-    mean = (maps * z).sum(dim=(3, 4), keepdim=True) / (maps.sum(dim=(3, 4), keepdim=True) + eps)  # (B, K, C, 1, 1)
-    variation = foreground[:, None] * maps * (z - mean) ** 2  # (B, K, C, H, W)
-    return variation.sum(dim=(1, 2, 3, 4)) / (foreground.sum(dim=(1, 2, 3)) + eps)
+    """Variation of targets (B, C, H, W) within part maps (B, K, H, W), one value per image (B,).
+
+    One image after the other: all at once takes more memory than most machines have.
+    """
+    values = []
+    for m, z, f in zip(part_maps[:, :, None], targets, foreground, strict=True):  # (K, 1, H, W), (C, H, W), (1, H, W)
+        mean = (m * z).sum(dim=(2, 3), keepdim=True) / (m.sum(dim=(2, 3), keepdim=True) + eps)  # (K, C, 1, 1)
+        variation = f * m * (z - mean) ** 2  # (K, C, H, W)
+        values.append(variation.sum() / (f.sum() + eps))
+    return torch.stack(values)
 
 
 def low_resolution_consistency_loss(part_maps: Tensor, levels: list[Tensor], foreground: Tensor) -> Tensor:
@@ -34,8 +39,8 @@ def low_resolution_consistency_loss(part_maps: Tensor, levels: list[Tensor], for
 
 def part_descriptors(part_maps: Tensor, features: Tensor, eps: float = 1e-7) -> Tensor:
     """Mean of features (B, C, H, W) under part maps (B, K, H, W), (B, K, C)."""
-    total = (part_maps[:, :, None] * features[:, None]).sum(dim=(3, 4))  # (B, K, C)
-    return total / (part_maps.sum(dim=(2, 3)) + eps)[..., None]
+    sums = [(m * z).sum(dim=(2, 3)) for m, z in zip(part_maps[:, :, None], features, strict=True)]  # (K, C) each
+    return torch.stack(sums) / (part_maps.sum(dim=(2, 3)) + eps)[..., None]
 
 
 def contrastive_loss(descriptors: Tensor, temperature: float, drawn: Tensor | None = None) -> Tensor:
@@ -57,7 +62,7 @@ def contrastive_loss(descriptors: Tensor, temperature: float, drawn: Tensor | No
 def equivariance_loss(logits_of_warped: Tensor, warped_logits: Tensor, foreground: Tensor, eps: float = 1e-7) -> Tensor:
     """KL divergence from the warped parts, averaged over the foreground, (B,)."""
     p, q = warped_logits.softmax(dim=1), logits_of_warped.softmax(dim=1)
-    divergence = (p * torch.log(p / q)).sum(dim=1, keepdim=True)  # (B, 1, H, W)
+    divergence = (p * (torch.log(p) - torch.log(q))).sum(dim=1, keepdim=True)  # (B, 1, H, W)
     return (divergence * foreground).sum(dim=(1, 2, 3)) / (foreground.sum(dim=(1, 2, 3)) + eps)
 
 

@@ -41,6 +41,13 @@ def one(root, pattern):
     return sorted((root / "Anno" / "segmentation").rglob(pattern))[0]
 
 
+def test_nothing_is_held_out_where_the_paper_holds_nothing_out(exported):
+    names = {split: load(split, root=exported).names for split in ("train", "val")}
+    assert names["val"]
+    everything = load("train", root=exported, hold_out=False).names
+    assert sorted(everything) == sorted(names["train"] + names["val"])
+
+
 def test_export_and_load_give_the_same_images_and_parts(source, exported):
     names = []
     for split in ("train", "val", "test"):

@@ -67,6 +67,13 @@ def cars(tmp_path):
     return root
 
 
+def test_nothing_is_held_out_where_the_paper_holds_nothing_out(exported):
+    names = {split: load_birds(split, root=exported).names for split in ("train", "val")}
+    assert names["val"]
+    everything = load_birds("train", root=exported, hold_out=False).names
+    assert sorted(everything) == sorted(names["train"] + names["val"])
+
+
 def test_export_and_load_give_the_same_images_and_parts(source, exported):
     everything = [bird for data in source for bird in data]
     names = []

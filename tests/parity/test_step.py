@@ -4,7 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from partlib import PartSegmenter, TrainConfig
 from partlib.losses import consistency_loss, contrastive_loss, equivariance_loss, part_descriptors
+from partlib.objective import Objective
+from partlib.segmenter import resize
+from partlib.training import build_optimizer, set_batchnorm
 from partlib.warps import warp
 from tests.parity.compare import assert_same
 
@@ -64,6 +68,53 @@ def test_training_step_is_the_releases_down_to_the_clipped_gradients(golden, dty
     quantities["step: gradient norm"] = (norm, stored["grad_norm_before_clip"])
     quantities["step: clipped gradient"] = (low1.grad, stored["grad_low1_after_clip"])
     assert_same(quantities, TOLERANCE)
+
+
+@pytest.mark.parametrize("reproduce_release", [False, True])
+def test_the_preset_paper_computes_the_releases_step(golden, reproduce_release):
+    """The same step through ``Objective``; reductions, weights and clipping are the preset's own."""
+    stored = {name: torch.from_numpy(value) for name, value in golden("step_b4").items() if value.dtype.kind != "U"}
+    config = TrainConfig.preset("paper", reproduce_release=reproduce_release)
+    low1, low2 = (torch.nn.Parameter(stored[f"pred_low_view{view}"].double()) for view in (1, 2))
+    drawn, image = stored["rand_idx"], torch.arange(16) // 4
+    terms = Objective(config).terms(
+        [resize(low1, SIZE), resize(low2, SIZE)],
+        stored["mask"].double(),
+        [stored["feat_a"].double(), stored["feat_b"].double()],  # stored with the weights of their layers
+        stored["img_rec"].double(),
+        stored["grid"].double(),
+        positives=drawn + (drawn >= image),
+    )
+    terms["total"].backward()
+    norm = torch.nn.utils.clip_grad_norm_([low1, low2], config.grad_clip)
+    assert_same(
+        {
+            "preset: feature loss": (terms["feature"], stored["loss_sc"]),
+            "preset: visual loss": (terms["visual"], stored["loss_rgb"]),
+            "preset: contrastive loss": (terms["contrastive"], stored["loss_contrastive"]),
+            "preset: equivariance loss": (terms["equivariance"], stored["loss_eqv"]),
+            "preset: total": (terms["total"], stored["weighted_losses_official"].sum()),
+            "preset: gradient norm": (norm, stored["grad_norm_before_clip"]),
+            "preset: clipped gradient": (low1.grad, stored["grad_low1_after_clip"]),
+        },
+        TOLERANCE,
+    )
+
+
+def test_the_preset_paper_has_the_releases_rates_and_parameter_groups():
+    """SGD on all convolutions and the shortcuts' BatchNorm, the head ten times as fast."""
+    config = TrainConfig.preset("paper", pretrained=False)
+    segmenter = PartSegmenter.from_config(config).train()
+    set_batchnorm(segmenter, config.batchnorm)
+    optimizer = build_optimizer(segmenter, config)
+    backbone, head = optimizer.param_groups
+    assert [(g["lr"], g["momentum"], g["weight_decay"]) for g in (backbone, head)] == [
+        (1e-5, 0.9, 5e-4),
+        (1e-4, 0.9, 5e-4),
+    ]
+    assert len(head["params"]) == 8
+    assert len(backbone["params"]) == 53 + 4 * 2  # every convolution, and scale and shift of four shortcuts
+    assert segmenter.encoder.stages[0][0].bn1.training  # batch statistics all the same
 
 
 def test_equivariance_sends_no_gradient_into_the_first_view(golden):

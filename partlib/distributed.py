@@ -1,0 +1,189 @@
+"""One run in several processes: all that they have to tell each other.
+
+``torchrun --nproc_per_node=2 -m partlib train ...`` starts two copies of the program, ranks 0 and 1. Each segments its
+share of every batch, and the result is that of one process with the whole batch:
+
+* **Gradients.** Every loss is a mean over images, so the mean of the ranks' gradients is the gradient of the whole
+  batch; PyTorch's DistributedDataParallel takes it.
+* **The contrastive loss** compares images with each other, so every rank needs the descriptors of all
+  (:func:`gather`), with gradient.
+* **Random numbers.** Every rank draws those of the whole batch from the same seed and keeps its own rows
+  (:func:`own_share`). Two ranks never use the same numbers, and the number of ranks does not change them.
+* **Files** are written by rank 0.
+
+In a program that torchrun did not start all of this does nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from partlib.errors import ConfigError
+
+Value = TypeVar("Value")
+PATIENCE = timedelta(hours=2)  # how long ranks wait for rank 0 to compute the features of a large data set
+
+
+def rank() -> int:
+    """Number of this process among all, from 0."""
+    return dist.get_rank() if _joined() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if _joined() else 1
+
+
+def local_rank() -> int:
+    """Number of this process among those on this machine, from 0; also the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if _joined() else 0
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[None]:
+    """Join the processes that torchrun started, each with a GPU of its own where there are any; leave at the end.
+
+    Parameters
+    ----------
+    device : "auto", "cpu" or "cuda", as in ``partlib.train``.
+
+    Raises
+    ------
+    ConfigError : more processes than GPUs, or a device that all processes would share.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _joined():
+        yield
+        return
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device is {device!r} for all processes alike; expected auto, cpu or cuda under torchrun")
+    backend = "gloo"
+    if device != "cpu" and torch.cuda.is_available():
+        own, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if own >= found:
+            raise ConfigError(
+                f"more processes than the {found} GPUs of this machine; expected --nproc_per_node={found}"
+            )
+        torch.cuda.set_device(own)  # what "cuda" means from here on
+        backend = "nccl"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def share(total: int) -> slice:
+    """The part of a batch of ``total`` images that this process works on.
+
+    Raises
+    ------
+    ConfigError : the batch cannot be divided evenly, and the mean over ranks would weigh images unequally.
+    """
+    size = world_size()
+    if total % size:
+        raise ConfigError(f"batch_size is {total}, not a multiple of the {size} processes; expected it to be")
+    each = total // size
+    return slice(rank() * each, (rank() + 1) * each)
+
+
+def own_share(draw: Callable[[int], Tensor], own: int, dim: int = 0) -> Tensor:
+    """This rank's rows of random numbers that are drawn for the images of all ranks.
+
+    Parameters
+    ----------
+    draw : called with the number of images of all ranks; returns a tensor with as many entries along ``dim``.
+    own : number of images of this rank.
+    dim : the dimension that counts images.
+    """
+    return draw(own * world_size()).narrow(dim, rank() * own, own)
+
+
+class _Gather(torch.autograd.Function):
+    """All ranks' rows, in rank order. Backward adds up what all ranks' losses say about the own rows.
+
+    With N ranks that all compute the same loss of all rows, the own rows get N times its gradient. That is what
+    DistributedDataParallel expects: it divides by N when it takes the mean of the ranks' gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.own = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        gradient = gradient.contiguous().clone()  # all_reduce works in place
+        dist.all_reduce(gradient)
+        return gradient.narrow(0, rank() * ctx.own, ctx.own)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Rows of all ranks, rank 0 first: (B, ...) -> (N B, ...), with gradient; every rank has as many rows."""
+    return _Gather.apply(rows.contiguous()) if _joined() else rows
+
+
+@torch.no_grad()
+def mean(values: Tensor) -> Tensor:
+    """Mean over the ranks, entry by entry, the same on all."""
+    if not _joined():
+        return values
+    values = values.detach().clone()
+    dist.all_reduce(values)
+    return values / world_size()
+
+
+def from_first(make: Callable[[], Value]) -> Value:
+    """What ``make`` returns on rank 0, on every rank: one process reads a file, also where the others cannot see it."""
+    if not _joined():
+        return make()
+    box = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]  # type: ignore[return-value]
+
+
+def say(text: str) -> None:
+    """Print once, not once per process."""
+    if rank() == 0:
+        print(text)
+
+
+@contextmanager
+def first_here_first() -> Iterator[None]:
+    """Let one process of each machine go first, to fill a cache that the others then read."""
+    if _joined() and local_rank() > 0:
+        dist.barrier()
+    yield
+    if _joined() and local_rank() == 0:
+        dist.barrier()
+
+
+def replicate(network: nn.Module) -> nn.Module:
+    """``network`` so that ``backward`` leaves the mean of all ranks' gradients on every rank.
+
+    It must be on the device of this rank, with ``requires_grad`` as it will be in training. BatchNorm layers that use
+    the statistics of the batch use those of all ranks on GPUs (:func:`synchronise_batchnorm`). PyTorch has no such
+    layer for the CPU: there each rank uses its own, and those that rank 0 collects are saved.
+    """
+    if not _joined():
+        return network
+    return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def synchronise_batchnorm(network: nn.Module) -> nn.Module:
+    """``network`` with BatchNorm over the images of all ranks; parameters and their names stay as they are."""
+    from timm.layers import convert_sync_batchnorm  # PyTorch's own would lose the activations that timm has fused in
+
+    return convert_sync_batchnorm(network)

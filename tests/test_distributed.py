@@ -1,0 +1,180 @@
+"""Two processes with half of the batch each do what one does with the whole."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from partlib import distributed
+from partlib.backbones import Lite0Encoder
+from partlib.checkpoint import load_model
+from partlib.data.augment import ColorJitter
+from partlib.errors import ConfigError
+from partlib.losses import contrastive_loss
+from partlib.segmenter import PartSegmenter
+from partlib.warps import random_points
+from tests.conftest import REPOSITORY
+from tests.two_processes import CONFIG, OTHER, STARTS, descriptors, fit, run_both, stop_after
+
+pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(own_cache, tmp_path_factory):
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture(scope="module")
+def one():
+    """The runs of one process."""
+    adam = CONFIG.replace(optimizer="adam", lr=1e-3, backbone_lr=1e-4, positives="all")
+    return {"sgd": fit(CONFIG), "adam": fit(adam), "other": fit(CONFIG.replace(**OTHER, **STARTS))}
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """What two processes found, in rank order; one of their runs goes on with a run that one process began."""
+    with pytest.raises(KeyboardInterrupt):
+        fit(CONFIG, folder / "from-one", on_step=stop_after(1))
+    return run_both(folder)
+
+
+def assert_equal_up_to_rounding(weights, expected):
+    """Weights differ by less than a thousandth of what three steps have changed."""
+    start = PartSegmenter(CONFIG.num_parts).state_dict()
+    names = [name for name in expected if name.startswith("encoder") and not torch.equal(expected[name], start[name])]
+    assert len(names) > 40
+    change = torch.cat([(expected[name] - start[name]).flatten() for name in names]).norm()
+    difference = torch.cat([(expected[name] - weights[name]).flatten() for name in expected]).norm()
+    assert difference < 1e-3 * change
+
+
+def test_every_process_knows_its_place_and_leaves_at_the_end(both):
+    assert [found["size"] for found in both] == [2, 2]
+    assert [found["size after"] for found in both] == [1, 1]
+    assert (distributed.rank(), distributed.world_size(), distributed.local_rank()) == (0, 1, 0)
+
+
+def test_gathered_rows_carry_the_gradient_of_the_whole_batch(both):
+    whole = descriptors().requires_grad_()
+    loss = contrastive_loss(whole, 0.2)
+    loss.backward()
+    for found in both:
+        assert torch.equal(found["rows"], whole.detach())
+        torch.testing.assert_close(found["loss"], loss.detach())
+    torch.testing.assert_close(torch.cat([found["gradient"] for found in both]), whole.grad)
+
+
+def test_random_numbers_are_those_of_the_whole_batch_split_up(both):
+    generator = torch.Generator().manual_seed(9)
+    images = torch.full((4, 3, 4, 4), 0.5) * torch.tensor([1, 0.5, 0.2]).view(1, 3, 1, 1)
+    assert torch.equal(torch.cat([found["jitter"] for found in both]), ColorJitter()(images, generator))
+    assert torch.equal(torch.cat([found["points"] for found in both]), random_points(4, generator))
+    following = torch.rand(1, generator=generator)
+    assert all(torch.equal(found["next"], following) for found in both)
+
+
+def test_means_and_values_of_rank_0_are_the_same_everywhere(both):
+    for found in both:
+        assert found["mean"].tolist() == [0.5, 1.0]
+        assert found["from first"]["rank"] == 0
+        assert found["from first"]["tensor"].tolist() == [1, 1]
+
+
+def test_all_processes_take_the_start_with_the_lowest_mean_loss(both):
+    assert [found["start"] for found in both] == [1, 1]
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(both):
+    assert {found["refused"] for found in both} == {
+        "batch_size is 5, not a multiple of the 2 processes; expected it to be"
+    }
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "other"])
+def test_two_halves_give_the_losses_and_weights_of_the_whole(name, both, one):
+    expected = one[name]
+    for found in both:
+        assert_equal_up_to_rounding(found[name]["weights"], expected.segmenter.state_dict())
+        assert len(found[name]["log"]) == 3
+        for entry, wanted in zip(found[name]["log"], expected.log, strict=True):
+            for term in ("step", "total", "feature", "visual", "contrastive", "equivariance"):
+                assert entry[term] == pytest.approx(wanted[term], rel=1e-4), term
+    weights = [found[name]["weights"] for found in both]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_only_rank_0_writes_and_evaluates(both, folder, one):
+    assert not (folder / "rank-1").exists()
+    names = ["checkpoint.pt", "config.json", "log.csv", "model.safetensors"]
+    assert sorted(file.name for file in (folder / "rank-0" / "sgd").iterdir()) == names
+    evaluated = ["share_1" in entry for entry in one["sgd"].log]
+    assert evaluated == [False, True, True]
+    assert ["share_1" in entry for entry in both[0]["sgd"]["log"]] == evaluated
+    assert not any("share_1" in entry for entry in both[1]["sgd"]["log"])
+
+
+def test_a_run_of_one_process_goes_on_with_two(both, one):
+    for found in both:
+        assert_equal_up_to_rounding(found["from one process"]["weights"], one["sgd"].segmenter.state_dict())
+        assert [entry["step"] for entry in found["from one process"]["log"]] == [1, 2, 3]
+
+
+def test_a_run_of_two_processes_goes_on_with_one(both, folder, one):
+    assert [found.get("stopped") for found in both] == [True, True]
+    resumed = fit(CONFIG, folder / "rank-0" / "stopped", resume=True)
+    assert_equal_up_to_rounding(resumed.segmenter.state_dict(), one["sgd"].segmenter.state_dict())
+    assert resumed.log[0]["total"] == pytest.approx(one["sgd"].log[0]["total"], rel=1e-4)
+
+
+def test_torchrun_starts_two_processes_of_the_command_line(bird_folder, own_cache, tmp_path):
+    small = {
+        "image-size": 32,
+        "feature-size": 32,
+        "num-images": 16,
+        "batch-size": 4,
+        "steps": 2,
+        "starts": 2,
+        "eval-every": 0,
+    }
+    options = [text for name, value in small.items() for text in (f"--{name}", str(value))]
+    where = ["--data", "folder", "--root", str(bird_folder), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "partlib"]
+    done = subprocess.run([*launcher, "train", *where, *options], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("model, log and configuration are in") == 1
+    assert load_model(tmp_path / "run")[1].steps == 2
+
+
+def test_a_device_that_all_processes_would_share_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(ConfigError, match="device is 'cuda:1' for all processes alike; expected auto, cpu or cuda"),
+        distributed.processes("cuda:1"),
+    ):
+        pass
+
+
+def test_in_one_process_nothing_is_exchanged():
+    rows = torch.ones(3, 2)
+    assert distributed.gather(rows) is rows
+    assert distributed.mean(rows) is rows
+    network = torch.nn.Linear(2, 2)
+    assert distributed.replicate(network) is network
+    assert distributed.share(7) == slice(0, 7)
+    with distributed.processes("cpu"):
+        assert distributed.world_size() == 1
+
+
+def test_synchronised_batchnorm_keeps_the_function_and_the_names():
+    network = Lite0Encoder(("stride4", "stride16"), pretrained=False).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    names = list(network.state_dict())
+    before = network(images)
+    changed = distributed.synchronise_batchnorm(network)
+    kinds = {type(m) for m in changed.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)}
+    assert all(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds)
+    assert list(changed.state_dict()) == names
+    for found, expected in zip(changed(images), before, strict=True):
+        torch.testing.assert_close(found, expected)

@@ -1,0 +1,43 @@
+"""What a step reads is the same whoever reads it, and however the features come."""
+
+import pytest
+import torch
+
+from partlib import TrainConfig
+from partlib.errors import ConfigError
+from partlib.execution import Execution
+from partlib.features import FeatureBank, LiveFeatures, feature_bank
+from partlib.loading import Prefetcher, StepBatches
+from partlib.training import Trainer
+
+CONFIG = TrainConfig(image_size=32, feature_size=32, batch_size=4, steps=6)
+
+
+def test_reading_ahead_gives_the_batches_of_reading_at_once_in_any_order(tiny_birds):
+    trainer = Trainer(CONFIG, "cpu", tiny_birds)
+    batches = StepBatches(tiny_birds[0], trainer.features, CONFIG)
+    ahead = Prefetcher(batches, torch.device("cpu"), workers=1)
+    for step in (0, 1, 2, 0, 1, 5):  # back to the first step, as trials of several starts do
+        (batch, loaded), (expected, maps) = ahead(step), batches[step]
+        assert batch.names == expected.names
+        assert torch.equal(batch.images, expected.images)
+        assert all(torch.equal(a, b) for a, b in zip(loaded, maps, strict=True))
+
+
+def test_features_too_large_for_the_cache_are_computed_and_scaled_all_the_same(tiny_birds):
+    cached, live = (Trainer(CONFIG, "cpu", tiny_birds, Execution(feature_cache_gb=limit)) for limit in (20.0, 0.0))
+    assert isinstance(cached.features, FeatureBank)
+    assert isinstance(live.features, LiveFeatures)
+    for found, expected in zip(live.batch(1)[1], cached.batch(1)[1], strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-2)  # the cache has half the digits
+    with pytest.raises(ConfigError, match="more than feature_cache_gb = 0; raise it"):
+        feature_bank(tiny_birds[0].subset(range(5)), live.features.extractor, limit_gb=0)
+
+
+def test_bfloat16_changes_logits_by_rounding_only(tiny_birds):
+    exact, coarse = (Trainer(CONFIG, "cpu", tiny_birds, Execution(precision=p)) for p in ("float32", "bfloat16"))
+    images = exact.batch(0)[0].images
+    with torch.no_grad():
+        expected, found = exact.forward(images), coarse.forward(images)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).norm() < 0.05 * expected.norm()

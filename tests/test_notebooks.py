@@ -1,0 +1,106 @@
+"""The course's notebooks keep their form: executed, small, linked, with lessons that are checked and exercises."""
+
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from partlib import notebook
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+EXERCISES, SOLUTIONS = (sorted((FOLDER / name).glob("*.ipynb")) for name in ("exercises", "solutions"))
+EVERY = LESSONS + EXERCISES + SOLUTIONS
+ANCHORS = {
+    re.sub(r"[^\w\- ]", "", line[4:].strip().lower()).replace(" ", "-")
+    for line in (FOLDER / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("### ")
+}
+
+
+def title(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
+
+
+def read(path: Path):
+    content = nbformat.read(path, as_version=4)
+    nbformat.validate(content)
+    return content
+
+
+def code(content) -> list:
+    return [cell for cell in content.cells if cell.cell_type == "code"]
+
+
+def prose(content) -> str:
+    return "\n".join(cell.source for cell in content.cells if cell.cell_type == "markdown")
+
+
+def test_every_lesson_has_exercises_and_solutions():
+    assert LESSONS
+    assert [p.name for p in LESSONS] == [p.name for p in EXERCISES] == [p.name for p in SOLUTIONS]
+
+
+@pytest.mark.parametrize("path", LESSONS + SOLUTIONS, ids=title)
+def test_notebooks_are_saved_as_they_ran_from_top_to_bottom(path):
+    cells = code(read(path))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+    assert sum(bool(cell.outputs) for cell in cells) >= len(cells) / 3
+
+
+@pytest.mark.parametrize("path", EVERY, ids=title)
+def test_notebooks_are_small(path):
+    assert path.stat().st_size < 2_000_000
+    lengths = [len(cell.source.splitlines()) for cell in code(read(path))]
+    assert statistics.median(lengths) < 10
+    assert max(lengths) <= 24
+
+
+@pytest.mark.parametrize("path", EVERY, ids=title)
+def test_badges_and_setup_cell_are_those_of_the_library(path):
+    content = read(path)
+    assert notebook.badges(title(path)) in prose(content)
+    assert sum(cell.source == notebook.SETUP for cell in code(content)) == 1
+
+
+@pytest.mark.parametrize("path", EVERY, ids=title)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(read(path)))
+    local = [link for link in links if "://" not in link and not link.startswith("attachment:")]
+    assert local
+    for link in local:
+        file, _, anchor = link.partition("#")
+        if file:
+            assert (path.parent / file).exists(), link
+        if file.endswith("GLOSSARY.md") and anchor:
+            assert anchor in ANCHORS, link
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_lessons_have_goals_predictions_checks_and_takeaways(path):
+    content = read(path)
+    text = prose(content)
+    goals = re.search(r"(?i)(?:learning goals|you will)[^\n]*\n+((?:(?:[-*]|\d+\.) .+\n(?: +.+\n)*)+)", text)
+    assert goals, "no list of learning goals"
+    assert 3 <= len(re.findall(r"(?m)^(?:[-*]|\d+\.) ", goals[1])) <= 5
+    assert text.count("**Predict") >= 1
+    assert text.count("**Answer") >= 1
+    assert re.search(r"(?m)^## .*takeaways", text, re.IGNORECASE)
+    assert sum("assert" in cell.source for cell in code(content)) >= 2
+    assert re.search(r"\*\*Figure \d+", text)
+
+
+@pytest.mark.parametrize("path", EXERCISES + SOLUTIONS, ids=title)
+def test_three_exercises_each_with_a_check(path):
+    content = read(path)
+    assert len(re.findall(r"(?m)^## Exercise \d", prose(content))) == 3
+    assert sum("assert" in cell.source for cell in code(content)) >= 3
+
+
+@pytest.mark.parametrize("path", EVERY, ids=title)
+def test_outputs_name_no_place_on_the_machine_that_ran_them(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"/(?:home|root|tmp|work|Users)/\w", text)

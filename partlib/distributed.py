@@ -14,6 +14,7 @@ share of every batch, and the result is that of one process with the whole batch
 In a program that torchrun did not start all of this does nothing.
 """
 
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,7 +180,11 @@ def replicate(network: nn.Module) -> nn.Module:
     """
     if not _joined():
         return network
-    return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    parallel = nn.parallel.DistributedDataParallel
+    # PyTorch is renaming the option that leaves BatchNorm's statistics to each rank
+    newer = "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters
+    leave_buffers = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    return parallel(network, gradient_as_bucket_view=True, **leave_buffers)
 
 
 def synchronise_batchnorm(network: nn.Module) -> nn.Module:

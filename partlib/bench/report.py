@@ -24,6 +24,7 @@ def table(rows: Rows) -> list[str]:
     ]
     for row in rows.values():
         lines += _lines(row)
+    lines += [line for row in rows.values() if (line := _floor(row))]
     if not any(row["device"] == "cuda" for row in rows.values()):
         lines.append("| all of it on a GPU | not measured | not measured | | | step: 5 times faster |")
     lines += ["", _conditions(rows)]
@@ -49,6 +50,14 @@ def _lines(row: dict[str, Any]) -> list[str]:
         cells.append(", ".join(f"{kind} {goal:g}" for kind, goal in goals.items()))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _floor(row: dict[str, Any]) -> str:
+    """Line of the step's own floor: networks forward and backward, no loss, no optimiser."""
+    if "times the networks alone" not in row:
+        return ""
+    alone, multiple = row["variants"]["networks alone"], row["times the networks alone"]["partlib"]
+    return f"| … its networks alone, the floor | | {_cost(alone)} | step: {multiple:.2f} times the floor | | 1.3 |"
 
 
 def _cost(variant: dict[str, Any]) -> str:

@@ -183,7 +183,7 @@ def replicate(network: nn.Module) -> nn.Module:
     parallel = nn.parallel.DistributedDataParallel
     # PyTorch is renaming the option that leaves BatchNorm's statistics to each rank
     newer = "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters
-    leave_buffers = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    leave_buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
     return parallel(network, gradient_as_bucket_view=True, **leave_buffers)
 
 

@@ -191,9 +191,11 @@ def parts_grid(
     first = to_rgb_array(next(images[0] for images in rows.values() if len(images)))
     gap, left, dpi = 4, 34, 100
     top = 22 if column_titles else gap
-    bottom = 8 + 20 * math.ceil(len(legend) / 8) if legend else gap
     height = round(cell * first.shape[0] / first.shape[1])
-    width_px, height_px = left + columns * (cell + gap), top + len(rows) * (height + gap) + bottom
+    width_px = left + columns * (cell + gap)
+    across = max(1, min(8, width_px // 90))  # names beside each other in the legend
+    bottom = 8 + 20 * math.ceil(len(legend) / across) if legend else gap
+    height_px = top + len(rows) * (height + gap) + bottom
     figure = plt.figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi, facecolor="white")
     for r, (title, images) in enumerate(rows.items()):
         y = 1 - (top + (r + 1) * (height + gap) - gap) / height_px
@@ -208,7 +210,7 @@ def parts_grid(
                 axes.set_title(column_titles[c], fontsize=9, color=INK, pad=4)
     if legend:
         handles = [plt.Rectangle((0, 0), 1, 1, color=part_color(k)) for k in range(1, len(legend) + 1)]
-        options = {"ncols": min(8, len(legend)), "frameon": False, "fontsize": 9, "handlelength": 1.2, "borderpad": 0}
+        options = {"ncols": min(across, len(legend)), "frameon": False, "fontsize": 9, "handlelength": 1.2, "borderpad": 0}
         figure.legend(handles, legend, loc="lower center", **options)
     plt.close(figure)
     if path is not None:

@@ -28,7 +28,7 @@ def feature_colors(maps: Tensor, foregrounds: Tensor) -> Tensor:
     """
     if len(maps) != len(foregrounds):
         raise DataError(f"features of {len(maps)} images but {len(foregrounds)} foregrounds; expected as many")
-    inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), maps.shape[-2:])  # (N, 1, h, w)
+    inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (maps.shape[-2], maps.shape[-1]))  # (N, 1, h, w)
     strip = maps.permute(1, 0, 2, 3).flatten(1, 2)  # (N, C, h, w) -> (C, N h, w)
     mean, directions, (low, high) = false_colors(strip, inside.permute(1, 0, 2, 3).flatten(1, 2))  # (1, N h, w)
     projected = (maps.movedim(1, -1) - mean) @ directions  # (N, h, w, 3)

@@ -13,7 +13,8 @@ def loss_against_score(losses: Mapping[str, float], scores: Mapping[str, float])
     figure, ax = plt.subplots(figsize=(6.8, 3.4), dpi=100, layout="constrained")
     for k, (name, loss) in enumerate(losses.items(), start=1):
         ax.scatter(loss, scores[name], color=part_color(k), s=60, zorder=3)
-        ax.annotate(name, (loss, scores[name]), xytext=(8, 4), textcoords="offset points", fontsize=9, color=INK)
+        offset = (8, -12 if k % 4 == 0 else 4)  # above and below, as neighbours are often close
+        ax.annotate(name, (loss, scores[name]), xytext=offset, textcoords="offset points", fontsize=9, color=INK)
     ax.margins(x=0.25, y=0.15)
     ax.set_xlabel("feature loss (lower is what the loss wants)", fontsize=9)
     ax.set_ylabel("FG-NMI", fontsize=9)

@@ -79,7 +79,7 @@ def distance_curves(
     ax.set_ylim(0, 1.15 * max(max(values) for values in curves.values()) + 1e-9)
     ax.set_xlabel("distance from the outline, pixels", fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="center right")
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
     plt.close(figure)

@@ -28,7 +28,7 @@ def feature_colors(maps: Tensor, foregrounds: Tensor) -> Tensor:
     """
     if len(maps) != len(foregrounds):
         raise DataError(f"features of {len(maps)} images but {len(foregrounds)} foregrounds; expected as many")
-    inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), maps.shape[-2:])  # (N, 1, h, w)
+    inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (maps.shape[-2], maps.shape[-1]))  # (N, 1, h, w)
     strip = maps.permute(1, 0, 2, 3).flatten(1, 2)  # (N, C, h, w) -> (C, N h, w)
     mean, directions, (low, high) = false_colors(strip, inside.permute(1, 0, 2, 3).flatten(1, 2))  # (1, N h, w)
     projected = (maps.movedim(1, -1) - mean) @ directions  # (N, h, w, 3)
@@ -79,7 +79,7 @@ def distance_curves(
     ax.set_ylim(0, 1.15 * max(max(values) for values in curves.values()) + 1e-9)
     ax.set_xlabel("distance from the outline, pixels", fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="center right")
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
     plt.close(figure)

@@ -67,5 +67,5 @@ def cluster_explorer(
         }
 
     last = list(layers)[-1]
-    examples = {f"{last}, K = {k}": row(last, k) for k in sorted({2, min(4, largest), largest})}
+    examples = {f"K = {k}": row(last, k) for k in sorted({2, min(4, largest), largest})}
     return Interactive(draw, controls, parts_grid({"image": list(shown), **examples}, cell=128))

@@ -210,8 +210,8 @@ def parts_grid(
                 axes.set_title(column_titles[c], fontsize=9, color=INK, pad=4)
     if legend:
         handles = [plt.Rectangle((0, 0), 1, 1, color=part_color(k)) for k in range(1, len(legend) + 1)]
-        options = {"ncols": min(across, len(legend)), "frameon": False, "fontsize": 9, "handlelength": 1.2, "borderpad": 0}
-        figure.legend(handles, legend, loc="lower center", **options)
+        style = {"frameon": False, "fontsize": 9, "handlelength": 1.2, "borderpad": 0}
+        figure.legend(handles, legend, loc="lower center", ncols=min(across, len(legend)), **style)
     plt.close(figure)
     if path is not None:
         save_png(figure, path, max_bytes)

@@ -200,7 +200,7 @@ class _CellBaseline(Baseline):
     """Fitted to the cells of the finest feature layer, the coarser ones upsampled to it; scores are then upsampled.
 
     Channels are standardised over the foreground of the training images, and in every layer each cell is scaled to unit
-    length. Channels of an ImageNet network differ in size by orders of magnitude and layers in their number of
+    length. Channels of an ImageNet network may differ much in size and layers in their number of
     channels; without this the loudest would decide alone. It is also what the method's own losses see.
     """
 

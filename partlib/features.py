@@ -213,7 +213,7 @@ def _compute(
 class FeatureScaling:
     """Puts the feature channels of a network on one scale.
 
-    Channels of an ImageNet network differ in size by orders of magnitude, and a squared distance would see the largest
+    Channels of an ImageNet network may differ much in size, and a squared distance would see the largest
     only. Each channel is standardised over the foreground of the training set; each position of each layer is then
     scaled to unit length, so that all positions weigh the same and |z - mu|^2 measures direction.
 

@@ -162,10 +162,10 @@ def warp_grids(shape: Shape, device: torch.device) -> Variants:
     plain, size = plain_module("plain"), (shape.side, shape.side)
     return {
         "plain": lambda: plain.thin_plate_grid(points, size).to(device),
+        "partlib": lambda: warps.thin_plate_grid(points.to(device), size),
         "rebuilt without Python lists": lambda: plain.thin_plate_grid(points, size, plain.pixels_from_tensors).to(
             device
         ),
-        "partlib": lambda: warps.thin_plate_grid(points.to(device), size),
     }
 
 

@@ -11,16 +11,17 @@ from partlib.metrics import PartScores
 from partlib.segmenter import PartSegmenter
 
 Segment = Callable[[Batch, list[int]], Tensor]  # batch and the indices of its samples -> labels (B, H, W)
+BATCH = 8  # images in memory at a time
 
 
-def batches(dataset: PartDataset, batch_size: int = 32) -> Iterator[tuple[Batch, list[int]]]:
+def batches(dataset: PartDataset, batch_size: int = BATCH) -> Iterator[tuple[Batch, list[int]]]:
     """The samples in order, with their indices."""
     for start in range(0, len(dataset), batch_size):
         indices = list(range(start, min(start + batch_size, len(dataset))))
         yield collate([dataset[i] for i in indices]), indices
 
 
-def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = 32) -> Tensor:
+def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH) -> Tensor:
     """Labels (N, H, W) uint8 of every image; 0 is background, 1..K are parts."""
     device = next(segmenter.parameters()).device
     was_training = segmenter.training

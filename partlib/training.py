@@ -19,6 +19,7 @@ from partlib.execution import Execution, TrainingForward
 from partlib.features import FeatureScaling, weigh_levels
 from partlib.interrupt import HeldInterrupt
 from partlib.loading import FeatureSource, Prefetcher, StepBatches
+from partlib.memory import return_freed
 from partlib.metrics import part_share
 from partlib.objective import Objective
 from partlib.paths import runs_dir
@@ -278,6 +279,7 @@ def train(
         trainer.save(saved)
         checkpoint.save_model(folder / "model.safetensors", segmenter, config)
         checkpoint.write_log(folder / "log.csv", trainer.log)
+    return_freed()
     return TrainResult(segmenter, config, trainer.log, folder)
 
 

@@ -2,13 +2,15 @@
 
 import csv
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import Tensor
 
 import partlib
 from partlib.config import TrainConfig
@@ -25,8 +27,23 @@ def write_atomically(path: Path, write) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    text = json.dumps(values, indent=2) + "\n"
+    """Plain values as JSON; null for a number that is not finite, such as a score with nothing to compare."""
+    text = json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Named tensors as safetensors."""
+    # not with save_file: it makes files that nobody but their owner may read, whatever the umask
+    write_atomically(path, lambda p: p.write_bytes(save(tensors, metadata=metadata)))
 
 
 def write_log(path: Path, log: list[dict]) -> None:
@@ -69,7 +86,7 @@ def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> Non
     """Weights as safetensors, with the configuration in the file's metadata."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in segmenter.state_dict().items()}
     metadata = {"partlib": partlib.__version__, "config": json.dumps(config.to_dict())}
-    write_atomically(path, lambda p: save_file(tensors, str(p), metadata=metadata))
+    write_tensors(path, tensors, metadata)
 
 
 def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:

@@ -88,7 +88,7 @@ class FeatureBank:
     def load(self, indices: Tensor | np.ndarray | list[int]) -> list[Tensor]:
         """float16 maps (B, C_l, h_l, w_l) of the images at ``indices``: half the bytes to move to a device."""
         pick = np.asarray(indices)
-        return [torch.from_numpy(level[pick]) for level in self.levels]
+        return [torch.from_numpy(read_copy(level, pick)) for level in self.levels]
 
     def maps(self, loaded: list[Tensor], images: Tensor) -> list[Tensor]:
         """What :meth:`load` read, as float32."""
@@ -243,7 +243,7 @@ class FeatureScaling:
         ]
 
 
-def read_copy(array: np.ndarray, pick: slice) -> np.ndarray:
+def read_copy(array: np.ndarray, pick: slice | np.ndarray) -> np.ndarray:
     """A copy of ``array[pick]``: PyTorch wants memory it may write to, which a memory map need not be.
 
     A memory map is opened anew for it: pages stay in the memory of a process as long as the map that read them.

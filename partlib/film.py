@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from partlib.checkpoint import write_atomically
+from partlib.checkpoint import write_tensors
 from partlib.data.base import PartDataset
 from partlib.errors import ConfigError
 from partlib.evaluation import predict
@@ -54,7 +54,7 @@ class Film:
         trainer.prepared()
         if self.path is not None:
             frames = {str(step): labels for step, labels in self._frames.items()}
-            write_atomically(self.path, lambda p: save_file(frames, str(p)))
+            write_tensors(self.path, frames)
 
     @property
     def steps(self) -> list[int]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from partlib.backbones import Lite0Encoder
-from partlib.checkpoint import write_atomically, write_json
+from partlib.checkpoint import write_json, write_tensors
 from partlib.config import TrainConfig
 from partlib.data import collate
 from partlib.data.augment import ColorJitter
@@ -141,7 +140,7 @@ def foreground(
 def save_foreground(path: Path, network: ForegroundSegmenter, config: TrainConfig) -> None:
     """Weights as safetensors, with the digest of the configuration in the file's metadata."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    write_atomically(path, lambda p: save_file(tensors, str(p), metadata={"foreground": config.digest()}))
+    write_tensors(path, tensors, {"foreground": config.digest()})
 
 
 def load_foreground(path: Path, config: TrainConfig) -> ForegroundSegmenter:

@@ -70,6 +70,7 @@ def evaluate(
     labels = {"ours": predict(segmenter, dataset)}
     if with_baselines:
         labels |= baseline_labels(config, dataset)
+    return_freed()  # images and features
     scores = {name: score(found, dataset) for name, found in labels.items()}
     metrics = {
         "data": dataset.name,

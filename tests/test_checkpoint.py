@@ -163,6 +163,17 @@ def test_json_is_read_back(tmp_path):
     assert json.loads((tmp_path / "a" / "values.json").read_text()) == {"x": [1, 0.5], "y": None}
 
 
+def test_a_score_that_is_not_a_number_is_null_in_json(tmp_path):
+    write_json(tmp_path / "m.json", {"ours": {"nmi": float("nan"), "ari": 3.5}, "share": [float("inf"), 1]})
+    assert json.loads((tmp_path / "m.json").read_text()) == {"ours": {"nmi": None, "ari": 3.5}, "share": [None, 1]}
+
+
+def test_a_model_can_be_read_by_whom_the_umask_allows(model, tmp_path):
+    (tmp_path / "other").write_text("")
+    usual = (tmp_path / "other").stat().st_mode & 0o777
+    assert model[0].stat().st_mode & 0o777 == usual
+
+
 def test_log_has_a_column_for_every_value_and_empty_cells_where_there_was_none(tmp_path):
     write_log(tmp_path / "log.csv", [{"step": 1, "total": 0.5}, {"step": 2, "total": 0.25, "val_nmi": 30.0}])
     with (tmp_path / "log.csv").open(newline="") as stream:

@@ -13,7 +13,7 @@ from partlib.config import TrainConfig
 from partlib.sources import training_data
 
 TITLES = (ablation.ALL, "no visual", "features", "features + pixels")
-OPTIONS = {"num_images": 300, "feature_size": 256, "starts": 1, "eval_every": 0}
+OPTIONS = {"contrastive": 1.0, "num_images": 300, "feature_size": 256, "starts": 1, "eval_every": 0}
 HERE = Path(__file__).parent
 
 

@@ -76,7 +76,7 @@ class TrainConfig:
     feature_level_weights: tuple[float, ...] = ()
     feature: float = 5.0
     visual: float = 15.0
-    contrastive: float = 1.0
+    contrastive: float = 3.0
     equivariance: float = 1.0
     feature_reduction: str = "mean"
     masked_features: bool = False
@@ -87,7 +87,7 @@ class TrainConfig:
     joint_views: bool = True
     starts: int = 4
     start_steps: int = 80
-    steps: int = 600
+    steps: int = 1200
     batch_size: int = 6
     seed: int = 0
     optimizer: str = "adam"

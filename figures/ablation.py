@@ -1,42 +1,54 @@
-"""The longer runs of notebook 08: with and without pixels, each 300 steps.
+"""The stored runs of notebook 08: with and without pixels, longer than the notebook itself can train.
 
-    python figures/ablation.py                  # trains, or loads from runs/, and writes figures/ablation.json
+    python figures/ablation.py longer           # four rows, 300 steps, part of the birds: about ten minutes
+    python figures/ablation.py birds            # the preset cpu at full length, with and without the visual loss
+    python figures/ablation.py ccp              # the same on photographs; half an hour each on two idle cores
 
-About ten minutes on two idle cores.
+Trains, or loads from runs/, and writes figures/ablation-NAME.json.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from partlib import ablation, checkpoint, report
 from partlib.config import TrainConfig
 from partlib.sources import training_data
 
-TITLES = (ablation.ALL, "no visual", "features", "features + pixels")
-OPTIONS = {"contrastive": 1.0, "num_images": 300, "feature_size": 256, "starts": 1, "eval_every": 0}
+# study -> what differs from the preset cpu, and the rows
+STUDIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "longer": (
+        {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "eval_every": 0},
+        (ablation.ALL, "no visual", "features", "features + pixels"),
+    ),
+    "birds": ({}, (ablation.ALL, "no visual")),
+    "ccp": ({"data": "ccp"}, (ablation.ALL, "no visual")),
+}
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    base = TrainConfig.preset("cpu", data="birds", steps=arguments.steps, **OPTIONS)
+    options, titles = STUDIES[arguments.study]
+    base = TrainConfig.preset("cpu", **options)
     test_set = training_data(base, "test")
-    scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in TITLES}
+    scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in titles}
     for seed in arguments.seeds:
-        for (title, _), config in ablation.grid(base, [seed], TITLES).items():
+        for (title, _), config in ablation.grid(base, [seed], titles).items():
             scores[title][str(seed)] = ablation.outcome(config, test_set, [0]).scores
             print(f"{title}, seed {seed}: FG-NMI {scores[title][str(seed)]['fg_nmi']:.1f}", flush=True)
-        done = " ".join(scores[TITLES[0]])
+        done = " ".join(scores[titles[0]])
         stored = {
-            "command": f"python figures/ablation.py --steps {arguments.steps} --seeds {done}",
+            "command": f"python figures/ablation.py {arguments.study} --seeds {done}",
             "environment": report.environment(),
             "config": base.to_dict(),
             "scores": scores,
         }
-        checkpoint.write_json(HERE.parent / ablation.STORED, stored)  # after every seed: what is there is whole
+        target = HERE.parent / ablation.STORED.format(arguments.study)
+        checkpoint.write_json(target, stored)  # after every seed: what is there is whole
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from partlib.report import stacked
 from partlib.training import TrainResult, load_or_train
 
 ALL = "all four"
-STORED = "figures/ablation.json"  # written by figures/ablation.py
+STORED = "figures/ablation-{}.json"  # written by figures/ablation.py, which lists the names
 BATCH = 8  # images per forward pass when a run is measured; larger ones only take memory
 # study -> {title: what differs from the base}; the base itself stands in the first
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
@@ -214,12 +214,17 @@ def table(scores: Scores, columns: Mapping[str, str], titles: Sequence[str] = ()
     return "\n".join(lines)
 
 
-def stored_scores() -> dict[Run, dict[str, float]]:
-    """The scores in ``figures/ablation.json``, of longer runs; empty outside of a copy of the repository."""
+def stored_scores(name: str) -> dict[Run, dict[str, float]]:
+    """The scores in ``figures/ablation-NAME.json``, of longer runs; empty outside of a copy of the repository.
+
+    Parameters
+    ----------
+    name : "longer", "birds" or "ccp", the studies of ``figures/ablation.py``.
+    """
     root = repository_root()
-    if root is None or not (root / STORED).is_file():
+    if root is None or not (root / STORED.format(name)).is_file():
         return {}
-    stored = json.loads((root / STORED).read_text(encoding="utf-8"))
+    stored = json.loads((root / STORED.format(name)).read_text(encoding="utf-8"))
     return {(title, int(seed)): values for title, seeds in stored["scores"].items() for seed, values in seeds.items()}
 
 

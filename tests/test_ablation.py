@@ -214,13 +214,14 @@ def test_a_comparison_claims_a_difference_only_where_the_interval_leaves_zero_ou
 def test_scores_come_back_from_the_file_as_they_were(scores, tmp_path, monkeypatch):
     seeds = {title: {str(seed): scores[title, seed] for seed in range(3)} for title in (ALL, "no visual")}
     (tmp_path / "figures").mkdir()
-    (tmp_path / STORED).write_text(json.dumps({"scores": seeds}), encoding="utf-8")
+    (tmp_path / STORED.format("birds")).write_text(json.dumps({"scores": seeds}), encoding="utf-8")
     monkeypatch.setattr("partlib.ablation.repository_root", lambda: tmp_path)
-    assert stored_scores() == scores
+    assert stored_scores("birds") == scores
+    assert stored_scores("ccp") == {}
 
 
 def test_nothing_is_stored_where_there_is_no_repository_or_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("partlib.ablation.repository_root", lambda: tmp_path)
-    assert stored_scores() == {}
+    assert stored_scores("birds") == {}
     monkeypatch.setattr("partlib.ablation.repository_root", lambda: None)
-    assert stored_scores() == {}
+    assert stored_scores("birds") == {}

@@ -4,14 +4,17 @@
     python figures/ablation.py birds            # the preset cpu at full length, with and without the visual loss
     python figures/ablation.py ccp              # the same on photographs; half an hour each on two idle cores
 
-Trains, or loads from runs/, and writes figures/ablation-NAME.json.
+Trains, or loads from runs/, and writes figures/ablation-NAME.json, and the parts of the first seed into
+figures/results/ablation-NAME.png.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from partlib import ablation, checkpoint, report
+import torch
+
+from partlib import ablation, checkpoint, plots, report
 from partlib.config import TrainConfig
 from partlib.sources import training_data
 
@@ -35,11 +38,18 @@ def main() -> None:
     options, titles = STUDIES[arguments.study]
     base = TrainConfig.preset("cpu", **options)
     test_set = training_data(base, "test")
+    pick = torch.linspace(0, len(test_set) - 1, 8).round().int().tolist()
+    shown = [test_set[i] for i in pick]
     scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in titles}
     for seed in arguments.seeds:
+        labels = {}
         for (title, _), config in ablation.grid(base, [seed], titles).items():
-            scores[title][str(seed)] = ablation.outcome(config, test_set, [0]).scores
+            outcome = ablation.outcome(config, test_set, pick)
+            scores[title][str(seed)], labels[title] = outcome.scores, outcome.labels
             print(f"{title}, seed {seed}: FG-NMI {scores[title][str(seed)]['fg_nmi']:.1f}", flush=True)
+        if seed == arguments.seeds[0]:
+            picture = HERE / "results" / f"ablation-{arguments.study}.png"
+            plots.results_grid(shown, labels, picture, part_names=test_set.part_names)
         done = " ".join(scores[titles[0]])
         stored = {
             "command": f"python figures/ablation.py {arguments.study} --seeds {done}",

@@ -36,7 +36,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", help="first characters of the names; all notebooks by default")
     parser.add_argument("--links", action="store_true", help="run nothing")
-    parser.add_argument("--as", dest="machine", choices=(*COLUMNS, CPU_BUILD), help="save the running time only, under this name")
+    names = (*COLUMNS, CPU_BUILD)
+    parser.add_argument("--as", dest="machine", choices=names, help="save the running time only, under this name")
     arguments = parser.parse_args()
     failed = []
     for path in find(arguments.numbers):

@@ -2,7 +2,9 @@
 
     python figures/ablation.py longer           # four rows, 300 steps, part of the birds: about ten minutes
     python figures/ablation.py birds            # the preset cpu at full length, with and without the visual loss
-    python figures/ablation.py ccp              # the same on photographs; half an hour each on two idle cores
+    python figures/ablation.py ccp              # the same on photographs, where that loss has twice its weight
+
+The last two take half an hour each on two idle cores.
 
 Trains, or loads from runs/, and writes figures/ablation-NAME.json, and the parts of the first seed into
 figures/results/ablation-NAME.png.
@@ -25,7 +27,7 @@ STUDIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         (ablation.ALL, "no visual", "features", "features + pixels"),
     ),
     "birds": ({}, (ablation.ALL, "no visual")),
-    "ccp": ({"data": "ccp"}, (ablation.ALL, "no visual")),
+    "ccp": ({"data": "ccp", "visual": 30.0}, (ablation.ALL, "no visual")),
 }
 HERE = Path(__file__).parent
 
@@ -38,7 +40,7 @@ def main() -> None:
     options, titles = STUDIES[arguments.study]
     base = TrainConfig.preset("cpu", **options)
     test_set = training_data(base, "test")
-    pick = torch.linspace(0, len(test_set) - 1, 8).round().int().tolist()
+    pick = torch.linspace(0, len(test_set) - 1, 6).round().int().tolist()
     shown = [test_set[i] for i in pick]
     scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in titles}
     for seed in arguments.seeds:

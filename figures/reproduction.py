@@ -47,6 +47,7 @@ def main() -> None:
         command.add_argument(
             "--contrastive", type=float, help="weight of the contrastive loss; the preset's by default"
         )
+        command.add_argument("--visual", type=float, help="weight of the visual loss; the preset's by default")
         command.add_argument("--steps", type=int, help="training steps; the preset's by default")
     commands.add_parser("table")
     arguments = parser.parse_args()
@@ -58,7 +59,7 @@ def main() -> None:
 def trained(arguments: argparse.Namespace, seed: int):
     """The run of one seed, from runs/ or trained now."""
     changes = {"data": arguments.data, "root": arguments.root, "num_parts": arguments.num_parts, "seed": seed}
-    for name in ("contrastive", "steps"):
+    for name in ("contrastive", "visual", "steps"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
     return load_or_train(TrainConfig.preset(arguments.preset, **changes))

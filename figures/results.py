@@ -37,6 +37,7 @@ def main() -> None:
     run.add_argument("--preset", default="cpu")
     run.add_argument("--num-parts", type=int, default=4)
     run.add_argument("--contrastive", type=float, help="weight of the contrastive loss; the preset's by default")
+    run.add_argument("--visual", type=float, help="weight of the visual loss; the preset's by default")
     run.add_argument("--steps", type=int, help="training steps; the preset's by default")
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     commands.add_parser("table")
@@ -50,7 +51,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     seeds, evaluations = {}, {}
     changes = {"data": arguments.data, "root": arguments.root, "num_parts": arguments.num_parts}
-    for name in ("contrastive", "steps"):
+    for name in ("contrastive", "visual", "steps"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
     for seed in arguments.seeds:

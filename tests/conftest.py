@@ -1,6 +1,7 @@
 """Shared by all tests: where the golden values and the optional photographs are, and a cache that tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,11 @@ def demo_run(bird_folder, tmp_path_factory) -> Path:
     where = ["--data", "folder", "--root", str(bird_folder), "--out", str(out)]
     assert main(["demo", "--preset", "ci", *where, *options]) == 0
     return out
+
+
+@pytest.fixture(autouse=True)
+def working_ctrl_c():
+    """The usual handler: a shell's background job starts with SIGINT ignored and hands that on to what it runs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

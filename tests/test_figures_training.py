@@ -9,7 +9,7 @@ from partlib.config import TrainConfig
 from partlib.errors import DataError
 from partlib.plots import match_parts
 
-CONFIG = TrainConfig()
+CONFIG = TrainConfig(contrastive=1.0, steps=600)
 LOG = [
     {"step": s, "lr": 1e-3, "total": 5 * 0.9 + 15 * 0.2 + 4.0 + 0.5, "feature": 0.9, "visual": 0.2}
     | {"contrastive": 4.0, "equivariance": 0.5}

@@ -43,7 +43,7 @@ class Judged:
             "fg_ari": 100 * ari(table[1:]),
             "nmi": 100 * nmi(table),
             "ari": 100 * ari(table),
-            "error": float(self.distances[pick].sum() / max(self.counts[pick].sum(), 1)),
+            "error": float(self.distances[pick].sum()) / max(int(self.counts[pick].sum()), 1),
         }
 
 

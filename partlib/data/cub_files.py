@@ -90,8 +90,8 @@ def read_index(root: Path) -> CubIndex:
     strange = ~np.isin(labels, np.arange(1, len(classes) + 1))
     if strange.any():
         raise DataError(
-            f"{root / 'image_class_labels.txt'}: {files[strange.argmax()]} has class {labels[strange][0]:g}; expected "
-            f"1 to {len(classes)} as in classes.txt: correct it, or download the data set again"
+            f"{root / 'image_class_labels.txt'}: {files[int(np.argmax(strange))]} has class {labels[strange][0]:g}; "
+            f"expected 1 to {len(classes)} as in classes.txt: correct it, or download the data set again"
         )
     return CubIndex(
         root=root,
@@ -130,7 +130,7 @@ def _numbers(path: Path, rows: list[list[str]]) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{path}: expected numbers ({error}); download the data set again") from error
     if not np.isfinite(values).all():
-        raise DataError(f"{path}: row {int((~np.isfinite(values)).any(1).argmax()) + 1} is not finite; correct it")
+        raise DataError(f"{path}: row {int(np.argmax(~np.isfinite(values).all(1))) + 1} is not finite; correct it")
     return values
 
 
@@ -147,7 +147,7 @@ def _boxes(path: Path, ids: list[str], files: list[str]) -> np.ndarray:
     x, y, width, height = _values(path, ids, files, 4).T  # each (N,)
     empty = (width < 1) | (height < 1)
     if empty.any():
-        row = int(empty.argmax())
+        row = int(np.argmax(empty))
         raise DataError(
             f"{path}: the box of image {ids[row]} ({files[row]}) is {width[row]:g} x {height[row]:g} pixels; expected "
             "at least 1 x 1: correct it"

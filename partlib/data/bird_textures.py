@@ -98,7 +98,7 @@ def _scales(rng: np.random.Generator) -> np.ndarray:
     """Overlapping rounded feathers whose tips point to -u, dark between and pale at the rim."""
     count = 14
     u, v = np.meshgrid(np.arange(SIZE) * count / SIZE, np.arange(SIZE) * count / SIZE)
-    height = np.zeros((SIZE, SIZE))
+    height: np.ndarray = np.zeros((SIZE, SIZE))
     for row in range(count * 2 + 2):  # painted from front to back along +u
         centre_u = row / 2
         du = (u - centre_u + count / 2) % count - count / 2

@@ -2,7 +2,7 @@
 
     python figures/ablation.py longer           # four rows, 300 steps, part of the birds: about ten minutes
     python figures/ablation.py birds            # the preset cpu at full length, with and without the visual loss
-    python figures/ablation.py ccp              # the same on photographs, where that loss has twice its weight
+    python figures/ablation.py ccp              # the preset photographs, the same
 
 The last two take half an hour each on two idle cores.
 
@@ -20,14 +20,15 @@ from partlib import ablation, checkpoint, plots, report
 from partlib.config import TrainConfig
 from partlib.sources import training_data
 
-# study -> what differs from the preset cpu, and the rows
-STUDIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+# study -> a preset, what differs from it, and the rows
+STUDIES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "longer": (
-        {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "eval_every": 0},
+        "cpu",
+        {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "contrastive": 3.0, "eval_every": 0},
         (ablation.ALL, "no visual", "features", "features + pixels"),
     ),
-    "birds": ({}, (ablation.ALL, "no visual")),
-    "ccp": ({"data": "ccp", "visual": 30.0}, (ablation.ALL, "no visual")),
+    "birds": ("cpu", {}, (ablation.ALL, "no visual")),
+    "ccp": ("photographs", {"data": "ccp"}, (ablation.ALL, "no visual")),
 }
 HERE = Path(__file__).parent
 
@@ -37,8 +38,8 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    options, titles = STUDIES[arguments.study]
-    base = TrainConfig.preset("cpu", **options)
+    preset, options, titles = STUDIES[arguments.study]
+    base = TrainConfig.preset(preset, **options)
     test_set = training_data(base, "test")
     pick = torch.linspace(0, len(test_set) - 1, 6).round().int().tolist()
     shown = [test_set[i] for i in pick]

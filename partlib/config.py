@@ -9,7 +9,8 @@ from typing import Any
 from partlib.errors import ConfigError
 from partlib.presets import PRESETS, RELEASE
 
-__all__ = ["PRESETS", "RELEASE", "TrainConfig"]
+__all__ = ["LOSSES", "PRESETS", "RELEASE", "TrainConfig"]
+LOSSES = ("feature", "visual", "contrastive", "equivariance")  # also the names of their weights
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class TrainConfig:
         normalisation maps to 0.
     joint_views : both views pass the network as one batch; apart, each has its own batch statistics.
     starts, start_steps : number of initial weights that are tried and the steps each gets; the one with the lowest
-        training loss is trained in full (1 start: no trial).
+        training loss is trained in full (1 start: no trial and no warm-up).
+    warmup_steps : steps in which the decoder of every start learns alone, before the first step of its trial.
+    start_losses : losses whose weighted sum the starts are compared by; empty for all.
     steps, batch_size, seed : length of the run; ``seed`` decides initial weights, batches, jitter and warps.
     optimizer : "adam" or "sgd" (momentum 0.9).
     lr, backbone_lr, weight_decay : learning rates of decoder and backbone.
@@ -87,6 +90,8 @@ class TrainConfig:
     joint_views: bool = True
     starts: int = 4
     start_steps: int = 80
+    warmup_steps: int = 0
+    start_losses: tuple[str, ...] = ()
     steps: int = 1200
     batch_size: int = 6
     seed: int = 0
@@ -110,6 +115,9 @@ class TrainConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
+        for name in self.start_losses:
+            if name not in LOSSES:
+                raise ConfigError(f"start_losses has {name!r}; expected some of {', '.join(LOSSES)}")
         object.__setattr__(self, "feature_level_weights", _numbers(self.feature_level_weights))
         if len(self.feature_level_weights) not in (0, len(self.feature_layers)):
             raise ConfigError(
@@ -118,7 +126,7 @@ class TrainConfig:
             )
         if 0 < self.lr_horizon < self.steps:
             raise ConfigError(f"lr_horizon is {self.lr_horizon}; expected at least the {self.steps} steps, or 0")
-        if not any((self.feature, self.visual, self.contrastive, self.equivariance)):
+        if not any(getattr(self, name) for name in LOSSES):
             raise ConfigError("all four loss weights are 0; switch at least one on")
 
     @classmethod
@@ -154,7 +162,9 @@ class TrainConfig:
 
     def _deciding(self) -> dict:
         """:meth:`to_dict` without the fields that do not change the result."""
-        return {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
+        values = {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
+        # a single start has no trial
+        return values | ({"start_steps": 80, "warmup_steps": 0, "start_losses": []} if self.starts == 1 else {})
 
     def differences(self, other: "TrainConfig") -> dict[str, tuple]:
         """{field: (value here, value in ``other``)} of the fields that differ and decide the result."""
@@ -191,7 +201,8 @@ def _numbers(values: tuple) -> tuple[float, ...]:
 
 
 _LEAST = {
-    **dict.fromkeys(("num_images", "feature", "visual", "contrastive", "equivariance", "seed", "lr", "backbone_lr"), 0),
+    **dict.fromkeys(LOSSES, 0),
+    **dict.fromkeys(("num_images", "seed", "lr", "backbone_lr", "warmup_steps"), 0),
     **dict.fromkeys(("weight_decay", "poly_power", "eval_every", "log_every", "checkpoint_every"), 0),
     **dict.fromkeys(("box_jitter", "lr_horizon"), 0),
     **dict.fromkeys(("lab_scale", "temperature", "grad_clip"), 1e-6),
@@ -211,4 +222,5 @@ _CHOICES = {
 _LATER = (
     *("data_options", "box_jitter", "mirror", "release_data", "input_norm", "backbone_weights", "feature_weights"),
     *("feature_level_weights", "feature_reduction", "masked_features", "warp_fill", "joint_views", "lr_horizon"),
+    *("warmup_steps", "start_losses"),
 )

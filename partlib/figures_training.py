@@ -87,21 +87,21 @@ def schedule_figure(configs: Mapping[str, TrainConfig]) -> Figure:
 
 
 def starts_figure(
-    totals: Mapping[int, Sequence[float]], chosen: int, scores: Mapping[int, float] | None = None
+    losses: Mapping[int, Sequence[float]], chosen: int, scores: Mapping[int, float] | None = None
 ) -> Figure:
-    """Total loss over the trial of every start, and beside it what the starts are compared by.
+    """Loss over the trial of every start, and beside it the means that the starts are compared by.
 
     Parameters
     ----------
-    totals : start -> total losses of its trial.
+    losses : start -> losses of its trial, see :func:`partlib.starts.judged`.
     chosen : the start that is trained in full.
     scores : start -> FG-NMI at the end of its trial in percent, for the eye.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.0), dpi=100, width_ratios=(2, 1), layout="constrained")
-    length = len(next(iter(totals.values())))
+    length = len(next(iter(losses.values())))
     window = 5 if length >= 10 else 1
-    means = {start: float(np.mean(values[length // 2 :])) for start, values in totals.items()}
-    for start, values in totals.items():
+    means = {start: float(np.mean(values[length // 2 :])) for start, values in losses.items()}
+    for start, values in losses.items():
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")  # (length - window + 1,)
         name, width = (f"start {start}, chosen", 2.5) if start == chosen else (f"start {start}", 1.2)
         steps = np.arange(len(smooth)) + 1 + window // 2
@@ -111,10 +111,11 @@ def starts_figure(
         axes[1].text(means[start], start, note, va="center", fontsize=8, color=INK)
     axes[0].axvspan(length // 2 + 1, length, color="#E3E3E3", zorder=0, label="compared")
     axes[0].legend(frameon=False, fontsize=8)
-    _plain(axes[0], "total loss of the trial" + (f" (mean of {window} steps)" if window > 1 else ""))
-    _plain(axes[1], "mean over the later half", "total loss")
-    left, right = 0.8 * min(means.values()), max(means.values())
-    axes[1].set(xlim=(left, right + 0.45 * (right - left)), yticks=list(totals))
+    _plain(axes[0], "loss of the trial" + (f" (mean of {window} steps)" if window > 1 else ""))
+    _plain(axes[1], "mean over the later half", "loss")
+    low, right = min(means.values()), max(means.values())
+    left = max(0.0, low - 2 * (right - low))  # bars of nearly equal losses should still differ to the eye
+    axes[1].set(xlim=(left, right + 0.45 * (right - left)), yticks=list(losses))
     axes[1].invert_yaxis()
     plt.close(figure)
     return figure

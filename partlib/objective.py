@@ -1,18 +1,25 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out."""
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from partlib import distributed, losses, warps
 from partlib.backbones import input_mean
 from partlib.color import rgb_to_lab
-from partlib.config import TrainConfig
+from partlib.config import LOSSES, TrainConfig
 from partlib.data.augment import ColorJitter
 from partlib.data.base import Batch
 from partlib.distributed import own_share
 from partlib.segmenter import part_maps
 
-TERMS = ("feature", "visual", "contrastive", "equivariance")
+TERMS = LOSSES
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The source of all randomness of one step. It depends on nothing that ran before, so resuming needs no state."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
 class Objective:
@@ -28,7 +35,7 @@ class Objective:
         self.config, self.jitter = config, jitter or ColorJitter()
 
     def __call__(
-        self, segmenter: nn.Module, batch: Batch, features: list[Tensor], generator: torch.Generator
+        self, segmenter: Callable[[Tensor], Tensor], batch: Batch, features: list[Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out.
 

@@ -1,7 +1,8 @@
 """Named sets of options for ``TrainConfig.preset``; plain data, so that the command line can list them at once.
 
-"ci" shows that everything runs, "cpu" is the course's default, "gpu" the same recipe with more of everything, "paper"
-the paper's recipe. Each lists only what differs from the defaults of :class:`partlib.config.TrainConfig`.
+"ci" shows that everything runs, "cpu" is the course's default, "gpu" the same recipe with more of everything,
+"photographs" the recipe that fits Clothing Co-Parsing, "paper" the paper's. Each lists only what differs from the
+defaults of :class:`partlib.config.TrainConfig`.
 """
 
 from typing import Any
@@ -18,10 +19,17 @@ PAPER: dict[str, Any] = {
     **{"eval_every": 5000, "log_every": 100, "checkpoint_every": 1000},
 }
 
+# A weak contrast, and many warmed-up starts that are compared by the two losses which thin parts do not lower.
+CPU: dict[str, Any] = {
+    **{"contrastive": 1.0, "starts": 6, "start_steps": 150, "warmup_steps": 200, "steps": 1000},
+    "start_losses": ["feature", "equivariance"],
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "ci": {"steps": 30, "starts": 1, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
-    "cpu": {},
-    "gpu": {"steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
+    "cpu": CPU,
+    "gpu": {**CPU, "steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
+    "photographs": {"visual": 30.0},
     "paper": PAPER,
 }
 

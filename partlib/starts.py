@@ -1,22 +1,33 @@
-"""Which initial weights to train from: a few short trials, judged by the training loss alone.
+"""Which initial weights to train from: a few short trials, judged by training losses alone.
 
 The decoder starts at random, and where it starts decides which division of the object the run settles on; most of the
 spread between seeds comes from here. As k-means is started several times and its best clustering kept, so here: every
 start sees the same images, jitter and warps for a few steps, and the one with the lowest loss is trained in full. No
 annotation is involved.
+
+Before its trial a start can be warmed up: its decoder learns alone, on the fixed maps of the ImageNet backbone and
+mostly from the feature loss. These steps are cheap, and they lead to a division of the whole object; from random
+weights at full speed, many starts end with a part of legs alone.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from partlib import distributed
 from partlib.config import TrainConfig
-from partlib.segmenter import PartSegmenter
+from partlib.objective import Objective, step_generator
+from partlib.optimizer import decoder_optimizer
+from partlib.segmenter import PartSegmenter, resize
+
+if TYPE_CHECKING:
+    from partlib.training import Trainer
 
 STRIDE = 104_729  # far apart, so that no start of one seed is a start of another seed that people choose
+WARM_FEATURE, WARM_LR = 4.0, 3.0  # factors of the feature weight and of the decoder's learning rate in the warm-up
 
 
 def initial_segmenter(config: TrainConfig, start: int = 0) -> PartSegmenter:
@@ -25,17 +36,54 @@ def initial_segmenter(config: TrainConfig, start: int = 0) -> PartSegmenter:
     return PartSegmenter.from_config(config)
 
 
+def warm_up(trainer: "Trainer") -> None:
+    """Train the decoder alone for ``warmup_steps`` steps: backbone fixed, no equivariance, a larger feature weight.
+
+    The decoder learns from the images and the jitter of the run's first steps, at a constant learning rate. Without a
+    feature loss there is nothing to warm up with, and the decoder stays as it is.
+    """
+    config, decoder = trainer.config, trainer.segmenter.decoder
+    if not config.feature:
+        return
+    objective = Objective(config.replace(feature=WARM_FEATURE * config.feature, equivariance=0.0))
+    optimizer = decoder_optimizer(trainer.segmenter, config, WARM_LR * config.lr)
+    for step in range(config.warmup_steps):
+        batch, features = trainer.batch(step)
+        terms = objective(_decoder_alone(trainer), batch, features, step_generator(config.seed, step))
+        optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        for parameter in decoder.parameters():
+            if parameter.grad is not None:  # several processes: the gradient of the whole batch
+                parameter.grad = distributed.mean(parameter.grad)
+        nn.utils.clip_grad_norm_(decoder.parameters(), config.grad_clip)
+        optimizer.step()
+
+
+def _decoder_alone(trainer: "Trainer") -> Callable[[Tensor], Tensor]:
+    """Images (B, 3, H, W) -> logits (B, K, H, W), with gradients for the decoder only."""
+    segmenter = trainer.segmenter
+
+    def forward(images: Tensor) -> Tensor:
+        with trainer.execution.autocast(trainer.device):
+            with torch.no_grad():
+                levels = segmenter.encoder(images.contiguous(memory_format=torch.channels_last))
+            logits = segmenter.decoder(levels)  # (B, K, h, w)
+        return resize(logits.float(), images.shape[-2:])
+
+    return forward
+
+
 def choose_start(
     config: TrainConfig,
     advance: Callable[[], dict[str, Tensor]],
     reset: Callable[[int], None],
     progress: bool = True,
 ) -> int:
-    """The start, 0 to ``config.starts - 1``, with the lowest mean total loss over the later half of its trial.
+    """The start, 0 to ``config.starts - 1``, with the lowest mean loss over the later half of its trial.
 
     Parameters
     ----------
-    config : ``starts`` trials of ``start_steps`` steps each.
+    config : ``starts`` trials of ``start_steps`` steps each, compared by :func:`judged`.
     advance : takes one step and returns its losses, "total" among them.
     reset : makes ``advance`` begin anew with the initial weights of a start.
     progress : show a progress bar.
@@ -45,9 +93,19 @@ def choose_start(
     """
     means, steps = [], min(config.start_steps, config.steps)
     hidden = not progress or distributed.rank() > 0
-    for start in tqdm(range(config.starts), desc="starts", leave=False, disable=hidden):
-        reset(start)
-        totals = torch.stack([advance()["total"] for _ in range(steps)])  # (steps,)
-        mean = distributed.mean(totals[steps // 2 :].mean()).item()
-        means.append(mean if mean == mean else float("inf"))  # NaN is the only number that differs from itself
+    with tqdm(total=config.starts * steps, desc="starts", leave=False, disable=hidden) as bar:
+        for start in range(config.starts):
+            reset(start)
+            losses = []
+            for _ in range(steps):
+                losses.append(judged(config, advance()))
+                bar.update()
+            mean = distributed.mean(torch.stack(losses[steps // 2 :]).mean()).item()
+            means.append(mean if mean == mean else float("inf"))  # NaN is the only number that differs from itself
     return distributed.from_first(lambda: min(range(config.starts), key=means.__getitem__))
+
+
+def judged(config: TrainConfig, terms: dict[str, Tensor]) -> Tensor:
+    """The weighted sum of the losses named by ``start_losses``; the total where none is named or none is trained."""
+    chosen = [getattr(config, name) * terms[name] for name in config.start_losses if name in terms]
+    return torch.stack(chosen).sum() if chosen else terms["total"]

@@ -21,11 +21,12 @@ from partlib.interrupt import HeldInterrupt
 from partlib.loading import FeatureSource, Prefetcher, StepBatches
 from partlib.memory import return_freed
 from partlib.metrics import part_share
-from partlib.objective import Objective
+from partlib.objective import Objective, step_generator
+from partlib.optimizer import build_optimizer
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
 from partlib.sources import fit_scaling, pick_device, training_data, training_features
-from partlib.starts import choose_start, initial_segmenter
+from partlib.starts import choose_start, initial_segmenter, warm_up
 
 REMEDY = "start again in another folder with a lower lr or grad_clip"
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
@@ -51,23 +52,6 @@ class TrainResult:
     config: TrainConfig
     log: list[dict] = field(default_factory=list)
     out: Path | None = None
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The source of all randomness of one step. It depends on nothing that ran before, so resuming needs no state."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
-
-def build_optimizer(segmenter: PartSegmenter, config: TrainConfig) -> torch.optim.Optimizer:
-    """Backbone and decoder in two groups with their own learning rates."""
-    groups = [
-        {"params": [p for p in segmenter.encoder.parameters() if p.requires_grad], "lr": config.backbone_lr},
-        {"params": list(segmenter.decoder.parameters()), "lr": config.lr},
-    ]
-    fused = next(segmenter.parameters()).is_cuda or None  # one kernel for all parameters
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
-    return torch.optim.Adam(groups, weight_decay=config.weight_decay, fused=fused)
 
 
 def set_batchnorm(segmenter: PartSegmenter, mode: str) -> None:
@@ -119,10 +103,12 @@ class Trainer:
         self.load = Prefetcher(batches, self.device, self.execution.number_of_workers(self.device))
 
     def reset(self, start: int) -> None:
-        """Go back to step 0, with the initial weights of one start."""
+        """Go back to step 0, with the initial weights of one start and its decoder warmed up."""
         # into the same network: a new one would have to be compiled and replicated anew
         self.segmenter.load_state_dict(initial_segmenter(self.config, start).state_dict())
-        self.optimizer = build_optimizer(self.prepared(), self.config)
+        self.prepared()
+        warm_up(self)
+        self.optimizer = build_optimizer(self.segmenter, self.config)
         self.step, self.log = 0, []
 
     def _features(self, own: bool) -> tuple[FeatureSource | None, FeatureScaling | None]:

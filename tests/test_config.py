@@ -34,6 +34,7 @@ CHANGES = {
     "warp_fill": "mean",
     "joint_views": False,
     "lr_horizon": 2000,
+    "start_losses": ("feature",),
     "positives": "sample",
     "optimizer": "sgd",
 }
@@ -42,9 +43,10 @@ FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
 
 
 # Digests of the first runs: they name folders that people have, so they do not change. The presets had a weaker
-# contrast then, and "cpu" half the steps.
+# contrast then, fewer starts without warm-up, and "cpu" fewer steps.
 DIGESTS = {"ci": "cc390fa355", "cpu": "8ffe01f0bc", "gpu": "b14be02806"}
-THEN = {"ci": {}, "cpu": {"steps": 600}, "gpu": {}}
+STARTS = {"starts": 4, "start_steps": 80, "warmup_steps": 0, "start_losses": ()}
+THEN = {"ci": {}, "cpu": {"steps": 600, **STARTS}, "gpu": STARTS}
 
 
 def other_value(name):
@@ -133,7 +135,9 @@ def test_replace_leaves_the_original_as_it_was():
     [TrainConfig.from_dict, lambda v: TrainConfig.preset("cpu", **v), lambda v: TrainConfig().replace(**v)],
 )
 def test_unknown_option_is_named_with_the_known_ones(make):
-    with pytest.raises(ConfigError, match=r"'step' is unknown; expected one of .*seed, start_steps, starts, steps"):
+    with pytest.raises(
+        ConfigError, match=r"'step' is unknown; expected one of .*seed, start_losses, start_steps, starts, steps"
+    ):
         make({"step": 3})
 
 
@@ -174,3 +178,16 @@ def test_at_least_one_loss_is_needed():
     with pytest.raises(ConfigError, match="all four loss weights are 0"):
         TrainConfig(feature=0, visual=0, contrastive=0, equivariance=0)
     assert TrainConfig(feature=0, visual=0, contrastive=0).equivariance > 0
+
+
+def test_a_single_start_has_neither_trial_nor_warm_up():
+    plain = TrainConfig(starts=1)
+    warm = plain.replace(start_steps=7, warmup_steps=5, start_losses=("feature",))
+    assert warm.digest() == plain.digest()
+    assert not warm.differences(plain)
+    assert warm.replace(starts=2).digest() != plain.replace(starts=2).digest()
+
+
+def test_starts_are_compared_by_losses_that_exist():
+    with pytest.raises(ConfigError, match="start_losses has 'total'; expected some of feature, visual, contrastive"):
+        TrainConfig(start_losses=("feature", "total"))

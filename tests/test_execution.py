@@ -9,8 +9,9 @@ from partlib import TrainConfig, train
 from partlib.checkpoint import load_checkpoint
 from partlib.errors import ConfigError
 from partlib.execution import Execution, TrainingForward
+from partlib.optimizer import build_optimizer
 from partlib.segmenter import PartSegmenter
-from partlib.training import Trainer, build_optimizer
+from partlib.training import Trainer
 
 CONFIG = TrainConfig(
     image_size=32,

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from partlib import TrainConfig, train
-from partlib.starts import choose_start, initial_segmenter
+from partlib.objective import step_generator
+from partlib.starts import choose_start, initial_segmenter, judged
 from partlib.training import Trainer
 
 CONFIG = TrainConfig(
@@ -68,3 +69,56 @@ def test_one_start_needs_no_trial(tiny_birds):
 def test_a_run_shorter_than_a_trial_is_no_error(tiny_birds):
     short = CONFIG.replace(steps=2, start_steps=80)
     assert len(train(short, progress=False, device="cpu", datasets=tiny_birds).log) == 2
+
+
+WARM = CONFIG.replace(warmup_steps=8, start_losses=("feature", "equivariance"))
+
+
+def feature_loss(trainer):
+    """Of the first batch, before a step."""
+    batch, features = trainer.batch(0)
+    with torch.no_grad():
+        terms = trainer.objective(trainer.forward, batch, features, step_generator(trainer.config.seed, 0))
+    return terms["feature"].item()
+
+
+def test_the_warm_up_trains_the_decoder_and_leaves_the_backbone_and_the_run_alone(tiny_birds):
+    trainer = Trainer(WARM, "cpu", tiny_birds)
+    cold = initial_segmenter(WARM, 1).state_dict()
+    trainer.segmenter.load_state_dict(cold)
+    before = feature_loss(trainer)
+    trainer.reset(1)
+    warm = trainer.segmenter.state_dict()
+    assert all(torch.equal(warm[k], cold[k]) for k in cold if k.startswith("encoder."))
+    assert not any(torch.equal(warm[k], cold[k]) for k in cold if k.endswith("classify.weight"))
+    assert feature_loss(trainer) < before - 0.01
+    assert trainer.step == 0
+    assert not trainer.log
+    assert not trainer.optimizer.state
+    assert all(p.requires_grad for p in trainer.segmenter.encoder.parameters() if p.ndim == 4)
+
+
+def test_a_run_begins_with_the_warmed_up_weights_of_the_chosen_start(tiny_birds):
+    log = train(WARM, progress=False, device="cpu", datasets=tiny_birds).log
+    runs = []
+    for start in range(WARM.starts):
+        trainer = Trainer(WARM, "cpu", tiny_birds)
+        trainer.reset(start)
+        steps = [{k: v.item() for k, v in trainer.advance().items()} for _ in range(WARM.steps)]
+        loss = sum(WARM.feature * s["feature"] + WARM.equivariance * s["equivariance"] for s in steps[2:4])
+        runs.append((loss, [s["total"] for s in steps]))
+    assert [entry["total"] for entry in log] == min(runs)[1]
+
+
+def test_without_a_feature_loss_there_is_no_warm_up(tiny_birds):
+    trainer = Trainer(WARM.replace(feature=0.0), "cpu", tiny_birds)
+    trainer.reset(1)
+    cold = initial_segmenter(WARM, 1).state_dict()
+    assert all(torch.equal(value, cold[k]) for k, value in trainer.segmenter.state_dict().items())
+
+
+def test_starts_are_judged_by_the_named_losses_that_are_trained():
+    terms = {name: torch.tensor(value) for name, value in (("total", 9.0), ("feature", 2.0), ("equivariance", 3.0))}
+    assert judged(WARM, terms) == WARM.feature * 2 + WARM.equivariance * 3
+    assert judged(WARM.replace(start_losses=("feature", "visual")), terms) == WARM.feature * 2
+    assert judged(WARM.replace(start_losses=("visual",)), terms) == judged(CONFIG, terms) == 9

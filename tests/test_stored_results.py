@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from partlib import notebook, stored_results
+from partlib import TrainConfig, notebook, stored_results
 from partlib.errors import DataError
 
 NAMES = ("birds-k4", "ccp-k4", "ccp-k8")
@@ -18,6 +18,17 @@ def test_results_name_command_versions_and_seeds(name):
     assert {"torch", "device", "partlib"} <= set(result["environment"])
     assert len(result["seeds"]) >= 3
     assert all(abs(sum(s["part_share"]) - 1) < 1e-6 for s in result["seeds"].values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_gives_the_stored_configuration(name):
+    result = stored_results.stored_result(name)
+    words = iter(result["command"].partition(" run ")[2].partition(" --seeds")[0].split())
+    options = {option.removeprefix("--").replace("-", "_"): next(words) for option in words}
+    kinds = {name: type(value) for name, value in TrainConfig().to_dict().items()}
+    changes = {name: kinds[name](value) for name, value in options.items() if name != "preset"}
+    asked = TrainConfig.preset(options.get("preset", "cpu"), **changes)
+    assert not asked.differences(TrainConfig.from_dict(result["config"]).replace(seed=0))
 
 
 def test_rows_are_means_over_seeds_with_the_best_baseline_second():

@@ -27,7 +27,7 @@ CONFIG = TrainConfig(
 
 # sums instead of means, two passes of the network for a step, and trials before it
 OTHER = {"feature_reduction": "sum", "joint_views": False, "masked_features": True, "feature": 1.0}
-STARTS = {"starts": 3, "start_steps": 2}
+STARTS = {"starts": 3, "start_steps": 2, "warmup_steps": 2}
 
 
 def datasets():

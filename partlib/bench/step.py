@@ -15,8 +15,10 @@ from partlib.bench.cases import SIZES, Case, Shape
 from partlib.config import TrainConfig
 from partlib.data.base import ArrayDataset
 from partlib.execution import Execution
+from partlib.objective import step_generator
+from partlib.optimizer import build_optimizer
 from partlib.segmenter import PartSegmenter
-from partlib.training import Trainer, build_optimizer, step_generator
+from partlib.training import Trainer
 
 Step = Callable[[], dict[str, Tensor]]
 

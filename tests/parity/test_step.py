@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from partlib import PartSegmenter, TrainConfig
 from partlib.losses import consistency_loss, contrastive_loss, equivariance_loss, part_descriptors
 from partlib.objective import Objective
+from partlib.optimizer import build_optimizer
 from partlib.segmenter import resize
-from partlib.training import build_optimizer, set_batchnorm
+from partlib.training import set_batchnorm
 from partlib.warps import warp
 from tests.parity.compare import assert_same
 

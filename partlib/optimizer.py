@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from partlib.config import TrainConfig
 from partlib.segmenter import PartSegmenter
@@ -17,13 +18,13 @@ def build_optimizer(segmenter: PartSegmenter, config: TrainConfig) -> torch.opti
     return _optimizer(groups, segmenter, config)
 
 
-def decoder_optimizer(segmenter: PartSegmenter, config: TrainConfig, lr: float) -> torch.optim.Optimizer:
-    """The decoder alone, with a learning rate of its own."""
-    return _optimizer([{"params": list(segmenter.decoder.parameters()), "lr": lr}], segmenter, config)
+def decoder_optimizer(decoder: nn.Module, config: TrainConfig, lr: float) -> torch.optim.Optimizer:
+    """A decoder alone, with a learning rate of its own."""
+    return _optimizer([{"params": list(decoder.parameters()), "lr": lr}], decoder, config)
 
 
-def _optimizer(groups: list[dict[str, Any]], segmenter: PartSegmenter, config: TrainConfig) -> torch.optim.Optimizer:
-    fused = next(segmenter.parameters()).is_cuda or None  # one kernel for all parameters
+def _optimizer(groups: list[dict[str, Any]], module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    fused = next(module.parameters()).is_cuda or None  # one kernel for all parameters
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
     return torch.optim.Adam(groups, weight_decay=config.weight_decay, fused=fused)

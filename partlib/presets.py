@@ -22,7 +22,7 @@ PAPER: dict[str, Any] = {
 # A weak contrast, and many warmed-up starts that are compared by the two losses which thin parts do not lower.
 CPU: dict[str, Any] = {
     **{"contrastive": 1.0, "starts": 6, "start_steps": 150, "warmup_steps": 200, "steps": 1000},
-    "start_losses": ["feature", "equivariance"],
+    **{"start_losses": ["feature", "equivariance"], "eval_every": 250},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

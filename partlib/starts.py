@@ -10,7 +10,8 @@ mostly from the feature loss. These steps are cheap, and they lead to a division
 weights at full speed, many starts end with a part of legs alone.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from partlib import distributed
+from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.objective import Objective, step_generator
 from partlib.optimizer import decoder_optimizer
@@ -36,41 +38,65 @@ def initial_segmenter(config: TrainConfig, start: int = 0) -> PartSegmenter:
     return PartSegmenter.from_config(config)
 
 
-def warm_up(trainer: "Trainer") -> None:
-    """Train the decoder alone for ``warmup_steps`` steps: backbone fixed, no equivariance, a larger feature weight.
+def begin_with_the_best_start(trainer: "Trainer", progress: bool = True) -> None:
+    """Warm up all starts, try them, and leave the trainer at step 0 of the one that is chosen."""
+    decoders = warm_up(trainer, range(trainer.config.starts), progress)
 
-    The decoder learns from the images and the jitter of the run's first steps, at a constant learning rate. Without a
-    feature loss there is nothing to warm up with, and the decoder stays as it is.
+    def begin(start: int) -> None:
+        trainer.reset(start, decoders[start])
+
+    begin(choose_start(trainer.config, trainer.advance, begin, progress))
+
+
+def warm_up(trainer: "Trainer", starts: Sequence[int], progress: bool = False) -> list[dict[str, Tensor]]:
+    """The decoders of some starts after ``warmup_steps`` steps alone: backbone fixed, a larger feature weight.
+
+    They learn from the images and the jitter of the run's first steps, at a constant learning rate and without
+    equivariance. The backbone is the same for all, so its maps are computed once for all. Without a feature loss there
+    is nothing to warm up with, and the decoders stay as they are. The trainer's segmenter is left with the initial
+    weights of the last start.
+
+    Returns one state dict per start, of the decoder.
     """
-    config, decoder = trainer.config, trainer.segmenter.decoder
-    if not config.feature:
-        return
+    config = trainer.config
+    if not config.pretrained and len(starts) > 1:  # random backbones differ
+        return [decoder for start in starts for decoder in warm_up(trainer, [start], progress)]
+    decoders = []
+    for start in starts:
+        trainer.segmenter.load_state_dict(initial_segmenter(config, start).state_dict())
+        decoders.append(copy.deepcopy(trainer.prepared().decoder))
+    optimizers = [decoder_optimizer(decoder, config, WARM_LR * config.lr) for decoder in decoders]
+    steps = config.warmup_steps if config.feature else 0
+    hidden = not progress or distributed.rank() > 0
+    for step in tqdm(range(steps), desc="warm-up", leave=False, disable=hidden or not steps):
+        losses = _decoder_losses(trainer, decoders, step)
+        for decoder, optimizer, loss in zip(decoders, optimizers, losses, strict=True):
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for parameter in decoder.parameters():
+                if parameter.grad is not None:  # several processes: the gradient of the whole batch
+                    parameter.grad = distributed.mean(parameter.grad)
+            nn.utils.clip_grad_norm_(decoder.parameters(), config.grad_clip)
+            optimizer.step()
+    return [decoder.state_dict() for decoder in decoders]
+
+
+def _decoder_losses(trainer: "Trainer", decoders: list[nn.Module], step: int) -> Iterator[Tensor]:
+    """The warm-up's total loss of one decoder after the other, all on the same images, jitter and backbone maps."""
+    config, generator = trainer.config, step_generator(trainer.config.seed, step)
     objective = Objective(config.replace(feature=WARM_FEATURE * config.feature, equivariance=0.0))
-    optimizer = decoder_optimizer(trainer.segmenter, config, WARM_LR * config.lr)
-    for step in range(config.warmup_steps):
-        batch, features = trainer.batch(step)
-        terms = objective(_decoder_alone(trainer), batch, features, step_generator(config.seed, step))
-        optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        for parameter in decoder.parameters():
-            if parameter.grad is not None:  # several processes: the gradient of the whole batch
-                parameter.grad = distributed.mean(parameter.grad)
-        nn.utils.clip_grad_norm_(decoder.parameters(), config.grad_clip)
-        optimizer.step()
-
-
-def _decoder_alone(trainer: "Trainer") -> Callable[[Tensor], Tensor]:
-    """Images (B, 3, H, W) -> logits (B, K, H, W), with gradients for the decoder only."""
-    segmenter = trainer.segmenter
-
-    def forward(images: Tensor) -> Tensor:
+    batch, features = trainer.batch(step)
+    images = objective.jitter(batch.images, generator).contiguous(memory_format=torch.channels_last)
+    lab = rgb_to_lab(batch.images) / config.lab_scale if config.visual else None
+    jittered = generator.get_state()
+    with torch.no_grad(), trainer.execution.autocast(trainer.device):
+        levels = trainer.segmenter.encoder(images)
+    for decoder in decoders:
         with trainer.execution.autocast(trainer.device):
-            with torch.no_grad():
-                levels = segmenter.encoder(images.contiguous(memory_format=torch.channels_last))
-            logits = segmenter.decoder(levels)  # (B, K, h, w)
-        return resize(logits.float(), images.shape[-2:])
-
-    return forward
+            logits = decoder(levels)  # (B, K, h, w)
+        logits = resize(logits.float(), images.shape[-2:])  # (B, K, H, W)
+        generator.set_state(jittered)  # every decoder gets the same positives
+        yield objective.terms([logits], batch.foreground, features, lab, None, generator=generator)["total"]
 
 
 def choose_start(

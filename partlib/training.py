@@ -26,7 +26,7 @@ from partlib.optimizer import build_optimizer
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
 from partlib.sources import fit_scaling, pick_device, training_data, training_features
-from partlib.starts import choose_start, initial_segmenter, warm_up
+from partlib.starts import begin_with_the_best_start, initial_segmenter, warm_up
 
 REMEDY = "start again in another folder with a lower lr or grad_clip"
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
@@ -102,13 +102,17 @@ class Trainer:
         batches = StepBatches(self.train_set, self.features, config)
         self.load = Prefetcher(batches, self.device, self.execution.number_of_workers(self.device))
 
-    def reset(self, start: int) -> None:
-        """Go back to step 0, with the initial weights of one start and its decoder warmed up."""
+    def reset(self, start: int, decoder: dict[str, Tensor] | None = None) -> None:
+        """Go back to step 0, with the initial weights of one start and its decoder warmed up.
+
+        ``decoder`` : its weights, where :func:`partlib.starts.warm_up` has made them already.
+        """
+        if decoder is None:
+            (decoder,) = warm_up(self, [start])
         # into the same network: a new one would have to be compiled and replicated anew
         self.segmenter.load_state_dict(initial_segmenter(self.config, start).state_dict())
-        self.prepared()
-        warm_up(self)
-        self.optimizer = build_optimizer(self.segmenter, self.config)
+        self.segmenter.decoder.load_state_dict(decoder)
+        self.optimizer = build_optimizer(self.prepared(), self.config)
         self.step, self.log = 0, []
 
     def _features(self, own: bool) -> tuple[FeatureSource | None, FeatureScaling | None]:
@@ -241,7 +245,7 @@ def train(
     if state is not None and saved is not None:
         trainer.restore(state, saved)
     elif config.starts > 1:
-        trainer.reset(choose_start(config, trainer.advance, trainer.reset, progress))
+        begin_with_the_best_start(trainer, progress)
     if folder is not None and distributed.rank() == 0:
         checkpoint.write_json(folder / "config.json", config.to_dict())
     with HeldInterrupt() as interrupt:

@@ -5,7 +5,7 @@ import torch
 
 from partlib import TrainConfig, train
 from partlib.objective import step_generator
-from partlib.starts import choose_start, initial_segmenter, judged
+from partlib.starts import choose_start, initial_segmenter, judged, warm_up
 from partlib.training import Trainer
 
 CONFIG = TrainConfig(
@@ -108,6 +108,17 @@ def test_a_run_begins_with_the_warmed_up_weights_of_the_chosen_start(tiny_birds)
         loss = sum(WARM.feature * s["feature"] + WARM.equivariance * s["equivariance"] for s in steps[2:4])
         runs.append((loss, [s["total"] for s in steps]))
     assert [entry["total"] for entry in log] == min(runs)[1]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_decoders_warmed_up_together_are_those_warmed_up_alone(tiny_birds, pretrained):
+    trainer = Trainer(WARM.replace(pretrained=pretrained, positives="sample"), "cpu", tiny_birds)
+    together = warm_up(trainer, [0, 1, 2])
+    for start in (2, 1):
+        trainer.reset(start)
+        alone = trainer.segmenter.decoder.state_dict()
+        assert all(torch.equal(value, alone[k]) for k, value in together[start].items())
+    assert not torch.equal(together[1]["classify.weight"], together[2]["classify.weight"])
 
 
 def test_without_a_feature_loss_there_is_no_warm_up(tiny_birds):

@@ -27,9 +27,9 @@ from partlib.data.prepare import resize_photo, split_of
 from partlib.data.release_resize import resize_bilinear, resize_labels_bilinear
 from partlib.keypoints import keypoint_labels, part_centers
 from partlib.metrics import PartScores, ari
-from partlib.objective import Objective
+from partlib.objective import Objective, step_generator
 from partlib.segmenter import part_maps, resize
-from partlib.training import set_batchnorm, step_generator
+from partlib.training import set_batchnorm
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER, COURSE = TrainConfig.preset("paper", pretrained=False), TrainConfig()

@@ -22,10 +22,10 @@ from partlib.data.base import PartDataset
 from partlib.errors import CheckpointError, ConfigError
 from partlib.evaluation import batches
 from partlib.loading import batch_indices
+from partlib.objective import step_generator
 from partlib.predicted_masks import mean_iou, save_masks
 from partlib.segmenter import PyramidDecoder, resize
 from partlib.sources import pick_device, training_data
-from partlib.training import step_generator
 
 MODEL = "foreground.safetensors"
 

@@ -50,8 +50,11 @@ class Objective:
             logits = list(segmenter(torch.cat(views)).chunk(len(views)))  # (B, K, H, W) each
         else:
             logits = [segmenter(view) for view in views]
-        lab = rgb_to_lab(images) / self.config.lab_scale if self.weights["visual"] else None
-        return self.terms(logits, batch.foreground, features, lab, grid, generator=generator)
+        return self.terms(logits, batch.foreground, features, self.lab(images), grid, generator=generator)
+
+    def lab(self, images: Tensor) -> Tensor | None:
+        """The colours that the visual loss reads, (B, 3, H, W), of RGB images in [0, 1]; None without that loss."""
+        return rgb_to_lab(images) / self.config.lab_scale if self.weights["visual"] else None
 
     def terms(
         self,

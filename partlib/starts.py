@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from partlib import distributed
-from partlib.color import rgb_to_lab
 from partlib.config import TrainConfig
 from partlib.objective import Objective, step_generator
 from partlib.optimizer import decoder_optimizer
@@ -65,11 +64,19 @@ def warm_up(trainer: "Trainer", starts: Sequence[int], progress: bool = False) -
     for start in starts:
         trainer.segmenter.load_state_dict(initial_segmenter(config, start).state_dict())
         decoders.append(copy.deepcopy(trainer.prepared().decoder))
+    if config.feature:
+        _learn_alone(trainer, decoders, progress)
+    return [decoder.state_dict() for decoder in decoders]
+
+
+def _learn_alone(trainer: "Trainer", decoders: list[nn.Module], progress: bool) -> None:
+    """Train decoders on the backbone maps of the trainer's segmenter, in place."""
+    config = trainer.config
+    objective = Objective(config.replace(feature=WARM_FEATURE * config.feature, equivariance=0.0))
     optimizers = [decoder_optimizer(decoder, config, WARM_LR * config.lr) for decoder in decoders]
-    steps = config.warmup_steps if config.feature else 0
-    hidden = not progress or distributed.rank() > 0
-    for step in tqdm(range(steps), desc="warm-up", leave=False, disable=hidden or not steps):
-        losses = _decoder_losses(trainer, decoders, step)
+    hidden = not progress or distributed.rank() > 0 or not config.warmup_steps
+    for step in tqdm(range(config.warmup_steps), desc="warm-up", leave=False, disable=hidden):
+        losses = _decoder_losses(trainer, objective, decoders, step)
         for decoder, optimizer, loss in zip(decoders, optimizers, losses, strict=True):
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -78,16 +85,14 @@ def warm_up(trainer: "Trainer", starts: Sequence[int], progress: bool = False) -
                     parameter.grad = distributed.mean(parameter.grad)
             nn.utils.clip_grad_norm_(decoder.parameters(), config.grad_clip)
             optimizer.step()
-    return [decoder.state_dict() for decoder in decoders]
 
 
-def _decoder_losses(trainer: "Trainer", decoders: list[nn.Module], step: int) -> Iterator[Tensor]:
+def _decoder_losses(trainer: "Trainer", objective: Objective, decoders: list[nn.Module], step: int) -> Iterator[Tensor]:
     """The warm-up's total loss of one decoder after the other, all on the same images, jitter and backbone maps."""
-    config, generator = trainer.config, step_generator(trainer.config.seed, step)
-    objective = Objective(config.replace(feature=WARM_FEATURE * config.feature, equivariance=0.0))
+    generator = step_generator(trainer.config.seed, step)
     batch, features = trainer.batch(step)
     images = objective.jitter(batch.images, generator).contiguous(memory_format=torch.channels_last)
-    lab = rgb_to_lab(batch.images) / config.lab_scale if config.visual else None
+    lab = objective.lab(batch.images)
     jittered = generator.get_state()
     with torch.no_grad(), trainer.execution.autocast(trainer.device):
         levels = trainer.segmenter.encoder(images)

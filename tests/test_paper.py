@@ -17,10 +17,10 @@ from partlib.data.export import export_cub
 from partlib.errors import CheckpointError, ConfigError
 from partlib.features import weigh_levels
 from partlib.loading import StepBatches, seeded_batch
-from partlib.objective import Objective
+from partlib.objective import Objective, step_generator
 from partlib.segmenter import PartSegmenter
 from partlib.sources import feature_extractor, training_data
-from partlib.training import Trainer, step_generator
+from partlib.training import Trainer
 from partlib.vgg import VGG19Encoder
 
 SMALL = shlex.split("--image-size 32 --feature-size 32 --batch-size 3 --steps 2 --checkpoint-every 0")

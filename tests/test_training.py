@@ -16,13 +16,12 @@ from partlib.checkpoint import load_checkpoint, load_model
 from partlib.errors import ConfigError
 from partlib.interrupt import HeldInterrupt
 from partlib.loading import batch_indices
-from partlib.objective import TERMS
+from partlib.objective import TERMS, step_generator
 from partlib.training import (
     DEAD_SHARE,
     Trainer,
     TrainingError,
     set_batchnorm,
-    step_generator,
 )
 
 CONFIG = TrainConfig(

@@ -37,6 +37,8 @@ class TrainConfig:
     normalize_features : standardise each feature channel over the training set and scale each position to unit length.
     feature_level_weights : factor of each feature layer, finest first; empty for 1 each.
     feature, visual, contrastive, equivariance : weights of the four losses; 0 switches a loss off.
+    visual_end : weight of the visual loss after the last step; it grows geometrically from ``visual`` to this, so that
+        features decide what the parts are and colours, later, where they end. 0 keeps it constant.
     feature_reduction : "mean" or "sum" of the feature loss over the batch.
     masked_features : multiply the upsampled features with the foreground; visible only where it is soft.
     lab_scale : Lab values are divided by this before the visual loss.
@@ -81,6 +83,7 @@ class TrainConfig:
     visual: float = 15.0
     contrastive: float = 3.0
     equivariance: float = 1.0
+    visual_end: float = 0.0
     feature_reduction: str = "mean"
     masked_features: bool = False
     lab_scale: float = 50.0
@@ -163,8 +166,9 @@ class TrainConfig:
     def _deciding(self) -> dict:
         """:meth:`to_dict` without the fields that do not change the result."""
         values = {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
-        # a single start has no trial
-        return values | ({"start_steps": 80, "warmup_steps": 0, "start_losses": []} if self.starts == 1 else {})
+        if self.starts == 1:  # no trial
+            values |= {"start_steps": 80, "warmup_steps": 0, "start_losses": []}
+        return values | ({} if self.visual else {"visual_end": 0.0})
 
     def differences(self, other: "TrainConfig") -> dict[str, tuple]:
         """{field: (value here, value in ``other``)} of the fields that differ and decide the result."""
@@ -204,7 +208,7 @@ _LEAST = {
     **dict.fromkeys(LOSSES, 0),
     **dict.fromkeys(("num_images", "seed", "lr", "backbone_lr", "warmup_steps"), 0),
     **dict.fromkeys(("weight_decay", "poly_power", "eval_every", "log_every", "checkpoint_every"), 0),
-    **dict.fromkeys(("box_jitter", "lr_horizon"), 0),
+    **dict.fromkeys(("box_jitter", "lr_horizon", "visual_end"), 0),
     **dict.fromkeys(("lab_scale", "temperature", "grad_clip"), 1e-6),
     **{"steps": 1, "starts": 1, "start_steps": 1, "batch_size": 2, "num_parts": 2},
     **{"image_size": 16, "feature_size": 16},
@@ -222,5 +226,5 @@ _CHOICES = {
 _LATER = (
     *("data_options", "box_jitter", "mirror", "release_data", "input_norm", "backbone_weights", "feature_weights"),
     *("feature_level_weights", "feature_reduction", "masked_features", "warp_fill", "joint_views", "lr_horizon"),
-    *("warmup_steps", "start_losses"),
+    *("warmup_steps", "start_losses", "visual_end"),
 )

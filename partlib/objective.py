@@ -22,6 +22,13 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
+def visual_weight(config: TrainConfig, step: int) -> float:
+    """Weight of the visual loss at a step: from ``visual`` geometrically to ``visual_end``, or constant without one."""
+    if not (config.visual and config.visual_end):
+        return config.visual
+    return config.visual * (config.visual_end / config.visual) ** (step / config.steps)
+
+
 class Objective:
     """The weighted sum of the four losses (paper eq. 1-8).
 

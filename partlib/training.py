@@ -21,7 +21,7 @@ from partlib.interrupt import HeldInterrupt
 from partlib.loading import FeatureSource, Prefetcher, StepBatches
 from partlib.memory import return_freed
 from partlib.metrics import part_share
-from partlib.objective import Objective, step_generator
+from partlib.objective import Objective, step_generator, visual_weight
 from partlib.optimizer import build_optimizer
 from partlib.paths import runs_dir
 from partlib.segmenter import PartSegmenter
@@ -143,6 +143,7 @@ class Trainer:
         rate = (1 - self.step / (self.config.lr_horizon or self.config.steps)) ** self.config.poly_power
         for group, base in zip(self.optimizer.param_groups, (self.config.backbone_lr, self.config.lr), strict=True):
             group["lr"] = base * rate
+        self.objective.weights["visual"] = visual_weight(self.config, self.step)
         batch, features = self.batch(self.step)
         terms = self.objective(self.forward, batch, features, step_generator(self.config.seed, self.step))
         self.optimizer.zero_grad(set_to_none=True)

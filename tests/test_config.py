@@ -188,6 +188,14 @@ def test_a_single_start_has_neither_trial_nor_warm_up():
     assert warm.replace(starts=2).digest() != plain.replace(starts=2).digest()
 
 
+def test_a_visual_loss_that_is_off_stays_off():
+    off = TrainConfig(visual=0)
+    assert off.replace(visual_end=60).digest() == off.digest()
+    assert TrainConfig(visual_end=60).digest() != TrainConfig().digest()
+    with pytest.raises(ConfigError, match=r"visual_end is -1.0; expected at least 0"):
+        TrainConfig(visual_end=-1)
+
+
 def test_starts_are_compared_by_losses_that_exist():
     with pytest.raises(ConfigError, match="start_losses has 'total'; expected some of feature, visual, contrastive"):
         TrainConfig(start_losses=("feature", "total"))

@@ -7,7 +7,7 @@ from partlib import PartSegmenter, TrainConfig, losses
 from partlib.color import rgb_to_lab
 from partlib.data import collate
 from partlib.data.augment import ColorJitter
-from partlib.objective import TERMS, Objective
+from partlib.objective import TERMS, Objective, visual_weight
 from partlib.segmenter import part_maps
 
 WEIGHTS = {"feature": 3.0, "visual": 0.7, "contrastive": 0.4, "equivariance": 1.9}
@@ -115,3 +115,10 @@ def test_both_views_pass_the_network_together(batch, features):
 def test_without_feature_terms_no_features_are_needed(batch):
     terms, _ = run(TrainConfig(feature=0, contrastive=0), batch, [])
     assert list(terms) == ["total", "visual", "equivariance"]
+
+
+def test_the_visual_weight_grows_by_the_same_factor_every_step():
+    config = TrainConfig(visual=10, visual_end=1000, steps=4)
+    assert [visual_weight(config, step) for step in range(5)] == pytest.approx([10, 10**1.5, 100, 10**2.5, 1000])
+    assert visual_weight(config.replace(visual_end=0), 3) == 10
+    assert visual_weight(config.replace(visual=0), 3) == 0

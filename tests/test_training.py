@@ -283,6 +283,19 @@ def test_learning_rates_fall_as_a_power_of_the_steps_left(fit):
         assert backbone == pytest.approx(0.002 * (1 - step / 4) ** 2)
 
 
+def test_a_growing_visual_weight_is_that_of_the_step_also_after_an_interruption(fit, tmp_path):
+    config = CONFIG.replace(visual=2.0, visual_end=32.0, log_every=1)
+    whole = fit(config)
+    for entry in whole.log:
+        weights_then = {name: getattr(config, name) for name in TERMS} | {"visual": 2.0 * 2 ** (entry["step"] - 1)}
+        assert entry["total"] == pytest.approx(sum(w * entry[name] for name, w in weights_then.items()), rel=1e-5)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path, on_step=stop_at(2, KeyboardInterrupt))
+    resumed = fit(config, tmp_path, resume=True)
+    assert same(weights(resumed), weights(whole))
+    assert resumed.log == whole.log
+
+
 def test_gradients_are_clipped_to_the_norm(tiny_birds):
     trainer = Trainer(CONFIG.replace(optimizer="sgd", lr=0.1, backbone_lr=0.1, grad_clip=0.05), "cpu", tiny_birds)
     before = [p.detach().clone() for p in trainer.segmenter.parameters()]

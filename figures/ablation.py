@@ -1,7 +1,7 @@
 """The stored runs of notebook 08: with and without pixels, longer than the notebook itself can train.
 
     python figures/ablation.py longer           # four rows, 300 steps, part of the birds: about ten minutes
-    python figures/ablation.py birds            # the preset cpu at full length, with and without the visual loss
+    python figures/ablation.py birds            # the preset birds at full length, with and without the visual loss
     python figures/ablation.py ccp              # the preset photographs, the same
 
 The last two take half an hour each on two idle cores.
@@ -27,7 +27,7 @@ STUDIES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "contrastive": 3.0, "eval_every": 0},
         (ablation.ALL, "no visual", "features", "features + pixels"),
     ),
-    "birds": ("cpu", {}, (ablation.ALL, "no visual")),
+    "birds": ("birds", {}, (ablation.ALL, "no visual")),
     "ccp": ("photographs", {"data": "ccp"}, (ablation.ALL, "no visual")),
 }
 HERE = Path(__file__).parent

@@ -25,6 +25,7 @@ from partlib.data.export import export_cub, export_deepfashion, export_pascal_pa
 from partlib.foreground import foreground
 from partlib.foreground_config import foreground_config
 from partlib.paths import runs_dir
+from partlib.presets import default_preset
 from partlib.protocol_report import COLUMNS, Source, evaluate, table
 from partlib.training import load_or_train
 
@@ -39,7 +40,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("measure", "formats"):
         command = commands.add_parser(name)
-        command.add_argument("--preset", default="cpu")
+        command.add_argument("--preset", default="", help="the one that fits the data set by default")
         command.add_argument("--num-parts", type=int, default=4)
         command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
         command.add_argument("--data", default="birds", **({} if name == "measure" else {"choices": ["birds"]}))
@@ -62,7 +63,7 @@ def trained(arguments: argparse.Namespace, seed: int):
     for name in ("contrastive", "visual", "steps"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
-    return load_or_train(TrainConfig.preset(arguments.preset, **changes))
+    return load_or_train(TrainConfig.preset(arguments.preset or default_preset(arguments.data), **changes))
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -91,7 +92,7 @@ def formats(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The birds written out as the paper's data sets and scored through their loaders, one entry each."""
     entries = []
     with tempfile.TemporaryDirectory() as folder:
-        size = TrainConfig.preset(arguments.preset).image_size
+        size = TrainConfig.preset(arguments.preset or default_preset(arguments.data)).image_size
         drawn = [load_dataset("birds", split, None, size) for split in SPLITS]
         roots = {
             "cub": (export_cub(drawn, Path(folder) / "cub"), []),

@@ -19,6 +19,7 @@ from partlib import checkpoint, report
 from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
+from partlib.presets import default_preset
 from partlib.sources import training_data
 from partlib.training import load_or_train
 
@@ -34,7 +35,7 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("--data", default="birds")
     run.add_argument("--root", default="", help="left out of the stored command: it is a place on one machine")
-    run.add_argument("--preset", default="cpu")
+    run.add_argument("--preset", default="", help="the one that fits the data set by default")
     run.add_argument("--num-parts", type=int, default=4)
     run.add_argument("--contrastive", type=float, help="weight of the contrastive loss; the preset's by default")
     run.add_argument("--visual", type=float, help="weight of the visual loss; the preset's by default")
@@ -55,7 +56,8 @@ def measure(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
     for seed in arguments.seeds:
-        config = TrainConfig.preset(arguments.preset, **changes, seed=seed)
+        preset = arguments.preset or default_preset(arguments.data)
+        config = TrainConfig.preset(preset, **changes, seed=seed)
         result = load_or_train(config)
         test_set = training_data(config, "test")
         evaluations[seed] = report.evaluate(result.segmenter, config, test_set, with_baselines=True)

@@ -12,6 +12,7 @@ from partlib.errors import ConfigError, PartlibError
 from partlib.foreground_config import DEFAULTS as FOREGROUND_DEFAULTS
 from partlib.foreground_config import FIELDS as FOREGROUND_FIELDS
 from partlib.foreground_config import foreground_config
+from partlib.presets import BY_DATA, default_preset
 
 TRAIN_EXAMPLE = """partlib train --data birds --out runs/birds
   torchrun --nproc_per_node=2 -m partlib train --data birds --out runs/birds   (on 2 GPUs)"""
@@ -130,7 +131,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)} (default cpu)")
+    own = ", ".join(f"{preset} for --data {data}" for data, preset in BY_DATA.items())
+    parser.add_argument("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu)")
     parser.add_argument("--reproduce-release", action="store_true", help="every quirk of the authors' code")
     _add_fields(parser.add_argument_group("configuration (each replaces the preset's value)"), FIELDS)
 
@@ -179,9 +181,8 @@ FIELDS = tuple(f.name for f in dataclasses.fields(TrainConfig))
 
 
 def _config(arguments: argparse.Namespace) -> TrainConfig:
-    return TrainConfig.preset(
-        arguments.preset, reproduce_release=arguments.reproduce_release, **_given(arguments, FIELDS)
-    )
+    preset = arguments.preset or default_preset(arguments.data or TrainConfig.data)
+    return TrainConfig.preset(preset, reproduce_release=arguments.reproduce_release, **_given(arguments, FIELDS))
 
 
 def _given(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:

@@ -77,10 +77,11 @@ class PerceptualFeatures(nn.Module):
 class FeatureBank:
     """Features of every image of a data set, computed once.
 
-    ``levels`` is one array (N, C_l, h_l, w_l) float16 per layer, memory-mapped.
+    ``levels`` is one array (N, C_l, h_l, w_l) float16 per layer, memory-mapped; ``layers`` are their names.
     """
 
     levels: list[np.ndarray]
+    layers: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.levels[0])
@@ -148,7 +149,7 @@ def feature_bank(
         check_room(bank_bytes(dataset, extractor), folder, limit_gb)
         batch_size = batch_size or (2 if next(extractor.parameters()).device.type == "cpu" else 8)
         _compute(dataset, extractor, batch_size, folder, files)
-    return FeatureBank([np.load(f, mmap_mode="r") for f in files])
+    return FeatureBank([np.load(f, mmap_mode="r") for f in files], extractor.layers)
 
 
 def bank_bytes(dataset: PartDataset, extractor: PerceptualFeatures) -> int:

@@ -4,6 +4,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.errors import DataError
 from partlib.evaluation import predict, score
+from partlib.features import DEFAULT_LAYERS, FeatureBank
 from partlib.memory import return_freed
 from partlib.metrics import part_share
 from partlib.segmenter import PartSegmenter
@@ -85,18 +87,29 @@ def evaluate(
 
 
 def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tensor]:
-    """Labels (N, H, W) of ``dataset`` by every baseline, fitted to the training split that ``config`` names."""
+    """Labels (N, H, W) of ``dataset`` by every baseline, fitted to the training split that ``config`` names.
+
+    Those that use features get the coarse ones alone, :data:`partlib.features.DEFAULT_LAYERS`, where a configuration
+    has finer ones beside them: these make clusters worse, and a baseline is worth beating at its best.
+    """
     device = pick_device()
     bank = dataset_features(config, "train", device)
     # the training images have no name here, so that they are freed before the others are stacked
-    fitted = fit_baselines(*stacked(training_data(config)), bank.levels, config.num_parts, seed=config.seed)
+    fitted = fit_baselines(*stacked(training_data(config)), _coarse(bank), config.num_parts, seed=config.seed)
     # Only images that the configuration itself names can be had at feature_size; others are enlarged.
     own = dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
     test_bank = dataset_features(config, dataset.split, device, None if own else dataset)
     images, foregrounds = stacked(dataset)
     return {
-        name: model.predict(images, foregrounds, test_bank.levels).to(torch.uint8) for name, model in fitted.items()
+        name: model.predict(images, foregrounds, _coarse(test_bank)).to(torch.uint8) for name, model in fitted.items()
     }
+
+
+def _coarse(bank: FeatureBank) -> list[np.ndarray]:
+    """The levels of the layers that a network has by default; all where there is none of them."""
+    default = {layer for layers in DEFAULT_LAYERS.values() for layer in layers}
+    levels = [level for layer, level in zip(bank.layers, bank.levels, strict=True) if layer in default]
+    return levels or bank.levels
 
 
 def table(metrics: dict) -> str:

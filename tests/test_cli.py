@@ -84,6 +84,15 @@ def test_train_writes_a_run_with_the_options_given(run, bird_folder, tmp_path):
     assert config.checkpoint_every == TrainConfig.preset("ci").checkpoint_every
 
 
+def test_without_a_preset_train_takes_the_one_of_the_data_set(run, bird_folder, tmp_path):
+    small = [*TINY[2:], "--starts", 1]
+    assert run("train", "--data", "birds", "--out", tmp_path / "birds", *small)[0] == 0
+    assert list(load_model(tmp_path / "birds")[1].feature_layers) == PRESETS["birds"]["feature_layers"]
+    assert run("train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "folder", *small)[0] == 0
+    config = load_model(tmp_path / "folder")[1]
+    assert (config.feature_layers, config.contrastive) == ((), PRESETS["cpu"]["contrastive"])
+
+
 def test_train_resumes_only_when_asked_to(run, bird_folder, tmp_path):
     arguments = ["train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY]
     assert run(*arguments)[0] == 0

@@ -7,7 +7,9 @@ import math
 import pytest
 
 from partlib.config import PRESETS, RELEASE, TrainConfig
+from partlib.data import DATASETS
 from partlib.errors import ConfigError
+from partlib.presets import default_preset
 
 # One other value for every field: the digest must notice each, or ignore it on purpose.
 CHANGES = {
@@ -65,6 +67,12 @@ def test_preset_takes_changes():
     config = TrainConfig.preset("ci", steps=7, feature_layers=["stride8"])
     assert (config.steps, config.feature_layers) == (7, ("stride8",))
     assert config.num_images == PRESETS["ci"]["num_images"]
+
+
+def test_every_data_set_has_a_preset_and_those_that_were_measured_have_their_own():
+    chosen = {data: default_preset(data) for data in DATASETS}
+    assert set(chosen.values()) <= set(PRESETS)
+    assert {data: name for data, name in chosen.items() if name != "cpu"} == {"birds": "birds", "ccp": "photographs"}
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "feature_level_weights"])

@@ -106,6 +106,16 @@ def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):
         assert (reverse[name] == straight[name][backwards]).float().mean() > 0.99, name
 
 
+def test_baselines_keep_to_the_coarse_layers_where_there_are_any(run):
+    config = run[1]
+    test_set = training_data(config, "test")
+    usual = report.baseline_labels(config, test_set)["feature k-means"]
+    more = config.replace(feature_layers=("stride8", "stride16", "stride32"))
+    assert torch.equal(report.baseline_labels(more, test_set)["feature k-means"], usual)
+    fine = report.baseline_labels(config.replace(feature_layers=("stride8",)), test_set)["feature k-means"]
+    assert not torch.equal(fine, usual)
+
+
 def test_images_without_parts_cannot_be_scored(run, tiny_birds):
     segmenter, config = run
     dataset = tiny_birds[1].subset([0, 1])

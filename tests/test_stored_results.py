@@ -7,6 +7,7 @@ import pytest
 
 from partlib import TrainConfig, notebook, stored_results
 from partlib.errors import DataError
+from partlib.presets import default_preset
 
 NAMES = ("birds-k4", "ccp-k4", "ccp-k8")
 
@@ -27,7 +28,7 @@ def test_the_command_gives_the_stored_configuration(name):
     options = {option.removeprefix("--").replace("-", "_"): next(words) for option in words}
     kinds = {name: type(value) for name, value in TrainConfig().to_dict().items()}
     changes = {name: kinds[name](value) for name, value in options.items() if name != "preset"}
-    asked = TrainConfig.preset(options.get("preset", "cpu"), **changes)
+    asked = TrainConfig.preset(options.get("preset") or default_preset(options["data"]), **changes)
     assert not asked.differences(TrainConfig.from_dict(result["config"]).replace(seed=0))
 
 

@@ -275,7 +275,8 @@ def seeds() -> str:
     for path in sorted((ROOT / "figures" / "results").glob("*.json")):
         stored = json.loads(path.read_text())
         values = [run["ours"]["fg_nmi"] for run in stored["seeds"].values()]
-        spreads.append(f"{stored['config']['data']} {min(values):.1f} to {max(values):.1f}")
+        name, parts = stored["config"]["data"], stored["config"]["num_parts"]
+        spreads.append(f"{name} with {parts} parts {min(values):.1f} to {max(values):.1f}")
     return f"FG-NMI of our default over {len(values)} seeds: " + ", ".join(spreads)
 
 

@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpu": {**CPU, "steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
     # Three layers of features. The finest tells good divisions of the birds from poor ones: with two, a division that
     # gives part of the wing to the tail has as low a loss.
-    "birds": {**CPU, "feature_layers": ["stride8", "stride16", "stride32"]},
+    "birds": {**CPU, "start_steps": 120, "feature_layers": ["stride8", "stride16", "stride32"]},
     # colours tell more about clothes than about plumage, once features have found the parts
     "photographs": {"visual_end": 150.0},
     "paper": PAPER,

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from partlib.config import TrainConfig
+from partlib.config import LOSSES, TrainConfig
 from partlib.data.base import Sample
 from partlib.errors import DataError
-from partlib.objective import TERMS
 from partlib.plots import INK, Log, Picture, match_parts, overlay, part_color, parts_grid
 from partlib.training import DEAD_SHARE
 
@@ -34,7 +33,7 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
 
 def loss_shares(log: Log, config: TrainConfig) -> dict[str, np.ndarray]:
     """What each weighted loss contributes to the total at every logged step, as fractions (n,) that sum to 1."""
-    names = [name for name in TERMS if getattr(config, name) and name in log[0]]
+    names = [name for name in LOSSES if getattr(config, name) and name in log[0]]
     weighted = np.array([[getattr(config, name) * float(str(e[name])) for e in log] for name in names])  # (terms, n)
     return dict(zip(names, weighted / weighted.sum(0), strict=True))
 

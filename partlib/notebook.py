@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm.auto import tqdm
 
-from partlib.config import PRESETS
 from partlib.errors import ConfigError
+from partlib.presets import SIZES
 
 REPOSITORY = "OWNER/partlib"  # owner/name on GitHub
 BRANCH = "main"
@@ -54,11 +54,11 @@ def choose_preset() -> str:
 
     Raises
     ------
-    ConfigError : the variable names no preset.
+    ConfigError : the variable names no size of a lesson. Presets for training alone ("birds", "paper") are none.
     """
     chosen = os.environ.get("PARTLIB_PRESET") or ("gpu" if torch.cuda.is_available() else "cpu")
-    if chosen not in PRESETS:
-        raise ConfigError(f"PARTLIB_PRESET is {chosen!r}; expected one of {', '.join(PRESETS)}")
+    if chosen not in SIZES:
+        raise ConfigError(f"PARTLIB_PRESET is {chosen!r}; expected one of {', '.join(SIZES)}")
     return chosen
 
 

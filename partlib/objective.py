@@ -14,8 +14,6 @@ from partlib.data.base import Batch
 from partlib.distributed import own_share
 from partlib.segmenter import part_maps
 
-TERMS = LOSSES
-
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The source of all randomness of one step. It depends on nothing that ran before, so resuming needs no state."""
@@ -38,7 +36,7 @@ class Objective:
     """
 
     def __init__(self, config: TrainConfig, jitter: ColorJitter | None = None) -> None:
-        self.weights = {name: getattr(config, name) for name in TERMS}
+        self.weights = {name: getattr(config, name) for name in LOSSES}
         self.config, self.jitter = config, jitter or ColorJitter()
 
     def __call__(

@@ -37,6 +37,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": PAPER,
 }
 
+# The sizes a lesson can run at; the other presets are recipes, for training alone.
+SIZES = ("ci", "cpu", "gpu")
+
 # The preset for a data set, where none is named; "cpu" for all others.
 BY_DATA = {"birds": "birds", "ccp": "photographs"}
 

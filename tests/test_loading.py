@@ -7,7 +7,8 @@ from partlib import TrainConfig
 from partlib.errors import ConfigError
 from partlib.execution import Execution
 from partlib.features import FeatureBank, LiveFeatures, feature_bank
-from partlib.loading import Prefetcher, StepBatches
+from partlib.loading import Prefetcher, StepBatches, batch_indices
+from partlib.objective import step_generator
 from partlib.training import Trainer
 
 CONFIG = TrainConfig(image_size=32, feature_size=32, batch_size=4, steps=6)
@@ -41,3 +42,22 @@ def test_bfloat16_changes_logits_by_rounding_only(tiny_birds):
         expected, found = exact.forward(images), coarse.forward(images)
     assert found.dtype == torch.float32
     assert 0 < (found - expected).norm() < 0.05 * expected.norm()
+
+
+def test_every_epoch_shows_every_image_once_in_a_new_order():
+    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in batch_indices(20, 4, 0, step)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != [i for step in range(5) for i in batch_indices(20, 4, 1, step)]
+
+
+def test_incomplete_batches_are_dropped():
+    first = [i for step in range(2) for i in batch_indices(11, 4, 0, step)]
+    assert len(set(first)) == 8
+    assert len(batch_indices(11, 4, 0, 2)) == 4
+
+
+def test_every_step_of_every_seed_draws_its_own_numbers():
+    draws = [torch.rand(4, generator=step_generator(seed, step)).tolist() for seed in (0, 1) for step in (0, 1, 2)]
+    assert len({tuple(d) for d in draws}) == 6
+    assert torch.rand(4, generator=step_generator(1, 2)).tolist() == draws[-1]

@@ -42,9 +42,10 @@ def test_otherwise_the_hardware_does(has_gpu, expected, monkeypatch):
     assert notebook.choose_preset() == expected
 
 
-def test_an_unknown_preset_is_refused_with_those_that_exist(monkeypatch):
-    monkeypatch.setenv("PARTLIB_PRESET", "huge")
-    with pytest.raises(ConfigError, match=r"'huge'; expected one of ci, cpu, gpu"):
+@pytest.mark.parametrize("chosen", ["huge", "birds", "photographs", "paper"])
+def test_another_preset_is_refused_with_those_that_lessons_have(chosen, monkeypatch):
+    monkeypatch.setenv("PARTLIB_PRESET", chosen)
+    with pytest.raises(ConfigError, match=rf"'{chosen}'; expected one of ci, cpu, gpu$"):
         notebook.choose_preset()
 
 

@@ -5,9 +5,10 @@ import torch
 
 from partlib import PartSegmenter, TrainConfig, losses
 from partlib.color import rgb_to_lab
+from partlib.config import LOSSES
 from partlib.data import collate
 from partlib.data.augment import ColorJitter
-from partlib.objective import TERMS, Objective, visual_weight
+from partlib.objective import Objective, visual_weight
 from partlib.segmenter import part_maps
 
 WEIGHTS = {"feature": 3.0, "visual": 0.7, "contrastive": 0.4, "equivariance": 1.9}
@@ -46,21 +47,21 @@ def run(config, batch, features, seed=0, jitter=None):
 
 def test_total_is_the_weighted_sum_of_the_named_terms(batch, features):
     terms, _ = run(TrainConfig(**WEIGHTS), batch, features)
-    assert tuple(terms) == ("total", *TERMS)
+    assert tuple(terms) == ("total", *LOSSES)
     assert all(value.ndim == 0 and value.isfinite() and value > 0 for value in terms.values())
-    torch.testing.assert_close(terms["total"], sum(WEIGHTS[name] * terms[name] for name in TERMS))
+    torch.testing.assert_close(terms["total"], sum(WEIGHTS[name] * terms[name] for name in LOSSES))
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_weight_zero_leaves_a_term_out(name, batch, features):
     terms, recorder = run(TrainConfig(**{**WEIGHTS, name: 0}), batch, features)
-    left = [term for term in TERMS if term != name]
+    left = [term for term in LOSSES if term != name]
     assert list(terms) == ["total", *left]
     torch.testing.assert_close(terms["total"], sum(WEIGHTS[term] * terms[term] for term in left))
     assert len(recorder.images) == (3 if name == "equivariance" else 6)  # the second view serves equivariance only
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_gradient_flows_to_the_view_that_the_paper_says(name, batch, features):
     terms, recorder = run(TrainConfig(**WEIGHTS), batch, features)
     terms[name].backward()

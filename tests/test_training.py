@@ -9,19 +9,16 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
 
-from partlib import PartSegmenter, TrainConfig, load_or_train, train
+from partlib import TrainConfig, load_or_train, train
 from partlib.checkpoint import load_checkpoint, load_model
+from partlib.config import LOSSES
 from partlib.errors import ConfigError
 from partlib.interrupt import HeldInterrupt
-from partlib.loading import batch_indices
-from partlib.objective import TERMS, step_generator
 from partlib.training import (
     DEAD_SHARE,
     Trainer,
     TrainingError,
-    set_batchnorm,
 )
 
 CONFIG = TrainConfig(
@@ -116,7 +113,7 @@ def test_log_holds_losses_shares_and_scores(reference):
     for entry in log:
         if "share_1" in entry:
             assert sum(entry[f"share_{k}"] for k in range(1, 5)) == pytest.approx(1)
-    total = sum(getattr(CONFIG, name) * log[0][name] for name in TERMS)
+    total = sum(getattr(CONFIG, name) * log[0][name] for name in LOSSES)
     assert log[0]["total"] == pytest.approx(total, rel=1e-5)
 
 
@@ -287,7 +284,7 @@ def test_a_growing_visual_weight_is_that_of_the_step_also_after_an_interruption(
     config = CONFIG.replace(visual=2.0, visual_end=32.0, log_every=1)
     whole = fit(config)
     for entry in whole.log:
-        weights_then = {name: getattr(config, name) for name in TERMS} | {"visual": 2.0 * 2 ** (entry["step"] - 1)}
+        weights_then = {name: getattr(config, name) for name in LOSSES} | {"visual": 2.0 * 2 ** (entry["step"] - 1)}
         assert entry["total"] == pytest.approx(sum(w * entry[name] for name, w in weights_then.items()), rel=1e-5)
     with pytest.raises(KeyboardInterrupt):
         fit(config, tmp_path, on_step=stop_at(2, KeyboardInterrupt))
@@ -302,48 +299,6 @@ def test_gradients_are_clipped_to_the_norm(tiny_birds):
     trainer.advance()
     change = [(p.detach() - b).square().sum() for p, b in zip(trainer.segmenter.parameters(), before, strict=True)]
     assert torch.stack(change).sum().sqrt().item() == pytest.approx(0.1 * 0.05, rel=1e-3)
-
-
-@pytest.mark.parametrize(("mode", "affine", "statistics"), [("frozen", 0, 0), ("affine", 1, 0), ("train", 1, 1)])
-def test_batchnorm_changes_what_its_mode_allows(mode, affine, statistics, tiny_birds):
-    trainer = Trainer(CONFIG.replace(batchnorm=mode), "cpu", tiny_birds)
-    layers = [m for m in trainer.segmenter.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(m.weight.detach().clone(), m.running_mean.clone()) for m in layers]
-    convolution = trainer.segmenter.encoder.network.conv_stem.weight
-    kernel = convolution.detach().clone()
-    trainer.advance()
-    assert len(layers) > 40
-    assert sum(not torch.equal(m.weight, w) for m, (w, _) in zip(layers, before, strict=True)) == affine * len(layers)
-    moved = sum(not torch.equal(m.running_mean, s) for m, (_, s) in zip(layers, before, strict=True))
-    assert moved == statistics * len(layers)
-    assert not torch.equal(convolution, kernel)
-
-
-def test_batchnorm_modes_leave_other_normalisation_trainable():
-    segmenter = PartSegmenter(3, pretrained=False).train()
-    set_batchnorm(segmenter, "frozen")
-    groups = [m for m in segmenter.modules() if isinstance(m, nn.GroupNorm)]
-    assert groups
-    assert all(p.requires_grad for m in groups for p in m.parameters())
-
-
-def test_every_epoch_shows_every_image_once_in_a_new_order():
-    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in batch_indices(20, 4, 0, step)] for e in range(3)]
-    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-    assert epochs[0] != [i for step in range(5) for i in batch_indices(20, 4, 1, step)]
-
-
-def test_every_step_of_every_seed_draws_its_own_numbers():
-    draws = [torch.rand(4, generator=step_generator(seed, step)).tolist() for seed in (0, 1) for step in (0, 1, 2)]
-    assert len({tuple(d) for d in draws}) == 6
-    assert torch.rand(4, generator=step_generator(1, 2)).tolist() == draws[-1]
-
-
-def test_incomplete_batches_are_dropped():
-    first = [i for step in range(2) for i in batch_indices(11, 4, 0, step)]
-    assert len(set(first)) == 8
-    assert len(batch_indices(11, 4, 0, 2)) == 4
 
 
 def test_load_or_train_trains_once_and_then_loads(tiny_birds, tmp_path, monkeypatch):

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from partlib.config import LOSSES, TrainConfig
+from partlib.curves import Log
 from partlib.data.base import Sample
 from partlib.errors import DataError
-from partlib.plots import INK, Log, Picture, match_parts, overlay, part_color, parts_grid
+from partlib.plots import INK, Picture, match_parts, overlay, part_color, parts_grid
 from partlib.training import DEAD_SHARE
 
 

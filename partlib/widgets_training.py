@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from partlib.curves import Log, loss_curves
 from partlib.data.base import Sample
 from partlib.errors import DataError
 from partlib.figures_training import film_strip, same_colors
 from partlib.notebook import figure_bundle
-from partlib.plots import INK, Log, loss_curves, overlay, part_color, to_rgb_array
+from partlib.plots import INK, overlay, part_color, to_rgb_array
 from partlib.training import Trainer
 from partlib.widgets import Controls, Interactive
 

@@ -1,11 +1,16 @@
 """The course's notebooks keep their form: executed, small, linked, with lessons that are checked and exercises."""
 
+import ast
+import importlib
 import re
 import statistics
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from partlib import notebook
 
@@ -119,3 +124,32 @@ def test_three_exercises_each_with_a_check(path):
 def test_outputs_name_no_place_on_the_machine_that_ran_them(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"/(?:home|root|tmp|work|Users)/\w", text)
+
+
+def member(module: str, name: str):
+    """What ``from module import name`` gives; None where it fails."""
+    with suppress(ModuleNotFoundError):
+        importlib.import_module(f"{module}.{name}")  # a submodule becomes an attribute by being imported
+    return getattr(importlib.import_module(module), name, None)
+
+
+@pytest.mark.parametrize("path", EVERY, ids=title)
+def test_notebooks_use_names_that_the_library_has(path):
+    """Found within seconds of a change of names, and not when the notebook runs at the end of all tests."""
+    plain = TransformerManager().transform_cell("\n".join(cell.source for cell in code(read(path))))
+    nodes = list(ast.walk(ast.parse(plain)))
+    imported = {
+        (node.module, alias.name): member(node.module, alias.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "partlib"
+        for alias in node.names
+    }
+    modules = {name: found for (_, name), found in imported.items() if isinstance(found, ModuleType)}
+    used = {
+        (node.value.id, node.attr)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+    }
+    assert used  # at least notebook.setup
+    assert not [f"{module}.{name}" for (module, name), found in imported.items() if found is None]
+    assert not [f"{module}.{name}" for module, name in used if not hasattr(modules[module], name)]

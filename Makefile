@@ -31,8 +31,9 @@ lint: install
 unit: install
 	$(BIN)/pytest tests
 
+# Notebooks at their smallest size, unless PARTLIB_PRESET names another; progress bars are in no saved notebook, so they are off.
 test: install lint
-	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
+	PARTLIB_PROGRESS=0 PARTLIB_PRESET=$${PARTLIB_PRESET:-ci} $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
 
 bench: install
 	$(BIN)/partlib bench --readme README.md

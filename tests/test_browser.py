@@ -36,9 +36,11 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+# The notebook by its name: of a page opened before, JupyterLab first shows that one again.
 READY = """
     const app = window.jupyterapp, panel = app && app.shell.currentWidget;
-    return Boolean(panel && panel.content && panel.content.model && panel.content.model.cells.length
+    return Boolean(panel && panel.context && panel.context.path === arguments[0]
+        && panel.content && panel.content.model && panel.content.model.cells.length
         && panel.sessionContext && panel.sessionContext.isReady && panel.sessionContext.session
         && panel.sessionContext.session.kernel && panel.sessionContext.session.kernel.status === 'idle');
 """
@@ -141,12 +143,13 @@ def screenshot_of_failure(driver, name: str) -> Iterator[None]:
         raise AssertionError(f"{name}: {type(error).__name__}: {error}; the page is in {path}") from error
 
 
-def run_all_cells(driver, address: str) -> None:
+def run_all_cells(driver, server: str, name: str) -> None:
     """Open a notebook, run it, and return when all of its cells have; the first error ends the wait."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    driver.get(address)
-    WebDriverWait(driver, 60).until(lambda d: d.execute_script(READY), "JupyterLab shows no notebook with a kernel")
+    driver.get(server.format(f"{name}.ipynb"))
+    shown = f"notebooks/{name}.ipynb"
+    WebDriverWait(driver, 60).until(lambda d: d.execute_script(READY, shown), f"no {shown} with a kernel in JupyterLab")
     assert not any(cell["count"] for cell in driver.execute_script(CELLS))
     driver.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
@@ -181,7 +184,7 @@ def move_first_slider(driver) -> tuple[str, str]:
 @pytest.mark.parametrize("name", ["00_start_here", "01_data"])
 def test_notebook_runs_in_jupyterlab_and_its_figure_follows_a_slider(server, browser, name):
     with screenshot_of_failure(browser, name):
-        run_all_cells(browser, server.format(f"{name}.ipynb"))
+        run_all_cells(browser, server, name)
         before, after = move_first_slider(browser)
         assert before != after
         assert min(len(before.split()), len(after.split())) > 5000  # bytes: both are pictures

@@ -31,7 +31,8 @@ lint: install
 unit: install
 	$(BIN)/pytest tests
 
-# Notebooks at their smallest size, unless PARTLIB_PRESET names another; progress bars are in no saved notebook, so they are off.
+# Notebooks at their smallest size, unless PARTLIB_PRESET names another; without progress bars, as no saved notebook
+# has any.
 test: install lint
 	PARTLIB_PROGRESS=0 PARTLIB_PRESET=$${PARTLIB_PRESET:-ci} $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
 

@@ -37,7 +37,7 @@ test: install lint
 	PARTLIB_PROGRESS=0 PARTLIB_PRESET=$${PARTLIB_PRESET:-ci} $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
 
 bench: install
-	$(BIN)/partlib bench --readme README.md
+	$(BIN)/python -m benchmarks --readme README.md
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -18,16 +18,17 @@ from torch import Tensor
 from torchvision.transforms import functional as photo
 
 from partlib import PartSegmenter, TrainConfig, losses, warps
+from partlib.augment import ColorJitter
 from partlib.config import RELEASE
-from partlib.data import Batch, birds, collate, cub_crop
-from partlib.data.augment import ColorJitter
+from partlib.data import Batch, birds, collate
 from partlib.data.deepfashion import COLORS
 from partlib.data.pascal_files import PART_NAMES, paint_parts
 from partlib.data.prepare import resize_photo, split_of
-from partlib.data.release_resize import resize_bilinear, resize_labels_bilinear
 from partlib.keypoints import keypoint_labels, part_centers
 from partlib.metrics import PartScores, ari
 from partlib.objective import Objective, step_generator
+from partlib.paper import cub_crop
+from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear
 from partlib.segmenter import part_maps, resize
 from partlib.training import set_batchnorm
 

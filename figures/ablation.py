@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from partlib_course import ablation
 
-from partlib import ablation, checkpoint, plots, report
 from partlib.config import TrainConfig
+from partlib.report import plots
+from partlib.report import tables as report
+from partlib.runs import checkpoint
 from partlib.sources import training_data
 
 # study -> a preset, what differs from it, and the rows

@@ -18,16 +18,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from partlib import checkpoint, report
 from partlib.config import TrainConfig
 from partlib.data import SPLITS, load_dataset
-from partlib.data.export import export_cub, export_deepfashion, export_pascal_part
-from partlib.foreground import foreground
-from partlib.foreground_config import foreground_config
+from partlib.masks.config import foreground_config
+from partlib.masks.network import foreground
+from partlib.paper.report import COLUMNS, Source, evaluate, table
 from partlib.paths import runs_dir
 from partlib.presets import default_preset
-from partlib.protocol_report import COLUMNS, Source, evaluate, table
+from partlib.report import tables as report
+from partlib.runs import checkpoint
 from partlib.training import load_or_train
+from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 FILE = Path(__file__).parent / "reproduction.json"
 PAGE = Path(__file__).parent.parent / "docs" / "REPRODUCTION.md"

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from partlib import checkpoint, report
 from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
 from partlib.presets import default_preset
+from partlib.report import tables as report
+from partlib.runs import checkpoint
 from partlib.sources import training_data
 from partlib.training import load_or_train
 

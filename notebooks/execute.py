@@ -20,9 +20,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-
-from partlib import notebook
-from partlib.widgets import WIDGET_MIME
+from partlib_course import notebook
+from partlib_course.widgets import WIDGET_MIME
 
 HERE = Path(__file__).resolve().parent
 TIMINGS = HERE / "timings.json"

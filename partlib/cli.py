@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 from partlib.config import PRESETS, TrainConfig
 from partlib.errors import ConfigError, PartlibError
-from partlib.foreground_config import DEFAULTS as FOREGROUND_DEFAULTS
-from partlib.foreground_config import FIELDS as FOREGROUND_FIELDS
-from partlib.foreground_config import foreground_config
+from partlib.masks.config import DEFAULTS as FOREGROUND_DEFAULTS
+from partlib.masks.config import FIELDS as FOREGROUND_FIELDS
+from partlib.masks.config import foreground_config
 from partlib.presets import BY_DATA, default_preset
 
 TRAIN_EXAMPLE = """partlib train --data birds --out runs/birds
@@ -106,9 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(sub)
     sub.add_argument("--image-size", type=int, default=128, help="side of the prepared images in pixels")
 
-    example = "partlib bench feature-loss warps --size small --out runs/benchmarks.json"
-    _add_bench(command("bench", _bench, "measure speed and memory against the formulas written out", example))
-
     command("info", _info, "versions, device, presets and data sets", "partlib info")
     return parser
 
@@ -158,17 +155,6 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cases", nargs="*", help="what to measure (default everything)")
-    parser.add_argument("--size", default="paper", help="paper, the paper's setting (minutes, up to 18 GB), or small")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--runs", type=int, default=5, help="measurements per variant (default 5)")
-    parser.add_argument("--plain-runs", type=int, default=1, help="the same for the plain training step (default 1)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--out", type=Path, default=Path("figures/benchmarks.json"), help="file to add the rows to")
-    parser.add_argument("--readme", type=Path, help="rewrite the table between the markers in this file")
-
-
 def _boolean(text: str) -> bool:
     values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.lower() not in values:
@@ -207,15 +193,15 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from partlib.report import demo
+    from partlib.report.tables import demo
 
     demo(_config(arguments), arguments.out, arguments.device)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from partlib import report
-    from partlib.checkpoint import load_model, write_json
-    from partlib.protocol_report import Source
+    from partlib.paper.report import Source
+    from partlib.report import tables as report
+    from partlib.runs.checkpoint import load_model, write_json
 
     segmenter, config = load_model(arguments.directory)
     source = Source.of(config, arguments.data, arguments.root, arguments.data_options)
@@ -231,8 +217,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainConfig, source) -> None:
-    from partlib import protocol_report
-    from partlib.checkpoint import write_json
+    from partlib.paper import report as protocol_report
+    from partlib.runs.checkpoint import write_json
 
     for option in ("baselines", "picture"):
         if getattr(arguments, option):
@@ -248,7 +234,7 @@ def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainCo
 
 
 def _foreground(arguments: argparse.Namespace) -> None:
-    from partlib.foreground import foreground
+    from partlib.masks.network import foreground
 
     config = foreground_config(**_given(arguments, FOREGROUND_FIELDS))
     scores = foreground(config, arguments.out, arguments.splits, arguments.device)
@@ -258,14 +244,14 @@ def _foreground(arguments: argparse.Namespace) -> None:
 
 
 def _segment(arguments: argparse.Namespace) -> None:
-    from partlib.inference import segment_files
+    from partlib.report.inference import segment_files
 
     for path in segment_files(arguments.directory, arguments.images, arguments.mask, arguments.out):
         print(path)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from partlib.release_checkpoint import convert_release_checkpoint
+    from partlib.paper.checkpoint import convert_release_checkpoint
 
     mapping = convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root)
     print(mapping.report())
@@ -284,29 +270,9 @@ def _data(arguments: argparse.Namespace) -> None:
         print(describe(arguments.name, root, arguments.image_size, **options))
 
 
-def _bench(arguments: argparse.Namespace) -> None:
-    from partlib.bench import report
-    from partlib.bench.run import bench
-
-    rows = bench(
-        arguments.out,
-        arguments.cases,
-        size=arguments.size,
-        device=arguments.device,
-        runs=arguments.runs,
-        plain_runs=arguments.plain_runs,
-        threads=arguments.threads,
-    )["rows"]
-    print("\n".join(report.table(rows)))
-    report.picture(rows, arguments.out.with_suffix(".png"))
-    if arguments.readme:
-        report.write_table(rows, arguments.readme)
-    print(f"rows and picture are in {arguments.out} and {arguments.out.with_suffix('.png')}")
-
-
 def _info(arguments: argparse.Namespace) -> None:
     from partlib.data import DATASETS
-    from partlib.report import environment
+    from partlib.report.tables import environment
 
     for key, value in environment().items():
         print(f"{key:12} {value}")

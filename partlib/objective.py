@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from partlib import distributed, losses, warps
+from partlib.augment import ColorJitter
 from partlib.backbones import input_mean
 from partlib.color import rgb_to_lab
 from partlib.config import LOSSES, TrainConfig
-from partlib.data.augment import ColorJitter
 from partlib.data.base import Batch
 from partlib.distributed import own_share
 from partlib.segmenter import part_maps

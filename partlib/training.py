@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from partlib import checkpoint, distributed
+from partlib import distributed
 from partlib.config import TrainConfig
 from partlib.data import Batch, PartDataset
 from partlib.errors import ConfigError, PartlibError
@@ -24,9 +24,10 @@ from partlib.metrics import part_share
 from partlib.objective import Objective, step_generator, visual_weight
 from partlib.optimizer import build_optimizer
 from partlib.paths import runs_dir
+from partlib.runs import checkpoint
+from partlib.runs.starts import begin_with_the_best_start, initial_segmenter, warm_up
 from partlib.segmenter import PartSegmenter
 from partlib.sources import fit_scaling, pick_device, training_data, training_features
-from partlib.starts import begin_with_the_best_start, initial_segmenter, warm_up
 
 REMEDY = "start again in another folder with a lower lr or grad_clip"
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead

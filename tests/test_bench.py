@@ -8,13 +8,13 @@ import json
 import pytest
 import torch
 
-from partlib.bench import report
-from partlib.bench.cases import CASES, SIZES, Shape
-from partlib.bench.measure import in_own_process, side_by_side
-from partlib.bench.run import all_cases, bench, measure
-from partlib.bench.scaling import efficiency, exchange_seconds
-from partlib.bench.step import differences
-from partlib.cli import main
+from benchmarks import report
+from benchmarks.__main__ import main
+from benchmarks.cases import CASES, SIZES, Shape
+from benchmarks.measure import in_own_process, side_by_side
+from benchmarks.run import all_cases, bench, measure
+from benchmarks.scaling import efficiency, exchange_seconds
+from benchmarks.step import differences
 from partlib.errors import ConfigError, DataError
 from partlib.metrics import PartScores
 
@@ -96,7 +96,7 @@ def test_the_command_adds_rows_to_the_file_and_rewrites_picture_and_table(tmp_pa
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     out.write_text(json.dumps({"rows": {}}))
     options = ["--size", "small", "--runs", "2", "--threads", "1", "--out", str(out), "--readme", str(readme)]
-    assert main(["bench", "contrastive-loss", *options]) == 0
+    assert main(["contrastive-loss", *options]) is None
     row = json.loads(out.read_text())["rows"]["contrastive-loss, small, cpu"]
     seconds = {name: found["seconds"] for name, found in row["variants"].items()}
     assert len(row["variants"]["plain"]["seconds of every run"]) == 2
@@ -113,7 +113,7 @@ def test_the_command_adds_rows_to_the_file_and_rewrites_picture_and_table(tmp_pa
 
 
 def test_what_there_is_no_memory_for_is_said_to_be_not_measured(monkeypatch):
-    monkeypatch.setattr("partlib.bench.run.available_memory", lambda: 4_000_000_000)
+    monkeypatch.setattr("benchmarks.run.available_memory", lambda: 4_000_000_000)
     row = measure("feature-loss", CASES["feature-loss"], "paper", "cpu", 1, 1, 1)
     assert row["not measured"] == "needs 14 GB of memory, 4 GB were free"
     (line,) = report._lines(row)

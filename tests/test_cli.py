@@ -13,11 +13,11 @@ from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from partlib import TrainConfig
-from partlib.baselines import BASELINES
-from partlib.checkpoint import load_model
 from partlib.cli import main
 from partlib.config import PRESETS
 from partlib.data import DATASETS
+from partlib.report.baselines import BASELINES
+from partlib.runs.checkpoint import load_model
 from tests.conftest import REPOSITORY
 
 COMMANDS = ("train", "demo", "evaluate", "foreground", "segment", "convert", "data", "info")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from partlib import distributed
+from partlib.augment import ColorJitter
 from partlib.backbones import Lite0Encoder
-from partlib.checkpoint import load_model
-from partlib.data.augment import ColorJitter
 from partlib.errors import ConfigError
 from partlib.losses import contrastive_loss
+from partlib.runs.checkpoint import load_model
 from partlib.segmenter import PartSegmenter
 from partlib.warps import random_points
 from tests.conftest import REPOSITORY

@@ -6,10 +6,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from partlib import TrainConfig, train
-from partlib.checkpoint import load_checkpoint
 from partlib.errors import ConfigError
 from partlib.execution import Execution, TrainingForward
 from partlib.optimizer import build_optimizer
+from partlib.runs.checkpoint import load_checkpoint
 from partlib.segmenter import PartSegmenter
 from partlib.training import Trainer
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from partlib.data import birds, load_dataset
-from partlib.data.export import export_folder
 from partlib.errors import DataError
+from tests.export import export_folder
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from torch import Tensor
 from partlib.errors import ConfigError
 from partlib.losses import consistency_loss, contrastive_loss, draw_positives, equivariance_loss, part_descriptors
 from partlib.moments import downsample_adjoint, first_moments, interpolation_matrix, upsampled_square_norm
-from tests.benchmarks import plain
+from tests import plain
 
 SIZES = [
     ((12, 20), (5, 7)),

@@ -11,8 +11,7 @@ from types import ModuleType
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-
-from partlib import notebook
+from partlib_course import notebook
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from partlib import PartSegmenter, TrainConfig, losses
+from partlib.augment import ColorJitter
 from partlib.color import rgb_to_lab
 from partlib.config import LOSSES
 from partlib.data import collate
-from partlib.data.augment import ColorJitter
 from partlib.objective import Objective, visual_weight
 from partlib.segmenter import part_maps
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from partlib.checkpoint import load_model
 from partlib.config import PRESETS, TrainConfig
 from partlib.data import LARGEST_SIZE, load_dataset
 from partlib.errors import ConfigError
 from partlib.features import PerceptualFeatures
+from partlib.runs.checkpoint import load_model
 from partlib.sources import dataset_features, feature_image_size, pick_device, training_data
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from partlib import TrainConfig, load_or_train, train
-from partlib.checkpoint import load_checkpoint, load_model
 from partlib.config import LOSSES
 from partlib.errors import ConfigError
 from partlib.interrupt import HeldInterrupt
+from partlib.runs.checkpoint import load_checkpoint, load_model
 from partlib.training import (
     DEAD_SHARE,
     Trainer,

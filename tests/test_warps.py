@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from partlib.errors import ConfigError
 from partlib.warps import identity_points, random_points, similarity, thin_plate_grid, warp
-from tests.benchmarks import plain
+from tests import plain
 
 
 def seeded(seed: int = 0) -> torch.Generator:

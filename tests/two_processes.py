@@ -9,11 +9,11 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
 from partlib import TrainConfig, distributed, train
+from partlib.augment import ColorJitter
 from partlib.data import birds
-from partlib.data.augment import ColorJitter
 from partlib.errors import ConfigError
 from partlib.losses import contrastive_loss
-from partlib.starts import choose_start
+from partlib.runs.starts import choose_start
 from partlib.training import Trainer
 from partlib.warps import random_points
 

@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from partlib.data import cub_crop
 from partlib.data.base import ArrayDataset, PartDataset, Sample
-from partlib.data.cub_crop import Square, perturb_box, square_box
 from partlib.data.cub_files import FOLDER, KEYPOINT_NAMES, LISTS, CubIndex, download, find_segmentations, read_index
 from partlib.data.masks import read_mask
 from partlib.data.prepare import (
@@ -28,8 +26,10 @@ from partlib.data.prepare import (
     resize_photo,
     split_of,
 )
-from partlib.data.release_resize import resize_bilinear, resize_nearest
 from partlib.errors import ConfigError, DataError
+from partlib.paper import cub_crop
+from partlib.paper.cub_crop import Square, perturb_box, square_box
+from partlib.paper.release_resize import resize_bilinear, resize_nearest
 from partlib.paths import data_dir
 
 __all__ = ["CubCrops", "download", "load"]

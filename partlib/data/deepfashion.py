@@ -34,8 +34,8 @@ from partlib.data.prepare import (
     resize_photo,
     split_of,
 )
-from partlib.data.release_resize import resize_bilinear_8bit, resize_labels_bilinear, resize_nearest
 from partlib.errors import DataError
+from partlib.paper.release_resize import resize_bilinear_8bit, resize_labels_bilinear, resize_nearest
 from partlib.paths import data_dir
 
 FOLDER = "DeepFashion/In-shop Clothes Retrieval Benchmark"

@@ -12,8 +12,8 @@ from PIL import Image
 
 from partlib.cli import main
 from partlib.data import birds, cub, fetch
-from partlib.data.export import export_cub, export_deepfashion, export_pascal_part
 from partlib.errors import DataError
+from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 SIZE = 32
 REMEDY = re.compile(r"\b(download|unpack|correct|add|remove|take|use|point|ask|set|copy|upgrade|delete)\b")

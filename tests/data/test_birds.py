@@ -12,8 +12,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
 from partlib.data import load_dataset
-from partlib.data.bird_species import SEEN, SPECIES
 from partlib.data.birds import KEYPOINTS, LABEL_NAMES, PART_NAMES, UNSEEN_LABELS, generate
+from partlib.data.birds.species import SEEN, SPECIES
 from partlib.errors import ConfigError
 from partlib.paths import cache_dir
 

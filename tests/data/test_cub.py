@@ -15,11 +15,11 @@ from PIL import Image
 from partlib.data import birds, load_dataset
 from partlib.data import fetch as fetching
 from partlib.data.cub import download
-from partlib.data.cub_crop import MIRRORED
 from partlib.data.cub_files import KEYPOINT_NAMES
-from partlib.data.export import export_cub
 from partlib.data.masks import read_mask
 from partlib.errors import ConfigError, DataError
+from partlib.paper.cub_crop import MIRRORED
+from tests.export import export_cub
 
 SIZE = 64
 JPEG = 0.03  # largest mean difference of a pixel that compression may make

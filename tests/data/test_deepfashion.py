@@ -12,8 +12,8 @@ from PIL import Image
 from partlib.data import birds, load_dataset
 from partlib.data.base import ArrayDataset
 from partlib.data.deepfashion import COLORS, PART_NAMES, download, read_segmentation
-from partlib.data.export import export_deepfashion
 from partlib.errors import DataError
+from tests.export import export_deepfashion
 
 SIZE = 48
 JPEG = 0.03  # largest mean difference of a pixel that compression may make

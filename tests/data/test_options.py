@@ -7,10 +7,10 @@ import pytest
 
 from partlib import TrainConfig
 from partlib.data import DATASETS, birds, load_dataset
-from partlib.data.export import export_pascal_part
 from partlib.data.options import merge_options, option_types, read_options
 from partlib.errors import ConfigError
 from partlib.sources import training_data
+from tests.export import export_pascal_part
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -10,11 +10,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from partlib.data import birds, load_dataset
-from partlib.data.export import export_pascal_part
-from partlib.data.export_pascal import BIRD_PARTS, write_annotation
 from partlib.data.pascal_files import PART_NAMES, paint_parts
 from partlib.data.pascal_part import download
 from partlib.errors import ConfigError, DataError
+from tests.export import export_pascal_part
+from tests.export.pascal import BIRD_PARTS, write_annotation
 
 SIZE = 48
 JPEG = 0.03  # largest mean difference of a pixel that compression may make

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partlib.data import cub_crop, deepfashion, pascal_part
-from partlib.data.export_pascal import write_annotation
+from partlib.data import deepfashion, pascal_part
 from partlib.data.pascal_files import PART_NAMES, paint_parts, read_objects
 from partlib.data.prepare import crop_square
-from partlib.data.release_resize import resize_bilinear, resize_labels_bilinear, resize_nearest
 from partlib.errors import DataError
+from partlib.paper import cub_crop
+from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear, resize_nearest
+from tests.export.pascal import write_annotation
 from tests.parity.compare import assert_same
 
 FLOAT64 = 1e-10

@@ -8,7 +8,7 @@ from torch import nn
 from partlib.data.base import PartDataset, Sample
 from partlib.data.cub_files import KEYPOINT_NAMES
 from partlib.data.deepfashion import COLORS, labels_as_grey_values
-from partlib.protocols import KeypointReading, cub_scores, read_keypoints
+from partlib.paper.protocols import KeypointReading, cub_scores, read_keypoints
 from tests.parity.compare import assert_same
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5

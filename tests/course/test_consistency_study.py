@@ -1,0 +1,85 @@
+"""Clusters of single images, what a loss costs, descent without a network, and the figures of the lesson."""
+
+import pytest
+import torch
+from partlib_course.color_study import one_hot
+from partlib_course.consistency_study import cost, descend, image_clusters
+from partlib_course.figures_consistency import descent_curves, loss_against_score
+
+from partlib.errors import ConfigError, DataError
+from partlib.losses import consistency_loss
+
+
+@pytest.fixture
+def halves() -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (2, 3, 8, 8) that differ between the left and the right half, and a full foreground of 32 x 32."""
+    features = 0.01 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    features[:, 0, :, 4:] += 1
+    return features, torch.ones(2, 1, 32, 32)
+
+
+def test_clusters_of_an_image_find_its_kinds_of_features(halves):
+    features, foreground = halves
+    foreground[:, :, :4] = 0
+    labels = image_clusters([features], foreground, 2)
+    assert torch.equal(labels > 0, foreground[:, 0] > 0.5)
+    for found in labels:
+        left, right = found[4:, :12].unique(), found[4:, 20:].unique()
+        assert len(left) == len(right) == 1
+        assert left != right
+
+
+def test_clusters_of_single_images_have_a_lower_loss_than_other_divisions(halves):
+    features, foreground = halves
+    rows = (torch.arange(32) >= 16).long()[:, None].expand(2, 32, 32) + 1
+    own = consistency_loss(one_hot(image_clusters([features], foreground, 2)), features, foreground)
+    assert own < 0.5 * consistency_loss(one_hot(rows), features, foreground)
+
+
+def test_an_object_with_fewer_cells_than_parts_is_refused(halves):
+    features, foreground = halves
+    foreground[1] = 0
+    with pytest.raises(DataError, match="object 1 has 0 cells"):
+        image_clusters([features], foreground, 2)
+
+
+def test_cost_gives_value_gradient_and_the_memory_that_is_kept():
+    argument = torch.arange(1000.0)
+    squares = cost(lambda x: (x**2).sum(), argument)
+    assert squares.value == pytest.approx(float((argument**2).sum()))
+    assert torch.allclose(squares.gradient, 2 * argument)
+    assert squares.kept == 4000
+    assert squares.seconds > 0
+    assert cost(lambda x: (x.sin() * x.cos()).sum(), argument).kept >= 12_000  # x, sin x and cos x
+
+
+def test_descent_needs_a_difference_to_begin_with(halves):
+    features, foreground = halves
+    _, at_equal = descend(torch.zeros(2, 3, 32, 32), [features], foreground, 20)
+    assert at_equal[-1] == pytest.approx(at_equal[0], rel=1e-3)
+    noise = 0.1 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found, values = descend(noise, [features], foreground, 40)
+    assert values[-1] < 0.7 * values[0]
+    assert len(values) == 40
+    assert not found.requires_grad
+
+
+def test_a_dead_part_stays_dead(halves):
+    features, foreground = halves
+    noise = 0.1 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    noise[:, 2] -= 8
+    found, _ = descend(noise, [features], foreground, 40)
+    assert float(found.softmax(1)[:, 2].mean()) < 0.01
+
+
+def test_descent_takes_at_least_one_step(halves):
+    with pytest.raises(ConfigError, match="steps is 0"):
+        descend(torch.zeros(2, 3, 32, 32), [halves[0]], halves[1], 0)
+
+
+def test_figures_show_every_division_and_every_start():
+    points = loss_against_score({"a": 0.5, "b": 0.7}, {"a": 10, "b": 30}).axes[0]
+    assert [text.get_text() for text in points.texts] == ["a", "b"]
+    assert [c.get_offsets().tolist() for c in points.collections] == [[[0.5, 10]], [[0.7, 30]]]
+    curves = descent_curves({"x": [1, 0.5], "y": [1, 0.9]}, 0.4, "limit").axes[0]
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["x", "y", "limit"]

@@ -1,0 +1,94 @@
+"""Both ways around the square agree with the loss, and networks that ignore the image are equivariant for nothing."""
+
+import math
+
+import pytest
+import torch
+from partlib_course.equivariance_study import confidence, one_part, shades, stripes, two_ways, uniform
+from partlib_course.figures_equivariance import square_figure
+from partlib_course.widgets_equivariance import equivariance_explorer, source_points
+
+from partlib import warps
+from partlib.errors import ConfigError
+from partlib.losses import equivariance_loss
+from tests.course.test_widgets import change
+
+
+@pytest.fixture(scope="module")
+def birds(tiny_birds):
+    samples = [tiny_birds[0][i] for i in range(6)]
+    return torch.stack([s.image for s in samples]), torch.stack([s.foreground for s in samples])
+
+
+@pytest.fixture(scope="module")
+def points():
+    return warps.random_points(6, torch.Generator().manual_seed(0), scale=(0.9, 1.2), angle=50)
+
+
+def test_divergence_sums_to_the_loss(birds, points):
+    ways = two_ways(shades, *birds, points)
+    area = ways.foreground.sum((1, 2, 3))
+    assert abs(float((ways.divergence().sum((1, 2)) / area).mean()) - ways.loss()) < 1e-4
+    assert ways.loss() == float(equivariance_loss(ways.warped_first, ways.divided_first, ways.foreground))
+
+
+@pytest.mark.parametrize("network", [uniform, shades, stripes])
+def test_the_identity_costs_nothing(birds, network):
+    ways = two_ways(network, *birds, warps.identity_points().expand(6, -1, -1))
+    assert ways.loss() < 1e-3
+    assert ways.agreement() > 0.99
+
+
+def test_only_divisions_that_follow_the_object_or_ignore_everything_are_equivariant(birds, points):
+    loss = {
+        network.__name__: two_ways(network, *birds, points).loss() for network in (uniform, one_part, shades, stripes)
+    }
+    assert loss["uniform"] < 1e-6
+    assert loss["one_part"] < 0.05
+    assert loss["stripes"] > 3 * loss["shades"]
+    assert loss["stripes"] > 0.5
+
+
+def test_labels_are_0_off_the_warped_object(birds, points):
+    ways = two_ways(stripes, *birds, points)
+    for labels in ways.labels():
+        assert torch.equal(labels > 0, ways.foreground[:, 0] > 0.5)
+
+
+def test_confidence_goes_from_undecided_to_sure(birds):
+    images, masks = birds
+    assert confidence(uniform(images, 5), masks) == pytest.approx(0.2)
+    assert confidence(one_part(images), masks) > 0.999
+
+
+def test_a_warp_per_image_is_needed(birds):
+    with pytest.raises(ConfigError, match="1 warps for 6 images"):
+        two_ways(uniform, *birds, warps.identity_points()[None])
+
+
+def test_source_points_without_change_are_the_lattice():
+    assert torch.allclose(source_points(12, 0.0, 0.0, 1.0, 0.0), warps.identity_points())
+    turned = source_points(12, 0.0, 0.0, 1.0, 90.0)
+    assert torch.allclose(turned.norm(dim=1).max(), torch.tensor(math.sqrt(2)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"network": "shades"}, {"dx": -0.4}, {"dy": 0.4}, {"scale": 0.6}, {"angle": -40.0}, {"point": 6}],
+    ids=str,
+)
+def test_each_control_of_the_explorer_changes_the_picture(birds, values):
+    explorer = equivariance_explorer({"shades": shades, "stripes": stripes}, birds[0][0], birds[1][0])
+    assert change(explorer, **values) > 0.3
+
+
+def test_square_has_a_row_per_network(birds):
+    figure = square_figure({"a": uniform, "b": stripes}, birds[0][0], birds[1][0], warps.identity_points())
+    assert len(figure.axes) == 8
+    names = [text.get_text().split("\n")[0] for ax in figure.axes for text in ax.texts]
+    assert names == ["a", "b"]
+
+
+def test_no_network_is_refused(birds):
+    with pytest.raises(ConfigError, match="expected at least one network"):
+        equivariance_explorer({}, birds[0][0], birds[1][0])

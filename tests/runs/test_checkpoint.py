@@ -1,0 +1,184 @@
+"""Files of a run: whole or not there, without code, and refused by name where they do not fit."""
+
+import csv
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import partlib
+from partlib import PartSegmenter, TrainConfig
+from partlib.errors import CheckpointError, ConfigError
+from partlib.runs.checkpoint import (
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    save_model,
+    write_atomically,
+    write_json,
+    write_log,
+)
+
+STATE = {
+    "config": {"steps": 3, "feature_layers": []},
+    "step": 2,
+    "model": {"w": torch.arange(3.0)},
+    "log": [{"a": 0.5}],
+}
+
+
+def test_state_is_read_back_with_the_version_that_wrote_it(tmp_path):
+    save_checkpoint(tmp_path / "run" / "checkpoint.pt", STATE)
+    found = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert found["version"] == partlib.__version__
+    assert torch.equal(found["model"].pop("w"), STATE["model"]["w"])
+    assert {k: found[k] for k in ("config", "step", "log")} == {k: STATE[k] for k in ("config", "step", "log")}
+
+
+def test_a_crash_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+
+    def crash(target):
+        target.write_bytes(path.read_bytes()[:100])
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, crash)
+    assert load_checkpoint(path)["step"] == 2
+    save_checkpoint(path, {**STATE, "step": 3})  # what the crash left is in nobody's way
+    assert load_checkpoint(path)["step"] == 3
+    assert [f.name for f in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_state_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save_checkpoint(path, {**STATE, "model": lambda: None})
+    assert load_checkpoint(path)["step"] == 2
+
+
+class _Trap:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"version": "1", **STATE, "model": _Trap(tmp_path / "sprung")}, path)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read"):
+        load_checkpoint(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500])
+def test_a_checkpoint_cut_short_is_named(keep, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read; delete it"):
+        load_checkpoint(path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt does not exist"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"model": {}}, torch.zeros(2)])
+def test_a_file_of_another_program_is_not_a_checkpoint(content, tmp_path):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"other\.pt is not a checkpoint of partlib"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """(path, segmenter, config) of a saved model."""
+    torch.manual_seed(0)
+    config = TrainConfig(num_parts=3, feature_layers=("stride16",))
+    segmenter = PartSegmenter(3).to(memory_format=torch.channels_last).eval()
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, segmenter, config)
+    return path, segmenter, config
+
+
+@pytest.mark.parametrize("by", ["file", "folder"])
+@torch.no_grad()
+def test_a_model_is_read_back_with_its_configuration(by, model):
+    path, segmenter, config = model
+    found, found_config = load_model(path if by == "file" else str(path.parent))
+    images = torch.rand(1, 3, 32, 32)
+    assert found_config == config
+    assert not found.training
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.state_dict().values(), segmenter.state_dict().values(), strict=True)
+    )
+    torch.testing.assert_close(found(images), segmenter(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_missing_model_says_how_to_make_one(tmp_path):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors does not exist; train first: partlib train --out"):
+        load_model(tmp_path)
+
+
+def test_a_model_cut_short_is_named(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model[0].read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a readable safetensors file"):
+        load_model(path)
+
+
+def test_safetensors_of_another_program_are_refused(tmp_path):
+    save_file({"w": torch.zeros(2)}, str(tmp_path / "model.safetensors"))
+    with pytest.raises(CheckpointError, match="no partlib configuration"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("tensors", [{"w": torch.zeros(2)}, {}])
+def test_a_model_that_does_not_fit_its_configuration_is_refused(tensors, tmp_path):
+    metadata = {"config": json.dumps(TrainConfig().to_dict())}
+    save_file(tensors, str(tmp_path / "model.safetensors"), metadata=metadata)
+    with pytest.raises(CheckpointError, match="does not fit its own configuration") as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_with_an_option_of_another_version_names_it(tmp_path):
+    save_file({}, str(tmp_path / "model.safetensors"), metadata={"config": json.dumps({"magic": 1})})
+    with pytest.raises(ConfigError, match="'magic' is unknown"):
+        load_model(tmp_path)
+
+
+def test_json_is_read_back(tmp_path):
+    write_json(tmp_path / "a" / "values.json", {"x": [1, 0.5], "y": None})
+    assert json.loads((tmp_path / "a" / "values.json").read_text()) == {"x": [1, 0.5], "y": None}
+
+
+def test_a_score_that_is_not_a_number_is_null_in_json(tmp_path):
+    write_json(tmp_path / "m.json", {"ours": {"nmi": float("nan"), "ari": 3.5}, "share": [float("inf"), 1]})
+    assert json.loads((tmp_path / "m.json").read_text()) == {"ours": {"nmi": None, "ari": 3.5}, "share": [None, 1]}
+
+
+def test_a_model_can_be_read_by_whom_the_umask_allows(model, tmp_path):
+    (tmp_path / "other").write_text("")
+    usual = (tmp_path / "other").stat().st_mode & 0o777
+    assert model[0].stat().st_mode & 0o777 == usual
+
+
+def test_log_has_a_column_for_every_value_and_empty_cells_where_there_was_none(tmp_path):
+    write_log(tmp_path / "log.csv", [{"step": 1, "total": 0.5}, {"step": 2, "total": 0.25, "val_nmi": 30.0}])
+    with (tmp_path / "log.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == [
+        {"step": "1", "total": "0.5", "val_nmi": ""},
+        {"step": "2", "total": "0.25", "val_nmi": "30.0"},
+    ]

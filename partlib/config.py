@@ -1,189 +1,155 @@
-"""One dataclass holds everything that decides the outcome of a run."""
+"""Everything that decides the outcome of a run, in one dataclass, and its named presets.
+
+The configuration stops at the door: :class:`partlib.runs.build.Recipe` makes the parts that it names, and no other file
+of the method knows it.
+"""
 
 import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from partlib.errors import ConfigError
-from partlib.presets import PRESETS, RELEASE
 
-__all__ = ["LOSSES", "PRESETS", "RELEASE", "TrainConfig"]
-LOSSES = ("feature", "visual", "contrastive", "equivariance")  # also the names of their weights
+LOSSES = ("feature", "visual", "contrastive", "equivariance")
+ARCHS = (
+    "fpn_lite0",
+    "deeplab_resnet50",
+    "deeplab_resnet50_paper",
+    "deeplab_resnet50_caffe",
+    "deeplab_resnet50_release",
+)
+FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Configuration of a training run; two runs with equal fields give equal results on one machine.
-
-    Attributes
-    ----------
-    data, root, image_size : arguments of ``load_dataset``.
-    data_options : further ones of that data set as text, e.g. ``("classes=1,2,3", "padding=0.1")``.
-    num_images : number of training images used, 0 for all.
-    box_jitter, mirror : random boxes and mirror images in training, arguments of CUB's loader; the other data sets have
-        none. Features are then computed at every step instead of once.
-    release_data : prepare images as the release does, where the data set's loader can.
-    num_parts : K.
-    backbone, input_norm : arguments of ``PartSegmenter``.
-    pretrained : start backbone and feature network from ImageNet weights; those named below go before.
-    backbone_weights, feature_weights : file with the state dict of a ResNet-50 or a VGG19, or the name of torchvision's
-        weights, such as IMAGENET1K_V2; empty for the usual ones.
-    batchnorm : "frozen" keeps the ImageNet statistics and affine parameters of BatchNorm, "affine" trains the affine
-        parameters only, "train" also uses and updates batch statistics, "statistics" does so with the affine parameters
-        frozen except in the shortcut branches of a ResNet (the paper).
-    feature_network, feature_layers, feature_size : arguments of ``PerceptualFeatures``; empty layers mean its default.
-    normalize_features : standardise each feature channel over the training set and scale each position to unit length.
-    feature_level_weights : factor of each feature layer, finest first; empty for 1 each.
-    feature, visual, contrastive, equivariance : weights of the four losses; 0 switches a loss off.
-    visual_end : weight of the visual loss after the last step; it grows geometrically from ``visual`` to this, so that
-        features decide what the parts are and colours, later, where they end. 0 keeps it constant.
-    feature_reduction : "mean" or "sum" of the feature loss over the batch.
-    masked_features : multiply the upsampled features with the foreground; visible only where it is soft.
-    lab_scale : Lab values are divided by this before the visual loss.
-    temperature, positives : of the contrastive loss.
-    warp_fill : colour beyond the edge of a warped image: "black", or "mean", the one that the network's input
-        normalisation maps to 0.
-    joint_views : both views pass the network as one batch; apart, each has its own batch statistics.
-    starts, start_steps : number of initial weights that are tried and the steps each gets; the one with the lowest
-        training loss is trained in full (1 start: no trial and no warm-up).
-    warmup_steps : steps in which the decoder of every start learns alone, before the first step of its trial.
-    start_losses : losses whose weighted sum the starts are compared by; empty for all.
-    steps, batch_size, seed : length of the run; ``seed`` decides initial weights, batches, jitter and warps.
-    optimizer : "adam" or "sgd" (momentum 0.9).
-    lr, backbone_lr, weight_decay : learning rates of decoder and backbone.
-    poly_power, lr_horizon : the learning rate is multiplied by (1 - step / lr_horizon) ** poly_power; a horizon of 0
-        stands for ``steps``.
-    grad_clip : largest L2 norm of the gradient.
-    eval_every, log_every, checkpoint_every : in steps; 0 switches off. None of them changes the result.
-    """
+    """Configuration of a training run; two runs with equal fields give equal results on one machine."""
 
     data: str = "birds"
+    """data set, see partlib info"""
     root: str = ""
+    """folder of the data set, where it is not the default"""
     data_options: tuple[str, ...] = ()
+    """further options of the data set, as in classes=1,2,3 or padding=0.1"""
     image_size: int = 128
+    """side of the square images in pixels"""
     num_images: int = 0
-    box_jitter: float = 0.0
-    mirror: bool = False
-    release_data: bool = False
+    """number of training images used, 0 for all"""
     num_parts: int = 4
-    backbone: str = "efficientnet_lite0"
-    input_norm: str = "own"
-    pretrained: bool = True
-    backbone_weights: str = ""
-    feature_weights: str = ""
-    batchnorm: str = "frozen"
+    """K"""
+    arch: str = "fpn_lite0"
+    """encoder and decoder, see partlib.segmenter. "arch:weights" starts from other weights than the usual ImageNet ones:
+    "random", a name of torchvision's, or a file"""
     feature_network: str = "efficientnet_lite0"
+    """frozen network of the perceptual features, efficientnet_lite0 or vgg19; weights as those of arch"""
     feature_layers: tuple[str, ...] = ()
+    """its layers, empty for its default"""
     feature_size: int = 384
-    normalize_features: bool = True
-    feature_level_weights: tuple[float, ...] = ()
-    feature: float = 5.0
-    visual: float = 15.0
-    contrastive: float = 3.0
-    equivariance: float = 1.0
-    visual_end: float = 0.0
-    feature_reduction: str = "mean"
-    masked_features: bool = False
-    lab_scale: float = 50.0
+    """side in pixels of the images that it sees"""
+    lambda_feature: float = 5.0
+    """weight of the feature loss; 0 switches a loss off"""
+    lambda_visual: float = 15.0
+    """weight of the visual loss"""
+    lambda_visual_end: float = 0.0
+    """weight of the visual loss after the last step, grown geometrically: features find the parts, then colors their
+    boundaries; 0 keeps it constant"""
+    lambda_contrastive: float = 3.0
+    """weight of the contrastive loss"""
+    lambda_equivariance: float = 1.0
+    """weight of the equivariance loss"""
     temperature: float = 0.19
-    positives: str = "all"
-    warp_fill: str = "black"
-    joint_views: bool = True
+    """of the contrastive loss"""
     starts: int = 4
-    start_steps: int = 80
-    warmup_steps: int = 0
-    start_losses: tuple[str, ...] = ()
+    """initial weights that are tried; the one with the lowest training loss is trained in full"""
+    trial_steps: int = 80
+    """steps that each of them gets"""
+    decoder_steps: int = 0
+    """steps in which the decoder of every start learns alone before its trial"""
+    select_by: tuple[str, ...] = ()
+    """losses whose weighted sum the starts are compared by, empty for all"""
     steps: int = 1200
+    """optimization steps"""
     batch_size: int = 6
-    seed: int = 0
-    optimizer: str = "adam"
+    """images per step, of all processes together"""
     lr: float = 1e-3
+    """learning rate of the decoder"""
     backbone_lr: float = 5e-4
-    weight_decay: float = 0.0
-    poly_power: float = 0.9
-    lr_horizon: int = 0
-    grad_clip: float = 5.0
+    """learning rate of the encoder"""
+    seed: int = 0
+    """decides initial weights, batches, jitter and warps"""
     eval_every: int = 100
+    """steps between looks at the validation split; 0 for none. This and the next two never change the result"""
     log_every: int = 10
+    """steps between entries of the log"""
     checkpoint_every: int = 100
+    """steps between checkpoints"""
+    quirks: tuple[str, ...] = ()
+    """what is computed as in the paper or its code instead, see partlib.paper.release"""
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), type(f.default)))
+        for name, hint in get_type_hints(type(self)).items():
+            object.__setattr__(self, name, _typed(name, getattr(self, name), hint))
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:  # this way round NaN is refused too
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
+        for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
+            if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
-        for name in self.start_losses:
+        for name in self.select_by:
             if name not in LOSSES:
-                raise ConfigError(f"start_losses has {name!r}; expected some of {', '.join(LOSSES)}")
-        object.__setattr__(self, "feature_level_weights", _numbers(self.feature_level_weights))
-        if len(self.feature_level_weights) not in (0, len(self.feature_layers)):
-            raise ConfigError(
-                f"feature_level_weights has {len(self.feature_level_weights)} numbers; expected one for each of the "
-                f"{len(self.feature_layers)} feature_layers, finest first, or none"
-            )
-        if 0 < self.lr_horizon < self.steps:
-            raise ConfigError(f"lr_horizon is {self.lr_horizon}; expected at least the {self.steps} steps, or 0")
-        if not any(getattr(self, name) for name in LOSSES):
+                raise ConfigError(f"select_by has {name!r}; expected some of {', '.join(LOSSES)}")
+        if not any(self.weight(name) for name in LOSSES):
             raise ConfigError("all four loss weights are 0; switch at least one on")
 
+    def weight(self, loss: str) -> float:
+        """The weight of one of ``LOSSES``."""
+        return getattr(self, f"lambda_{loss}")
+
     @classmethod
-    def preset(cls, name: str, *, reproduce_release: bool = False, **changes) -> "TrainConfig":
-        """The named preset with some fields changed.
-
-        ``reproduce_release`` turns every quirk of the release on that changes numbers (``presets.RELEASE``); fields
-        among ``changes`` go before it.
-
-        Raises
-        ------
-        ConfigError : unknown preset or field.
-        """
+    def preset(cls, name: str, **changes: Any) -> "TrainConfig":
+        """The named preset with some fields changed."""
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
-        return cls.from_dict({**PRESETS[name], **(RELEASE if reproduce_release else {}), **changes})
+        return cls.from_dict({**PRESETS[name], **changes})
 
     @classmethod
-    def from_dict(cls, values: dict) -> "TrainConfig":
-        """Inverse of :meth:`to_dict`; fields that are missing take their defaults."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Inverse of :meth:`to_dict`; missing fields take their defaults."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"option {unknown[0]!r} is unknown; expected one of {', '.join(sorted(known))}")
         return cls(**values)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
-    def replace(self, **changes) -> "TrainConfig":
+    def replace(self, **changes: Any) -> "TrainConfig":
         return TrainConfig.from_dict({**self.to_dict(), **changes})
 
-    def _deciding(self) -> dict:
+    def _deciding(self) -> dict[str, Any]:
         """:meth:`to_dict` without the fields that do not change the result."""
-        values = {k: v for k, v in self.to_dict().items() if k not in _BOOKKEEPING}
+        values = {k: v for k, v in self.to_dict().items() if k not in ("eval_every", "log_every", "checkpoint_every")}
         if self.starts == 1:  # no trial
-            values |= {"start_steps": 80, "warmup_steps": 0, "start_losses": []}
-        return values | ({} if self.visual else {"visual_end": 0.0})
+            values |= {"trial_steps": 80, "decoder_steps": 0, "select_by": []}
+        return values | ({} if self.lambda_visual else {"lambda_visual_end": 0.0})
 
-    def differences(self, other: "TrainConfig") -> dict[str, tuple]:
+    def differences(self, other: "TrainConfig") -> dict[str, tuple[Any, Any]]:
         """{field: (value here, value in ``other``)} of the fields that differ and decide the result."""
         theirs = other._deciding()
         return {k: (v, theirs[k]) for k, v in self._deciding().items() if v != theirs[k]}
 
     def digest(self) -> str:
         """Ten characters that name this configuration; fields that do not change the result are left out."""
-        default = TrainConfig().to_dict()
-        values = {k: v for k, v in self._deciding().items() if k not in _LATER or v != default[k]}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(json.dumps(self._deciding(), sort_keys=True).encode()).hexdigest()[:10]
 
 
-def _typed(name: str, value: Any, kind: type) -> Any:
-    """``value`` as ``kind``: 5 and 5.0 are one weight, a list and a tuple one list of layers."""
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """``value`` as the type of its field: 5 and 5.0 are one weight, a list and a tuple one list of layers."""
+    kind = get_origin(hint) or hint
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is tuple and isinstance(value, list):
@@ -193,38 +159,50 @@ def _typed(name: str, value: Any, kind: type) -> Any:
     return value
 
 
-def _numbers(values: tuple) -> tuple[float, ...]:
-    """Level weights, which the command line hands over as text, as positive numbers."""
-    try:
-        numbers = tuple(float(value) for value in values)
-    except ValueError as error:
-        raise ConfigError(f"feature_level_weights is {values!r}; expected numbers ({error})") from error
-    if not all(number > 0 for number in numbers):
-        raise ConfigError(f"feature_level_weights is {values!r}; expected numbers above 0")
-    return numbers
-
-
-_LEAST = {
-    **dict.fromkeys(LOSSES, 0),
-    **dict.fromkeys(("num_images", "seed", "lr", "backbone_lr", "warmup_steps"), 0),
-    **dict.fromkeys(("weight_decay", "poly_power", "eval_every", "log_every", "checkpoint_every"), 0),
-    **dict.fromkeys(("box_jitter", "lr_horizon", "visual_end"), 0),
-    **dict.fromkeys(("lab_scale", "temperature", "grad_clip"), 1e-6),
-    **{"steps": 1, "starts": 1, "start_steps": 1, "batch_size": 2, "num_parts": 2},
+_LEAST: dict[str, float] = {
+    **dict.fromkeys((f"lambda_{loss}" for loss in LOSSES), 0),
+    **dict.fromkeys(("lambda_visual_end", "num_images", "seed", "lr", "backbone_lr", "decoder_steps"), 0),
+    **dict.fromkeys(("eval_every", "log_every", "checkpoint_every"), 0),
+    **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
     **{"image_size": 16, "feature_size": 16},
 }
-_BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
-_CHOICES = {
-    "batchnorm": ("frozen", "affine", "train", "statistics"),
-    "feature_reduction": ("mean", "sum"),
-    "input_norm": ("own", "caffe", "release"),
-    "optimizer": ("adam", "sgd"),
-    "positives": ("all", "sample", "release"),
-    "warp_fill": ("black", "mean"),
+
+# Paper, section 4 and appendix; what its recipe computes otherwise is the quirk "recipe" of partlib.paper.release. Steps
+# are those for CUB-200-2011; DeepFashion takes 100,000.
+PAPER: dict[str, Any] = {
+    **{"data": "cub", "image_size": 256, "num_parts": 4, "data_options": ["jitter=0.05", "mirror=True"]},
+    **{"arch": "deeplab_resnet50_paper", "quirks": ["recipe"]},
+    **{"feature_network": "vgg19", "feature_layers": ["relu3_2", "relu5_4"], "feature_size": 256, "temperature": 0.19},
+    **{"lambda_feature": 5.0, "lambda_visual": 30.0, "lambda_contrastive": 2300.0, "lambda_equivariance": 5700.0},
+    **{"starts": 1, "batch_size": 6, "steps": 60_000, "lr": 1e-4, "backbone_lr": 1e-5},
+    **{"eval_every": 5000, "log_every": 100, "checkpoint_every": 1000},
 }
-# Fields younger than the first runs: at their defaults they stay out of the digest, so that those keep their names.
-_LATER = (
-    *("data_options", "box_jitter", "mirror", "release_data", "input_norm", "backbone_weights", "feature_weights"),
-    *("feature_level_weights", "feature_reduction", "masked_features", "warp_fill", "joint_views", "lr_horizon"),
-    *("warmup_steps", "start_losses", "visual_end"),
-)
+
+# A weak contrast, and many starts with decoders that learned alone, compared by the two losses which thin parts do not
+# lower.
+CPU: dict[str, Any] = {
+    **{"lambda_contrastive": 1.0, "starts": 6, "trial_steps": 150, "decoder_steps": 200, "steps": 1000},
+    **{"select_by": ["feature", "equivariance"], "eval_every": 250},
+}
+
+# Each lists only what differs from the defaults of TrainConfig.
+PRESETS: dict[str, dict[str, Any]] = {
+    # shows that everything runs
+    "ci": {"steps": 30, "starts": 1, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
+    # the recipe of the lessons, and the same with more of everything
+    "cpu": CPU,
+    "gpu": {**CPU, "steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
+    # Three layers of features. The finest tells good divisions of the birds from poor ones: with two, a division that
+    # gives part of the wing to the tail has as low a loss.
+    "birds": {**CPU, "trial_steps": 120, "feature_layers": ["stride8", "stride16", "stride32"]},
+    # colors tell more about clothes than about plumage, once features have found the parts
+    "photographs": {"lambda_visual_end": 150.0},
+    "paper": PAPER,
+}
+SIZES = ("ci", "cpu", "gpu")  # those that a lesson can run at; the others are recipes
+BY_DATA = {"birds": "birds", "ccp": "photographs"}
+
+
+def default_preset(data: str) -> str:
+    """The name of the preset that fits a data set best."""
+    return BY_DATA.get(data, "cpu")

@@ -1,14 +1,14 @@
 """One run in several processes: all that they have to tell each other.
 
 ``torchrun --nproc_per_node=2 -m partlib train ...`` starts two copies of the program, ranks 0 and 1. Each segments its
-share of every batch, and the result is that of one process with the whole batch:
+shard of every batch, and the result is that of one process with the whole batch:
 
 * **Gradients.** Every loss is a mean over images, so the mean of the ranks' gradients is the gradient of the whole
   batch; PyTorch's DistributedDataParallel takes it.
 * **The contrastive loss** compares images with each other, so every rank needs the descriptors of all
-  (:func:`gather`), with gradient.
+  (:func:`all_gather`), with gradient.
 * **Random numbers.** Every rank draws those of the whole batch from the same seed and keeps its own rows
-  (:func:`own_share`). Two ranks never use the same numbers, and the number of ranks does not change them.
+  (:func:`own_rows`). Two ranks never use the same numbers, and the number of ranks does not change them.
 * **Files** are written by rank 0.
 
 In a program that torchrun did not start all of this does nothing.
@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from partlib.errors import ConfigError
 
@@ -52,16 +53,7 @@ def _joined() -> bool:
 
 @contextmanager
 def processes(device: str = "auto") -> Iterator[None]:
-    """Join the processes that torchrun started, each with a GPU of its own where there are any; leave at the end.
-
-    Parameters
-    ----------
-    device : "auto", "cpu" or "cuda", as in ``partlib.train``.
-
-    Raises
-    ------
-    ConfigError : more processes than GPUs, or a device that all processes would share.
-    """
+    """Join the processes that torchrun started, each with a GPU of its own where there are any; leave at the end."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _joined():
         yield
         return
@@ -83,61 +75,35 @@ def processes(device: str = "auto") -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def share(total: int) -> slice:
-    """The part of a batch of ``total`` images that this process works on.
-
-    Raises
-    ------
-    ConfigError : the batch cannot be divided evenly, and the mean over ranks would weigh images unequally.
-    """
+def shard(total: int) -> slice:
+    """The part of a batch of ``total`` images that this process works on."""
     size = world_size()
-    if total % size:
+    if total % size:  # the mean over ranks would weigh images unequally
         raise ConfigError(f"batch_size is {total}, not a multiple of the {size} processes; expected it to be")
     each = total // size
     return slice(rank() * each, (rank() + 1) * each)
 
 
-def own_share(draw: Callable[[int], Tensor], own: int, dim: int = 0) -> Tensor:
-    """This rank's rows of random numbers that are drawn for the images of all ranks.
-
-    Parameters
-    ----------
-    draw : called with the number of images of all ranks; returns a tensor with as many entries along ``dim``.
-    own : number of images of this rank.
-    dim : the dimension that counts images.
-    """
+def own_rows(draw: Callable[[int], Tensor], own: int, dim: int = 0) -> Tensor:
+    """The rows of this rank's ``own`` images of random numbers that ``draw(images of all ranks)`` makes, along ``dim``."""
     return draw(own * world_size()).narrow(dim, rank() * own, own)
 
 
-class _Gather(torch.autograd.Function):
-    """All ranks' rows, in rank order. Backward adds up what all ranks' losses say about the own rows.
+def all_gather(rows: Tensor) -> Tensor:
+    """Rows of all ranks, rank 0 first: (B, ...) -> (N B, ...), with gradient; every rank has as many rows.
 
     With N ranks that all compute the same loss of all rows, the own rows get N times its gradient. That is what
     DistributedDataParallel expects: it divides by N when it takes the mean of the ranks' gradients.
     """
+    if not _joined():
+        return rows
+    from torch.distributed.nn import functional  # on use: not every build of PyTorch has it
 
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.own = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(parts, rows)
-        return torch.cat(parts)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        gradient = gradient.contiguous().clone()  # all_reduce works in place
-        dist.all_reduce(gradient)
-        return gradient.narrow(0, rank() * ctx.own, ctx.own)
-
-
-def gather(rows: Tensor) -> Tensor:
-    """Rows of all ranks, rank 0 first: (B, ...) -> (N B, ...), with gradient; every rank has as many rows."""
-    return _Gather.apply(rows.contiguous()) if _joined() else rows
+    return torch.cat(functional.all_gather(rows.contiguous()))
 
 
 @torch.no_grad()
-def mean(values: Tensor) -> Tensor:
+def all_reduce_mean(values: Tensor) -> Tensor:
     """Mean over the ranks, entry by entry, the same on all."""
     if not _joined():
         return values
@@ -146,7 +112,7 @@ def mean(values: Tensor) -> Tensor:
     return values / world_size()
 
 
-def from_first(make: Callable[[], Value]) -> Value:
+def broadcast_object(make: Callable[[], Value]) -> Value:
     """What ``make`` returns on rank 0, on every rank: one process reads a file, also where the others cannot see it."""
     if not _joined():
         return make()
@@ -155,14 +121,21 @@ def from_first(make: Callable[[], Value]) -> Value:
     return box[0]  # type: ignore[return-value]
 
 
-def say(text: str) -> None:
+def progress_bar(*arguments: Any, shown: bool = True, **options: Any) -> tqdm:
+    """tqdm's bar, on rank 0 alone; hidden where not ``shown``, and with ``TQDM_DISABLE=1`` in the environment."""
+    if not shown or rank() > 0:
+        options["disable"] = True
+    return tqdm(*arguments, **options)
+
+
+def print_rank0(text: str) -> None:
     """Print once, not once per process."""
     if rank() == 0:
         print(text)
 
 
 @contextmanager
-def first_here_first() -> Iterator[None]:
+def local_main_first() -> Iterator[None]:
     """Let one process of each machine go first, to fill a cache that the others then read."""
     if _joined() and local_rank() > 0:
         dist.barrier()
@@ -175,7 +148,7 @@ def replicate(network: nn.Module) -> nn.Module:
     """``network`` so that ``backward`` leaves the mean of all ranks' gradients on every rank.
 
     It must be on the device of this rank, with ``requires_grad`` as it will be in training. BatchNorm layers that use
-    the statistics of the batch use those of all ranks on GPUs (:func:`synchronise_batchnorm`). PyTorch has no such
+    the statistics of the batch use those of all ranks on GPUs (:func:`synchronize_batchnorm`). PyTorch has no such
     layer for the CPU: there each rank uses its own, and those that rank 0 collects are saved.
     """
     if not _joined():
@@ -187,7 +160,7 @@ def replicate(network: nn.Module) -> nn.Module:
     return parallel(network, gradient_as_bucket_view=True, **leave_buffers)
 
 
-def synchronise_batchnorm(network: nn.Module) -> nn.Module:
+def synchronize_batchnorm(network: nn.Module) -> nn.Module:
     """``network`` with BatchNorm over the images of all ranks; parameters and their names stay as they are."""
     from timm.layers import convert_sync_batchnorm  # PyTorch's own would lose the activations that timm has fused in
 

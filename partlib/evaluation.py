@@ -53,3 +53,8 @@ def annotated_parts(dataset: PartDataset) -> Tensor:
     if not found or any(parts is None for parts in found):
         raise DataError(f"data set {dataset.name!r} has no annotated parts")
     return torch.stack([parts.to(torch.uint8) for parts in found if parts is not None])
+
+
+def evaluate(segmenter: PartSegmenter, dataset: PartDataset) -> tuple[Tensor, dict[str, float]]:
+    labels = predict(segmenter, dataset)
+    return labels, score(labels, dataset) if dataset[0].parts is not None else {}

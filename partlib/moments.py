@@ -1,4 +1,4 @@
-"""Moments of upsampled features under part maps, computed without upsampling the features.
+"""Moments of upsampled features under part maps, without upsampling the features (what sections 3.1 to 3.3 sum over).
 
 Bilinear upsampling is a matrix, z_high = U z. It is separable, U = Uy (x) Ux, and every row of Uy and Ux holds two
 non-zero weights at most. Two sums over all pixels u are enough for the losses, and both can be had at low resolution:
@@ -49,14 +49,7 @@ def _product_matrix(high: int, low: int, device: torch.device, dtype: torch.dtyp
 def downsample_adjoint(maps: Tensor, size: Sequence[int]) -> Tensor:
     """U^T applied to every map: the transpose of bilinear upsampling (``align_corners=True``), not an averaging.
 
-    Parameters
-    ----------
-    maps : (B, N, H, W).
-    size : (h, w) of the low resolution.
-
-    Returns
-    -------
-    (B, N, h, w); its sum over (h, w) is the sum of ``maps`` over (H, W).
+    (B, N, H, W) -> (B, N, h, w) for ``size`` (h, w); the sum over (h, w) is the sum of ``maps`` over (H, W).
     """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
@@ -66,16 +59,9 @@ def downsample_adjoint(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def first_moments(weights: Tensor, features: Tensor) -> Tensor:
-    """sum_u weights_n(u) (U features)(u) for every map n.
+    """sum_u weights_n(u) (U features)(u) for every map n, (B, N, C).
 
-    Parameters
-    ----------
-    weights : (B, N, H, W).
-    features : (B, C, h, w); stands for its bilinear upsampling to (H, W).
-
-    Returns
-    -------
-    (B, N, C).
+    ``weights`` are (B, N, H, W), ``features`` (B, C, h, w) stand for their bilinear upsampling to (H, W).
     """
     low = downsample_adjoint(weights, features.shape[-2:])  # (B, N, h, w)
     return low.flatten(2) @ features.flatten(2).transpose(1, 2)  # (B, N, hw) @ (B, hw, C)
@@ -88,14 +74,7 @@ def upsampled_square_norm(features: Tensor, size: Sequence[int]) -> Tensor:
     sum_ij a_i b_j z_ij has terms a_i^2 b_j^2 |z_ij|^2, a_i^2 b_j b_{j+1} z_ij . z_i,j+1 and so on: products of weights
     (which separate into rows and columns) times scalar products of cells at most one apart.
 
-    Parameters
-    ----------
-    features : (B, C, h, w).
-    size : (H, W) of the upsampled map.
-
-    Returns
-    -------
-    (B, H, W).
+    ``features`` are (B, C, h, w), ``size`` is (H, W) of the upsampled map; returns (B, H, W).
     """
     if tuple(features.shape[-2:]) == tuple(size):
         return _dot(features, features)

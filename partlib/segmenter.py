@@ -1,20 +1,25 @@
-"""The only trained network: image -> part logits."""
+"""The only trained network: image -> part logits, and the part maps that all losses read (paper, section 3).
+
+An encoder makes feature maps, a decoder logits of them. There is no background channel: the mask decides the background.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partlib.backbones import Lite0Encoder
+from partlib.backbones import Lite0Encoder, ResNet50Encoder
 from partlib.errors import ConfigError
 
-if TYPE_CHECKING:
-    from partlib.config import TrainConfig
-
-BACKBONES = ("efficientnet_lite0", "resnet50", "resnet50_paper")
-INITIAL_SPREAD = 0.2
+INITIAL_STD = 0.2
+# DeepLab-v2 on torchvision's ResNet-50, and on the paper's layout of it in three input scales
+DEEPLABS = {
+    "deeplab_resnet50": {"paper": False, "scale": "imagenet"},
+    "deeplab_resnet50_paper": {"paper": True, "scale": "imagenet"},
+    "deeplab_resnet50_caffe": {"paper": True, "scale": "caffe"},
+    "deeplab_resnet50_release": {"paper": True, "scale": "release"},
+}
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -22,11 +27,16 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
-class PyramidDecoder(nn.Module):
-    """Merges feature maps from coarse to fine and reads part logits off the finest.
+def part_maps(logits: Tensor, foreground: Tensor) -> Tensor:
+    """m_k(u): softmax of the logits (B, K, H, W) over the parts, times the foreground (B, 1, H, W). Paper section 3."""
+    return logits.softmax(dim=1) * foreground
 
-    Each level is projected to ``width`` channels and added to the upsampled coarser sum; a 3x3 convolution after each
-    sum mixes the two. Coarse levels know what a region is, fine levels where it ends.
+
+class FPNDecoder(nn.Module):
+    """Merges feature maps from coarse to fine and reads part logits off the finest (a feature pyramid network).
+
+    Each map is projected to ``width`` channels and added to the upsampled coarser sum; a 3x3 convolution after each
+    sum mixes the two. Coarse maps know what a region is, fine maps where it ends.
     """
 
     def __init__(self, channels: list[int], num_parts: int, width: int = 64) -> None:
@@ -44,70 +54,80 @@ class PyramidDecoder(nn.Module):
         self.classify = nn.Conv2d(width, num_parts, kernel_size=1, bias=False)
         # Wide enough that the parts differ from the first step on. From a flat start all parts mean the same, the first
         # to pull ahead takes the object, and the others never come back.
-        nn.init.normal_(self.classify.weight, std=INITIAL_SPREAD)
+        nn.init.normal_(self.classify.weight, std=INITIAL_STD)
 
-    def forward(self, levels: list[Tensor]) -> Tensor:
+    def forward(self, maps: list[Tensor]) -> Tensor:
         merged = None
-        for features, lateral, mix in zip(reversed(levels), reversed(self.lateral), reversed(self.mix), strict=True):
+        for features, lateral, mix in zip(reversed(maps), reversed(self.lateral), reversed(self.mix), strict=True):
             here = lateral(features)  # (B, width, h, w)
             if merged is not None:
                 here = here + resize(merged, here.shape[-2:])
             merged = mix(here)
-        return self.classify(merged)  # (B, K, h, w) of the finest level
+        return self.classify(merged)  # (B, K, h, w) of the finest map
+
+
+class DeepLabHead(nn.Module):
+    """Sum of four dilated 3x3 convolutions (atrous spatial pyramid) over the last ``channels`` channels."""
+
+    def __init__(self, num_parts: int, channels: int = 2048) -> None:
+        super().__init__()
+        self.channels = channels
+        branches = [nn.Conv2d(channels, num_parts, 3, padding=d, dilation=d) for d in (6, 12, 18, 24)]
+        for branch in branches:
+            nn.init.normal_(branch.weight, std=0.01)
+            nn.init.zeros_(branch.bias)  # type: ignore[arg-type]
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        features = maps[-1][:, -self.channels :]  # (B, channels, h, w)
+        return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)  # (B, K, h, w)
 
 
 class PartSegmenter(nn.Module):
-    """Assigns each pixel logits over K parts. There is no background channel: the mask decides the background.
+    """Assigns each pixel logits over K parts.
 
     Parameters
     ----------
     num_parts : K, at least 2.
-    backbone : "efficientnet_lite0" (pyramid decoder, logits at stride 4), "resnet50" (DeepLab-v2, stride 8) or
-        "resnet50_paper" (the same in the paper's layout: the head reads the last half of the channels, 33 x 33 logits
-        for 256 x 256 images).
-    pretrained : start from ImageNet weights.
-    weights : what a ResNet-50 starts from instead, see :func:`partlib.backbones.torchvision_weights`.
-    input_norm : input scale of a ResNet, see :func:`partlib.backbones.resnet_normalize`.
-
-    Raises
-    ------
-    ConfigError : unknown backbone, ``num_parts`` < 2, or weights or a scale for a network other than a ResNet.
-    CheckpointError : weights that cannot be had, or that do not fit.
+    arch : "fpn_lite0" (EfficientNet-Lite0 and an FPN, logits at stride 4) or one of ``DEEPLABS`` (stride 8; in the
+        paper's layout the head reads the last half of the channels, 33 x 33 logits for 256 x 256 images).
+    weights : of the encoder, see :mod:`partlib.backbones`.
+    batchnorm : "frozen" keeps the ImageNet statistics and affine parameters; "train" trains the parameters and uses the
+        statistics of the batch; "statistics" does so with the parameters frozen except in the shortcut branches of a
+        ResNet (the paper).
     """
 
     def __init__(
-        self,
-        num_parts: int,
-        backbone: str = "efficientnet_lite0",
-        pretrained: bool = True,
-        *,
-        weights: str = "",
-        input_norm: str = "own",
+        self, num_parts: int, arch: str = "fpn_lite0", weights: str = "", *, batchnorm: str = "frozen"
     ) -> None:
         super().__init__()
-        if num_parts < 2:
-            raise ConfigError(f"num_parts is {num_parts}; expected at least 2")
-        self.num_parts, self.backbone = num_parts, backbone
-        if backbone == "efficientnet_lite0":
-            if weights or input_norm != "own":
-                option = f"backbone_weights is {weights!r}" if weights else f"input_norm is {input_norm!r}"
-                raise ConfigError(f"{option}, which is for a ResNet; use backbone resnet50_paper, or leave it out")
-            self.encoder: nn.Module = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), pretrained)
-            self.decoder: nn.Module = PyramidDecoder(self.encoder.channels, num_parts)
-        elif backbone in BACKBONES:
-            from partlib.deeplab import PAPER_HEAD, DeepLabHead, ResNet50Encoder
-
-            paper = backbone == "resnet50_paper"
-            self.encoder = ResNet50Encoder(pretrained, paper=paper, weights=weights, input_norm=input_norm)
-            self.decoder = DeepLabHead(num_parts, PAPER_HEAD if paper else self.encoder.channels[-1])
+        assert num_parts >= 2 and batchnorm in ("frozen", "train", "statistics")
+        self.num_parts, self.batchnorm = num_parts, batchnorm
+        if arch == "fpn_lite0":
+            self.encoder: nn.Module = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), weights)
+            self.decoder: nn.Module = FPNDecoder(self.encoder.channels, num_parts)
+        elif arch in DEEPLABS:
+            layout = DEEPLABS[arch]
+            self.encoder = ResNet50Encoder(weights, **layout)  # type: ignore[arg-type]
+            self.decoder = DeepLabHead(num_parts, 1024 if layout["paper"] else 2048)
         else:
-            raise ConfigError(f"backbone {backbone!r} is unknown; expected one of {', '.join(BACKBONES)}")
+            raise ConfigError(f"arch {arch!r} is unknown; expected fpn_lite0 or one of {', '.join(DEEPLABS)}")
+        for name, module in self._batchnorms():
+            trained = batchnorm == "train" or (batchnorm == "statistics" and "downsample" in name)
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(trained)
 
-    @classmethod
-    def from_config(cls, config: "TrainConfig", *, start: bool = True) -> "PartSegmenter":
-        """The network that ``config`` names; without ``start`` its initial weights are random, to be loaded over."""
-        pretrained, weights = (config.pretrained, config.backbone_weights) if start else (False, "")
-        return cls(config.num_parts, config.backbone, pretrained, weights=weights, input_norm=config.input_norm)
+    def _batchnorms(self) -> list[tuple[str, nn.Module]]:
+        kind = nn.modules.batchnorm._BatchNorm
+        return [(name, module) for name, module in self.named_modules() if isinstance(module, kind)]
+
+    def train(self, mode: bool = True) -> "PartSegmenter":
+        """Training mode, BatchNorm as configured."""
+        super().train(mode)
+        if self.batchnorm == "frozen":
+            for _, module in self._batchnorms():
+                module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Part logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
@@ -122,8 +142,3 @@ class PartSegmenter(nn.Module):
         """Labels (B, H, W) int64: 0 where ``foreground`` (B, 1, H, W) is below one half, else the likeliest part."""
         labels = self(images).argmax(dim=1) + 1  # (B, H, W)
         return labels * (foreground[:, 0] >= 0.5)
-
-
-def part_maps(logits: Tensor, foreground: Tensor) -> Tensor:
-    """m_k(u): softmax of the logits (B, K, H, W) over the parts, times the foreground (B, 1, H, W). Paper section 3."""
-    return logits.softmax(dim=1) * foreground

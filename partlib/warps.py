@@ -1,6 +1,6 @@
-"""Smooth random deformations: thin-plate splines on a 5x5 lattice of control points.
+"""Smooth random deformations for the equivariance loss: thin-plate splines on a 5x5 lattice (paper, section 3.4).
 
-A warp is a sampling grid: for every output pixel the place (x, y) it is read from, in normalised coordinates where -1
+A warp is a sampling grid: for every output pixel the place (x, y) it is read from, in normalized coordinates where -1
 and 1 are the *centres* of the first and last pixel (``align_corners=True``). The spline says where the lattice points
 are read from, ``source_points``, and interpolates as smoothly as possible in between (Bookstein 1989).
 
@@ -14,8 +14,6 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from partlib.errors import ConfigError
 
 LATTICE = 5  # control points per side
 NUM_POINTS = LATTICE * LATTICE
@@ -34,82 +32,39 @@ def random_points(
     jitter: float = 0.01,
     scale: tuple[float, float] = (0.5, 1.4286),
     angle: float = 60.0,
-    shift: float = 0.1,
+    translate: float = 0.1,
 ) -> Tensor:
-    """Random source points: every lattice point jittered, then all moved by one similarity; the release's ranges.
+    """Random source points (batch, 25, 2): every lattice point jittered, then all moved by one similarity.
 
-    Scale and rotation are those of the *sampling grid*: scale 0.5 reads half the image, which magnifies it twice. With
-    ``jitter=0`` the warp is a similarity, exactly.
-
-    Parameters
-    ----------
-    batch : number of independent warps.
-    generator : CPU generator; draws are made on the CPU so that a seed means the same on every device.
-    jitter : each coordinate moves by up to this, in normalised units (the image is 2 wide).
-    scale : range of the scale, drawn evenly.
-    angle : largest rotation, degrees.
-    shift : largest shift of either coordinate, normalised units.
-
-    Returns
-    -------
-    (batch, 25, 2) float32 on the CPU.
-
-    Raises
-    ------
-    ConfigError : a negative amount, or a scale range that is not 0 < low <= high.
+    Ranges are the release's: jitter and translation in normalized units (the image is 2 wide), the angle in degrees.
+    They are those of the *sampling grid*: scale 0.5 reads half the image, which magnifies it twice. Draws are made on
+    the CPU, so that a seed means the same on every device.
     """
-    if min(jitter, angle, shift) < 0 or not 0 < scale[0] <= scale[1]:
-        raise ConfigError(
-            f"warp ranges jitter={jitter}, scale={scale}, angle={angle}, shift={shift}; "
-            "expected amounts of at least 0 and a scale range (low, high) with 0 < low <= high"
-        )
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(batch, *shape, generator=generator)
 
     points = identity_points() + uniform(-jitter, jitter, NUM_POINTS, 2)  # (batch, 25, 2)
-    return similarity(points, uniform(*scale), uniform(-angle, angle), uniform(-shift, shift, 2))
+    return similarity(points, uniform(*scale), uniform(-angle, angle), uniform(-translate, translate, 2))
 
 
-def similarity(points: Tensor, scale: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
+def similarity(points: Tensor, scale: Tensor, angle: Tensor, translate: Tensor) -> Tensor:
     """x' = s (cos a x - sin a y) + t_x,  y' = s (sin a x + cos a y) + t_y.
 
-    Parameters
-    ----------
-    points : (B, N, 2) as (x, y), normalised coordinates.
-    scale, angle : (B,); the angle in degrees.
-    shift : (B, 2) as (t_x, t_y).
-
-    Returns
-    -------
-    (B, N, 2).
+    ``points`` (B, N, 2) as (x, y), ``scale`` and ``angle`` (B,) in degrees, ``translate`` (B, 2); returns (B, N, 2).
     """
     radians = angle * (math.pi / 180)
     cos, sin = scale * radians.cos(), scale * radians.sin()  # (B,)
     matrix = torch.stack([cos, -sin, sin, cos], dim=-1).view(-1, 2, 2)  # (B, 4) -> (B, 2, 2)
-    return points @ matrix.transpose(1, 2) + shift[:, None]  # (B, N, 2)
+    return points @ matrix.transpose(1, 2) + translate[:, None]  # (B, N, 2)
 
 
 def thin_plate_grid(source_points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sampling grid of the thin-plate spline that reads lattice point i from ``source_points[:, i]``.
+    """Sampling grid (B, H, W, 2) of the thin-plate spline that reads lattice point i from ``source_points[:, i]``.
 
-    Parameters
-    ----------
-    source_points : (B, 25, 2) as (x, y) in normalised coordinates, in the order of :func:`identity_points`.
-    size : (H, W) of the grid in pixels.
-
-    Returns
-    -------
-    (B, H, W, 2) for :func:`warp`; differentiable in ``source_points``.
-
-    Raises
-    ------
-    ConfigError : not 25 points of two coordinates.
+    ``source_points`` is (B, 25, 2) as (x, y) in normalized coordinates, in the order of :func:`identity_points`, ``size``
+    is (H, W) in pixels. Differentiable in the points.
     """
-    if source_points.ndim != 3 or source_points.shape[1:] != (NUM_POINTS, 2):
-        raise ConfigError(
-            f"source_points have shape {tuple(source_points.shape)}; expected (images, {NUM_POINTS}, 2) as (x, y)"
-        )
     height, width = size
     matrix = _thin_plate_matrix(int(height), int(width), source_points.device, source_points.dtype)  # (HW, 25)
     coordinates = source_points.transpose(1, 2).flatten(0, 1) @ matrix.T  # (B, 2, 25) -> (2B, 25) @ (25, HW)
@@ -145,17 +100,5 @@ def _kernel(a: Tensor, b: Tensor) -> Tensor:
 
 
 def warp(image: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros") -> Tensor:
-    """Read ``image`` at the places of ``grid``.
-
-    Parameters
-    ----------
-    image : (B, C, h, w), any float maps: images, logits, foreground.
-    grid : (B, H, W, 2) from :func:`thin_plate_grid`.
-    mode : "bilinear", "nearest" or "bicubic".
-    padding_mode : what lies outside the image: "zeros" (the release), "border" or "reflection".
-
-    Returns
-    -------
-    (B, C, H, W).
-    """
+    """Read float maps (B, C, h, w) at the places of ``grid`` (B, H, W, 2): (B, C, H, W); 0 outside of the image."""
     return F.grid_sample(image, grid.to(image.dtype), mode=mode, padding_mode=padding_mode, align_corners=True)

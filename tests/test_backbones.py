@@ -28,7 +28,7 @@ def reference():
 
 @pytest.fixture(scope="module")
 def classifier():
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network = timm.create_model("tf_efficientnet_lite0", weights="random")
     network.load_state_dict(lite0_weights())
     return network.eval()
 
@@ -61,13 +61,13 @@ def test_encoder_maps_are_those_of_the_packages_blocks(size, reference):
 def test_a_cat_is_seen_as_a_cat(classifier):
     photo = torch.from_numpy(data.chelsea()).permute(2, 0, 1)[None].float() / 255  # (1, 3, 300, 451)
     square = torch.nn.functional.interpolate(photo[..., 50:350], size=(224, 224), mode="bicubic", antialias=True)
-    normalize = Lite0Encoder(("stride2",), pretrained=False).normalize
+    normalize = Lite0Encoder(("stride2",), weights="random").normalize
     chances = classifier(normalize(square.clamp(0, 1))).softmax(dim=1)[0]
     assert chances[CATS].sum() > 0.5
 
 
 def test_maps_come_finest_first_whatever_the_order_asked_for():
-    encoder = Lite0Encoder(("stride32", "stride8", "stride32"), pretrained=False)
+    encoder = Lite0Encoder(("stride32", "stride8", "stride32"), weights="random")
     assert encoder.levels == ("stride8", "stride32")
     assert [m.shape[-1] for m in encoder(torch.rand(1, 3, 64, 64))] == [8, 2]
     assert [m.shape[1] for m in encoder(torch.rand(1, 3, 64, 64))] == encoder.channels
@@ -75,7 +75,7 @@ def test_maps_come_finest_first_whatever_the_order_asked_for():
 
 def test_unknown_layer_is_named():
     with pytest.raises(ConfigError, match=r"'stride64'.*stride2, stride4"):
-        Lite0Encoder(("stride64",), pretrained=False)
+        Lite0Encoder(("stride64",), weights="random")
 
 
 def _changed(change, path):

@@ -25,7 +25,7 @@ def test_batchnorm_changes_what_its_mode_allows(mode, affine, statistics, tiny_b
 
 
 def test_batchnorm_modes_leave_other_normalisation_trainable():
-    segmenter = PartSegmenter(3, pretrained=False).train()
+    segmenter = PartSegmenter(3, weights="random").train()
     set_batchnorm(segmenter, "frozen")
     groups = [m for m in segmenter.modules() if isinstance(m, nn.GroupNorm)]
     assert groups

@@ -5,7 +5,7 @@ import torch
 from skimage.color import rgb2lab
 from torchvision.transforms.functional import adjust_hue
 
-from partlib.color import grey, rgb_to_lab, shift_hue
+from partlib.augment import gray, rgb_to_lab, shift_hue
 
 
 @pytest.fixture
@@ -56,6 +56,6 @@ def test_hue_shift_keeps_greys_and_the_range(images):
 
 def test_grey_weighs_green_most_and_white_is_one():
     colours = torch.cat([torch.eye(3), torch.ones(1, 3)]).view(4, 3, 1, 1)
-    red, green, blue, white = grey(colours).flatten().tolist()
+    red, green, blue, white = gray(colours).flatten().tolist()
     assert green > red > blue > 0
     assert white == pytest.approx(1)

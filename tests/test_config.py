@@ -6,10 +6,9 @@ import math
 
 import pytest
 
-from partlib.config import PRESETS, RELEASE, TrainConfig
+from partlib.config import PRESETS, RELEASE, TrainConfig, default_preset
 from partlib.data import DATASETS
 from partlib.errors import ConfigError
-from partlib.presets import default_preset
 
 # One other value for every field: the digest must notice each, or ignore it on purpose.
 CHANGES = {

@@ -168,7 +168,7 @@ def test_in_one_process_nothing_is_exchanged():
 
 
 def test_synchronised_batchnorm_keeps_the_function_and_the_names():
-    network = Lite0Encoder(("stride4", "stride16"), pretrained=False).eval()
+    network = Lite0Encoder(("stride4", "stride16"), weights="random").eval()
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     names = list(network.state_dict())
     before = network(images)

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from partlib.backbones import VGG19Encoder, layer_indices
 from partlib.errors import ConfigError
 from partlib.features import (
     FeatureScaling,
     LiveFeatures,
     PerceptualFeatures,
     bank_bytes,
-    feature_bank,
+    cached_features,
     foreground_cells,
     read_copy,
 )
-from partlib.vgg import VGG19Encoder, layer_indices
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def extractor():
 
 @pytest.fixture(scope="module")
 def vgg():
-    return VGG19Encoder(("relu5_4", "relu1_1", "relu3_2", "relu2_2", "relu4_1"), pretrained=False).eval()
+    return VGG19Encoder(("relu5_4", "relu1_1", "relu3_2", "relu2_2", "relu4_1"), weights="random").eval()
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_network_is_frozen_even_in_train_mode(extractor):
 
 
 def test_layers_are_named_in_the_order_of_the_maps():
-    extractor = PerceptualFeatures(layers=("stride32", "stride8"), pretrained=False, size=None)
+    extractor = PerceptualFeatures(layers=("stride32", "stride8"), weights="random", size=None)
     assert extractor.layers == ("stride8", "stride32")
     assert [m.shape[-1] for m in extractor(torch.rand(1, 3, 64, 64))] == [8, 2]
 
@@ -102,26 +102,26 @@ def test_vgg_maps_have_the_strides_and_channels_of_their_blocks(vgg):
 
 def test_bank_holds_the_features_of_every_image_in_half_precision(extractor, tiny_birds, empty_cache):
     dataset = tiny_birds[1]
-    bank = feature_bank(dataset, extractor, batch_size=3)
+    bank = cached_features(dataset, extractor, batch_size=3)
     assert len(bank) == len(dataset)
     expected = extractor(torch.stack([sample.image for sample in dataset]))
-    for level, maps in zip(bank.levels, expected, strict=True):
+    for level, maps in zip(bank.maps, expected, strict=True):
         assert level.dtype == np.float16
         np.testing.assert_allclose(level, maps.numpy(), rtol=2e-3, atol=1e-3)
     found = bank.batch([5, 0])
     assert [m.dtype for m in found] == [torch.float32] * 2
-    for level, maps in zip(bank.levels, found, strict=True):
+    for level, maps in zip(bank.maps, found, strict=True):
         assert np.array_equal(level[[5, 0]].astype(np.float32), maps.numpy())
 
 
 def test_bank_is_read_from_the_cache_the_second_time(extractor, tiny_birds, empty_cache):
-    first = [level.copy() for level in feature_bank(tiny_birds[1], extractor).levels]
+    first = [level.copy() for level in cached_features(tiny_birds[1], extractor).levels]
     files = sorted(empty_cache.rglob("*.npy"))
     assert [f.name for f in files] == ["stride16.npy", "stride32.npy"]
     changed = np.load(files[0])
     changed[2] = 7
     np.save(files[0], changed)
-    second = feature_bank(tiny_birds[1], extractor).levels
+    second = cached_features(tiny_birds[1], extractor).levels
     assert (second[0][2] == 7).all()
     assert np.array_equal(second[1], first[1])
 
@@ -137,11 +137,11 @@ def test_copies_of_memory_maps_are_exact_for_whole_maps_and_for_views(tmp_path):
 
 
 def test_unfinished_files_of_other_processes_do_not_matter(extractor, tiny_birds, empty_cache):
-    expected = [level.copy() for level in feature_bank(tiny_birds[1], extractor).levels]
+    expected = [level.copy() for level in cached_features(tiny_birds[1], extractor).levels]
     for file in list(empty_cache.rglob("*.npy")):
         file.with_suffix(".99999999.partial").write_bytes(b"half a file")
         file.unlink()
-    found = feature_bank(tiny_birds[1], extractor).levels
+    found = cached_features(tiny_birds[1], extractor).levels
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert len(list(empty_cache.rglob("*.partial"))) == 2
 
@@ -156,20 +156,20 @@ def test_an_interrupted_computation_leaves_nothing_behind(extractor, tiny_birds,
     broken = tiny_birds[1].subset(range(8))
     broken.__class__ = Interrupted
     with pytest.raises(KeyboardInterrupt):
-        feature_bank(broken, extractor, batch_size=2)
+        cached_features(broken, extractor, batch_size=2)
     assert not [f for f in empty_cache.rglob("*") if f.is_file()]
 
 
 def test_cache_tells_networks_sizes_layers_and_images_apart(extractor, tiny_birds, empty_cache):
     train, val = tiny_birds
     others = [
-        (val, PerceptualFeatures(pretrained=False, size=64)),
+        (val, PerceptualFeatures(weights="random", size=64)),
         (val, PerceptualFeatures(size=96)),
         (val, PerceptualFeatures(layers=("stride32",), size=64)),
         (train.subset(range(8)), extractor),
     ]
-    expected = feature_bank(val, extractor).levels[-1]
-    found = [feature_bank(dataset, other).levels[-1] for dataset, other in others]
+    expected = cached_features(val, extractor).levels[-1]
+    found = [cached_features(dataset, other).levels[-1] for dataset, other in others]
     assert len(list(empty_cache.glob("features-*"))) == 1 + len(others)
     assert [level.shape[-1] for level in found] == [2, 3, 2, 2]
     assert np.abs(found[0].astype(np.float32) - expected).max() > 0.1
@@ -180,7 +180,7 @@ def test_random_crops_have_no_features_of_their_own(extractor, tiny_birds, empty
     dataset = tiny_birds[1].subset([0, 1])
     dataset.fixed_crop = False
     with pytest.raises(ConfigError, match="'birds' cannot be cached"):
-        feature_bank(dataset, extractor)
+        cached_features(dataset, extractor)
     assert not list(empty_cache.iterdir())
 
 
@@ -210,16 +210,16 @@ def test_foreground_cells_are_those_mostly_covered():
 def test_the_size_of_a_cache_is_known_before_it_is_made(extractor, tiny_birds, empty_cache):
     dataset = tiny_birds[1]
     expected = bank_bytes(dataset, extractor)
-    bank = feature_bank(dataset, extractor)
-    assert expected == sum(level.nbytes for level in bank.levels) == 8 * 2 * (112 * 16 + 320 * 4)
+    bank = cached_features(dataset, extractor)
+    assert expected == sum(level.nbytes for level in bank.maps) == 8 * 2 * (112 * 16 + 320 * 4)
 
 
 def test_a_cache_above_the_limit_or_the_free_space_is_not_begun(extractor, tiny_birds, empty_cache, monkeypatch):
     with pytest.raises(ConfigError, match=r"features would take 0\.0 GB, more than feature_cache_gb = 1e-06; raise it"):
-        feature_bank(tiny_birds[1], extractor, limit_gb=1e-6)
+        cached_features(tiny_birds[1], extractor, limit_gb=1e-6)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ConfigError, match=r"has 0\.0 GB free; set PARTLIB_CACHE to a larger disk"):
-        feature_bank(tiny_birds[1], extractor)
+        cached_features(tiny_birds[1], extractor)
     assert not list(empty_cache.rglob("*.npy"))
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from partlib import PartSegmenter, TrainConfig, losses
-from partlib.augment import ColorJitter
-from partlib.color import rgb_to_lab
+from partlib.augment import ColorJitter, rgb_to_lab
 from partlib.config import LOSSES
 from partlib.data import collate
 from partlib.objective import Objective, visual_weight

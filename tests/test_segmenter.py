@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from partlib.deeplab import DeepLabHead, ResNet50Encoder
 from torch.nn import functional as F
 
 from partlib import PartSegmenter
-from partlib.deeplab import DeepLabHead, ResNet50Encoder
 from partlib.errors import ConfigError
 from partlib.segmenter import BACKBONES, part_maps, resize
 
@@ -15,7 +15,7 @@ LOGITS = {"efficientnet_lite0": 16, "resnet50": 8, "resnet50_paper": 9}  # side,
 @pytest.fixture(scope="module", params=BACKBONES)
 def segmenter(request):
     torch.manual_seed(0)
-    return PartSegmenter(3, request.param, pretrained=False).eval()
+    return PartSegmenter(3, request.param, weights="random").eval()
 
 
 @torch.no_grad()
@@ -72,7 +72,7 @@ def test_a_seed_decides_the_initial_weights():
 
 def test_pretrained_encoder_differs_from_a_random_one():
     torch.manual_seed(0)
-    pretrained, random = PartSegmenter(4).encoder, PartSegmenter(4, pretrained=False).encoder
+    pretrained, random = PartSegmenter(4).encoder, PartSegmenter(4, weights="random").encoder
     images = torch.rand(1, 3, 64, 64)
     assert (pretrained(images)[-1] - random(images)[-1]).abs().max() > 0.1
 
@@ -103,7 +103,7 @@ def test_resize_aligns_corners():
 
 @torch.no_grad()
 def test_resnet_keeps_stride_eight_by_dilating_its_last_stages():
-    encoder = ResNet50Encoder(pretrained=False).eval()
+    encoder = ResNet50Encoder(weights="random").eval()
     assert encoder(torch.rand(1, 3, 64, 64))[0].shape == (1, 2048, 8, 8)
     dilations = [stage[-1].conv2.dilation for stage in encoder.stages]
     assert dilations == [(1, 1), (1, 1), (2, 2), (4, 4)]

@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from partlib.sources import feature_image_size
 
 from partlib.config import PRESETS, TrainConfig
 from partlib.data import LARGEST_SIZE, load_dataset
 from partlib.errors import ConfigError
 from partlib.features import PerceptualFeatures
+from partlib.runs.build import Recipe, pick_device
 from partlib.runs.checkpoint import load_model
-from partlib.sources import dataset_features, feature_image_size, pick_device, training_data
 
 
 def test_num_images_limits_the_training_split_only(demo_run):
     config = load_model(demo_run)[1]
     everything = load_dataset("folder", "val", config.root, 32)
-    assert (len(training_data(config)), len(training_data(config, "val"))) == (16, len(everything))
+    assert (len(Recipe(config).dataset()), len(Recipe(config).dataset("val"))) == (16, len(everything))
 
 
 def test_a_batch_larger_than_the_data_is_refused(demo_run):
@@ -34,8 +35,8 @@ def test_presets_ask_for_images_that_there_are(name, data):
 
 def test_features_come_from_larger_images_of_the_same_split(bird_folder):
     config = TrainConfig(data="folder", root=str(bird_folder), image_size=32, feature_size=64, batch_size=4)
-    fine, coarse = dataset_features(config, "val").levels
-    assert len(fine) == len(training_data(config, "val"))
+    fine, coarse = Recipe(config).features("val").levels
+    assert len(fine) == len(Recipe(config).dataset("val"))
     assert (fine.shape[1:], coarse.shape[1:]) == ((112, 4, 4), (320, 2, 2))
     extractor, sample = PerceptualFeatures(size=64), load_dataset("folder", "val", bird_folder, 64)[0]
     torch.testing.assert_close(

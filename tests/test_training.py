@@ -9,17 +9,14 @@ import warnings
 
 import pytest
 import torch
+from partlib.interrupt import HeldInterrupt
 
 from partlib import TrainConfig, load_or_train, train
 from partlib.config import LOSSES
 from partlib.errors import ConfigError
-from partlib.interrupt import HeldInterrupt
+from partlib.runs import DEAD_SHARE
 from partlib.runs.checkpoint import load_checkpoint, load_model
-from partlib.training import (
-    DEAD_SHARE,
-    Trainer,
-    TrainingError,
-)
+from partlib.training import Trainer, TrainingError
 
 CONFIG = TrainConfig(
     image_size=32,

@@ -13,7 +13,7 @@ from partlib.augment import ColorJitter
 from partlib.data import birds
 from partlib.errors import ConfigError
 from partlib.losses import contrastive_loss
-from partlib.runs.starts import choose_start
+from partlib.runs.starts import best_start
 from partlib.training import Trainer
 from partlib.warps import random_points
 
@@ -100,7 +100,7 @@ def _exchange(rank: int) -> dict:
 def _start(losses: list[float]) -> int:
     """The start that is chosen where every step of start n has the loss n of this process."""
     tried: list[int] = []
-    return choose_start(
+    return best_start(
         CONFIG.replace(**STARTS), lambda: {"total": torch.tensor(losses[tried[-1]])}, tried.append, progress=False
     )
 

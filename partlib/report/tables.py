@@ -14,7 +14,6 @@ from partlib.data.base import PartDataset
 from partlib.errors import DataError
 from partlib.evaluation import predict, score
 from partlib.features import DEFAULT_LAYERS, FeatureBank
-from partlib.memory import return_freed
 from partlib.metrics import part_share
 from partlib.report import plots
 from partlib.report.baselines import fit_baselines
@@ -69,11 +68,11 @@ def evaluate(
             f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
             "`partlib evaluate --protocol cub` scores them where there are keypoints"
         )
-    return_freed()  # a training may have come before
+    # a training may have come before
     labels = {"ours": predict(segmenter, dataset)}
     if with_baselines:
         labels |= baseline_labels(config, dataset)
-    return_freed()  # images and features
+    # images and features
     scores = {name: score(found, dataset) for name, found in labels.items()}
     metrics = {
         "data": dataset.name,

@@ -1,0 +1,198 @@
+"""A run from start to folder: train, resume, load."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from partlib import distributed
+from partlib.config import TrainConfig
+from partlib.data import PartDataset
+from partlib.errors import ConfigError
+from partlib.evaluation import evaluate
+from partlib.metrics import part_share
+from partlib.paths import runs_dir
+from partlib.runs import checkpoint
+from partlib.runs.build import Recipe, Runtime, build_trainer, pick_device
+from partlib.runs.starts import select_start
+from partlib.segmenter import PartSegmenter
+from partlib.training import Trainer, TrainingError
+
+DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
+OnStep = Callable[[Trainer, dict[str, Tensor]], None]
+Datasets = tuple[PartDataset, PartDataset | None]
+
+
+@dataclass
+class TrainResult:
+    """What a run produced: the network in eval mode, its configuration, the log, and the folder if there is one.
+
+    ``log`` has one dict per logged step: step, lr, losses and, where evaluated, scores and part shares.
+    """
+
+    segmenter: PartSegmenter
+    config: TrainConfig
+    log: list[dict[str, float]] = field(default_factory=list)
+    out: Path | None = None
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+    datasets: Datasets | None = None,
+    on_step: OnStep | None = None,
+    runtime: Runtime | None = None,
+    recipe: type[Recipe] = Recipe,
+) -> TrainResult:
+    """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`.
+
+    Parameters
+    ----------
+    config : what to train.
+    out : folder for ``config.json``, ``log.csv``, ``checkpoint.pt`` and ``model.safetensors``; None writes nothing.
+    resume : go on from the checkpoint in ``out``, if there is one.
+    device : "auto", "cpu" or "cuda".
+    progress : show a progress bar with the losses.
+    datasets : (train, val) instead of the ones that ``config`` names; val may be None.
+    on_step : called after every step with the trainer and the step's losses; for film strips and experiments.
+    runtime : number format, compilation, reading ahead; None for what suits the device.
+    recipe : how the parts are made of ``config``; :class:`partlib.paper.release.PaperRecipe` for the preset "paper".
+    """
+    folder = None if out is None else Path(out)
+    state = distributed.broadcast_object(lambda: _saved_state(folder, resume))
+    # The parts of the run
+    parts = recipe(config)
+    trainer = build_trainer(config, device, datasets[0] if datasets else None, runtime, recipe)
+    train_set = trainer.loader.batches.dataset
+    val_set = datasets[1] if datasets else parts.dataset("val")
+    log: list[dict[str, float]] = []
+
+    def save() -> None:
+        if folder is not None:
+            state = {"config": config.to_dict(), "data": train_set.fingerprint(), **trainer.state(), "log": log}
+            if distributed.rank() == 0:
+                checkpoint.save_checkpoint(folder / "checkpoint.pt", state)
+                if log:
+                    checkpoint.write_log(folder / "log.csv", log)  # to be watched while the run goes on
+
+    # Go on where an earlier run stopped, or choose where to start from
+    if state is not None and folder is not None:
+        _check(state, config, train_set, folder / "checkpoint.pt")
+        trainer.load_state(state)
+        log.extend(state["log"])
+    elif config.starts > 1:
+        select_start(trainer, parts, progress)
+        save()  # the trials are not lost
+    if folder is not None and distributed.rank() == 0:
+        checkpoint.write_json(folder / "config.json", config.to_dict())
+    # The steps
+    try:
+        for terms in _steps(trainer, config, val_set, log, progress):
+            if on_step is not None:
+                on_step(trainer, terms)
+            if config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
+                save()
+    except KeyboardInterrupt:
+        if folder is not None:
+            distributed.print_rank0(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
+        raise
+    # What is left of it
+    trainer.state()  # raises where a weight is not finite
+    save()
+    segmenter = trainer.segmenter.eval()
+    if folder is not None and distributed.rank() == 0:
+        checkpoint.save_model(folder / "model.safetensors", segmenter, config)
+    return TrainResult(segmenter, config, log, folder)
+
+
+def _saved_state(folder: Path | None, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if there is one."""
+    if folder is None or not (folder / "checkpoint.pt").exists():
+        return None
+    if not resume:
+        raise ConfigError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")
+    return checkpoint.load_checkpoint(folder / "checkpoint.pt")
+
+
+def _check(state: dict[str, Any], config: TrainConfig, train_set: PartDataset, source: Path) -> None:
+    """Refuse a checkpoint of another configuration or of other images."""
+    changed = TrainConfig.from_dict(state["config"]).differences(config)
+    if changed:
+        listed = "; ".join(f"{k} is {there!r} there and {here!r} here" for k, (there, here) in changed.items())
+        raise ConfigError(f"{source} was trained with another configuration: {listed}; use another --out")
+    if state.get("data") != train_set.fingerprint():
+        raise ConfigError(f"{source} was trained on other images than {train_set.name} has here; use another --out")
+
+
+def _steps(
+    trainer: Trainer, config: TrainConfig, val_set: PartDataset | None, log: list[dict[str, float]], progress: bool
+) -> Iterator[dict[str, Tensor]]:
+    """Run the trainer to its end, keeping the log and the progress bar, yielding the losses of every step."""
+    bar = distributed.progress_bar(total=config.steps, initial=trainer.step, desc="training", shown=progress)
+    with bar:
+        while trainer.step < config.steps:
+            terms = trainer.advance()
+            last = trainer.step == config.steps
+            logged = config.log_every and (trainer.step % config.log_every == 0 or last)
+            evaluated = config.eval_every and (trainer.step % config.eval_every == 0 or last)
+            if logged or evaluated:  # reading a loss waits for the device, so only now and then
+                entry: dict[str, float] = {"step": trainer.step, "lr": trainer.optimizer.param_groups[-1]["lr"]}
+                values = distributed.all_reduce_mean(torch.stack(list(terms.values()))).tolist()
+                entry |= dict(zip(terms, values, strict=True))
+                bad = [name for name, value in entry.items() if not math.isfinite(value)]
+                if bad:  # no later step can mend it
+                    raise TrainingError(
+                        f"loss {bad[0]} is {entry[bad[0]]} at step {trainer.step}; start again in another folder with a "
+                        "lower lr"
+                    )
+                if evaluated:
+                    entry |= look_at(trainer, val_set)
+                log.append(entry)
+                bar.set_postfix({name: f"{entry[name]:.3f}" for name in terms})
+            bar.update()
+            yield terms
+
+
+def look_at(trainer: Trainer, val_set: PartDataset | None) -> dict[str, float]:
+    """Part shares, and scores where the validation split has parts: for the eye, never for selection."""
+    if val_set is None or len(val_set) == 0 or distributed.rank() > 0:
+        return {}
+    labels, scores = evaluate(trainer.segmenter, val_set)
+    shares = part_share(labels, trainer.segmenter.num_parts).tolist()
+    dead = [str(k + 1) for k, share in enumerate(shares) if share < DEAD_SHARE]
+    if dead:
+        warnings.warn(
+            f"step {trainer.step}: part {', '.join(dead)} holds less than {DEAD_SHARE:.0%} of the foreground; "
+            "it is dead or dying (raise the feature weight or lower contrastive and equivariance)",
+            stacklevel=2,
+        )
+    values = {f"share_{k + 1}": share for k, share in enumerate(shares)}
+    return values | {f"val_{name}": value for name, value in scores.items()}
+
+
+def load_or_train(config: TrainConfig, out: str | Path | None = None, **options: Any) -> TrainResult:
+    """Train once, load ever after: the run's folder is named after its configuration. Interrupted runs go on.
+
+    ``options`` are those of :func:`train`.
+    """
+    folder = Path(out) if out is not None else runs_dir() / f"{config.data}-k{config.num_parts}-{config.digest()}"
+    if (folder / "model.safetensors").is_file():
+        segmenter, stored = checkpoint.load_model(folder)
+        if stored.digest() == config.digest():
+            saved, log = folder / "checkpoint.pt", []
+            if saved.is_file():  # a model alone, as somebody else may have sent it, is enough
+                state = checkpoint.load_checkpoint(saved)
+                if options.get("datasets"):
+                    _check(state, config, options["datasets"][0], saved)
+                log = state["log"]
+            return TrainResult(segmenter.to(pick_device(options.get("device", "auto"))), config, log, folder)
+    return train(config, folder, resume=True, **options)

@@ -1,20 +1,22 @@
 """Files a run leaves behind: written whole or not at all, read without running any code in them."""
 
-import csv
 import json
 import math
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-import partlib
+from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
 from partlib.errors import CheckpointError
 from partlib.paths import write_atomically
+from partlib.runs.first_edition import current_fields
 from partlib.segmenter import PartSegmenter
 
 
@@ -38,31 +40,18 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     write_atomically(path, lambda p: p.write_bytes(save(tensors, metadata=metadata)))
 
 
-def write_log(path: Path, log: list[dict]) -> None:
+def write_log(path: Path, log: list[dict[str, float]]) -> None:
     """One row per logged step; cells of values that were not computed at that step are empty."""
-    columns = list(dict.fromkeys(key for entry in log for key in entry))
-
-    def write(target: Path) -> None:
-        with target.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows(log)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda p: pd.DataFrame(log).to_csv(p, index=False))
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Everything a run needs to go on: ``state`` holds tensors, numbers, strings, lists and dicts only."""
-    write_atomically(path, lambda p: torch.save({"version": partlib.__version__, **state}, p))
+    write_atomically(path, lambda p: torch.save({"version": version("partlib"), **state}, p))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Inverse of :func:`save_checkpoint`.
-
-    Raises
-    ------
-    CheckpointError : the file is missing, broken or not a checkpoint of this library.
-    """
+    """Inverse of :func:`save_checkpoint`."""
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist; expected the checkpoint.pt of a run")
     try:
@@ -71,23 +60,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path} cannot be read; delete it to start the run over") from error
     if not isinstance(state, dict) or not {"version", "config", "step", "model"} <= set(state):
         raise CheckpointError(f"{path} is not a checkpoint of partlib; expected version, config, step and model in it")
-    return state
+    return {**state, "config": current_fields(state["config"])}
 
 
 def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> None:
     """Weights as safetensors, with the configuration in the file's metadata."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in segmenter.state_dict().items()}
-    metadata = {"partlib": partlib.__version__, "config": json.dumps(config.to_dict())}
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, {"partlib": version("partlib"), "config": json.dumps(config.to_dict())})
 
 
 def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
-    """The segmenter in a ``model.safetensors``, or in the run folder that holds one, ready to segment.
-
-    Raises
-    ------
-    CheckpointError : missing or broken file, or one that another program wrote.
-    """
+    """The segmenter in a ``model.safetensors``, or in the run folder that holds one, ready to segment."""
     path = Path(path)
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
@@ -101,13 +84,9 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file ({error}); copy it or train again") from error
     if "config" not in metadata:
-        raise CheckpointError(
-            f"{path} has no partlib configuration in its metadata; expected a file that partlib wrote"
-        )
-    config = TrainConfig.from_dict(json.loads(metadata["config"]))
-    segmenter = PartSegmenter.from_config(config, start=False)
-    try:
-        segmenter.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit its own configuration: {str(error).splitlines()[-1]}") from error
+        raise CheckpointError(f"{path} has no configuration in its metadata; expected a file that partlib wrote")
+    config = TrainConfig.from_dict(current_fields(json.loads(metadata["config"])))
+    segmenter = PartSegmenter(config.num_parts, config.arch.partition(":")[0], "random")
+    check_tensors(segmenter.state_dict(), tensors, str(path))
+    segmenter.load_state_dict(tensors)
     return segmenter.eval(), config

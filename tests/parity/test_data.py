@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from partlib.data.photos import crop_square
 from PIL import Image
 
 from partlib.data import deepfashion, pascal_part
 from partlib.data.pascal_files import PART_NAMES, paint_parts, read_objects
-from partlib.data.prepare import crop_square
 from partlib.errors import DataError
 from partlib.paper import cub_crop
 from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear, resize_nearest

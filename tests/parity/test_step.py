@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from partlib.optimizer import build_optimizer
 
 from partlib import PartSegmenter, TrainConfig
 from partlib.losses import consistency_loss, contrastive_loss, equivariance_loss, part_descriptors
 from partlib.objective import Objective
-from partlib.optimizer import build_optimizer
 from partlib.segmenter import resize
 from partlib.training import set_batchnorm
 from partlib.warps import warp
@@ -104,7 +104,7 @@ def test_the_preset_paper_computes_the_releases_step(golden, reproduce_release):
 
 def test_the_preset_paper_has_the_releases_rates_and_parameter_groups():
     """SGD on all convolutions and the shortcuts' BatchNorm, the head ten times as fast."""
-    config = TrainConfig.preset("paper", pretrained=False)
+    config = TrainConfig.preset("paper", weights="random")
     segmenter = PartSegmenter.from_config(config).train()
     set_batchnorm(segmenter, config.batchnorm)
     optimizer = build_optimizer(segmenter, config)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from partlib import TrainConfig, train
-from partlib.objective import step_generator
-from partlib.runs.starts import choose_start, initial_segmenter, judged, warm_up
+from partlib.loader import step_generator
+from partlib.runs.build import Recipe
+from partlib.runs.starts import best_start, learn_decoders, selection_loss
 from partlib.training import Trainer
 
 CONFIG = TrainConfig(
@@ -37,11 +38,11 @@ def losses_of(trials):
     ids=["later half", "nan loses", "nan at first", "all infinite"],
 )
 def test_the_start_with_the_lowest_later_loss_is_chosen(trials, chosen):
-    assert choose_start(CONFIG, *losses_of(trials), progress=False) == chosen
+    assert best_start(CONFIG, *losses_of(trials), progress=False) == chosen
 
 
 def test_starts_differ_and_repeat():
-    first, again, other = (initial_segmenter(CONFIG.replace(pretrained=False), s).state_dict() for s in (0, 0, 1))
+    first, again, other = (initial_segmenter(CONFIG.replace(weights="random"), s).state_dict() for s in (0, 0, 1))
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["decoder.classify.weight"], other["decoder.classify.weight"])
 
@@ -84,7 +85,7 @@ def feature_loss(trainer):
 
 def test_the_warm_up_trains_the_decoder_and_leaves_the_backbone_and_the_run_alone(tiny_birds):
     trainer = Trainer(WARM, "cpu", tiny_birds)
-    cold = initial_segmenter(WARM, 1).state_dict()
+    cold = Recipe(WARM).segmenter(1).state_dict()
     trainer.segmenter.load_state_dict(cold)
     before = feature_loss(trainer)
     trainer.reset(1)
@@ -113,7 +114,7 @@ def test_a_run_begins_with_the_warmed_up_weights_of_the_chosen_start(tiny_birds)
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_decoders_warmed_up_together_are_those_warmed_up_alone(tiny_birds, pretrained):
     trainer = Trainer(WARM.replace(pretrained=pretrained, positives="sample"), "cpu", tiny_birds)
-    together = warm_up(trainer, [0, 1, 2])
+    together = learn_decoders(trainer, [0, 1, 2])
     for start in (2, 1):
         trainer.reset(start)
         alone = trainer.segmenter.decoder.state_dict()
@@ -124,12 +125,12 @@ def test_decoders_warmed_up_together_are_those_warmed_up_alone(tiny_birds, pretr
 def test_without_a_feature_loss_there_is_no_warm_up(tiny_birds):
     trainer = Trainer(WARM.replace(feature=0.0), "cpu", tiny_birds)
     trainer.reset(1)
-    cold = initial_segmenter(WARM, 1).state_dict()
+    cold = Recipe(WARM).segmenter(1).state_dict()
     assert all(torch.equal(value, cold[k]) for k, value in trainer.segmenter.state_dict().items())
 
 
 def test_starts_are_judged_by_the_named_losses_that_are_trained():
     terms = {name: torch.tensor(value) for name, value in (("total", 9.0), ("feature", 2.0), ("equivariance", 3.0))}
-    assert judged(WARM, terms) == WARM.feature * 2 + WARM.equivariance * 3
-    assert judged(WARM.replace(start_losses=("feature", "visual")), terms) == WARM.feature * 2
-    assert judged(WARM.replace(start_losses=("visual",)), terms) == judged(CONFIG, terms) == 9
+    assert selection_loss(WARM, terms) == WARM.feature * 2 + WARM.equivariance * 3
+    assert selection_loss(WARM.replace(start_losses=("feature", "visual")), terms) == WARM.feature * 2
+    assert selection_loss(WARM.replace(start_losses=("visual",)), terms) == selection_loss(CONFIG, terms) == 9

@@ -5,10 +5,9 @@ import torch
 
 from partlib import TrainConfig
 from partlib.errors import ConfigError
-from partlib.execution import Execution
-from partlib.features import FeatureBank, LiveFeatures, feature_bank
-from partlib.loading import Prefetcher, StepBatches, batch_indices
-from partlib.objective import step_generator
+from partlib.features import CachedFeatures, LiveFeatures, cached_features
+from partlib.loader import StepBatches, batch_indices, step_generator
+from partlib.runs.build import Runtime
 from partlib.training import Trainer
 
 CONFIG = TrainConfig(image_size=32, feature_size=32, batch_size=4, steps=6)
@@ -26,17 +25,17 @@ def test_reading_ahead_gives_the_batches_of_reading_at_once_in_any_order(tiny_bi
 
 
 def test_features_too_large_for_the_cache_are_computed_and_scaled_all_the_same(tiny_birds):
-    cached, live = (Trainer(CONFIG, "cpu", tiny_birds, Execution(feature_cache_gb=limit)) for limit in (20.0, 0.0))
-    assert isinstance(cached.features, FeatureBank)
+    cached, live = (Trainer(CONFIG, "cpu", tiny_birds, Runtime(feature_cache_gb=limit)) for limit in (20.0, 0.0))
+    assert isinstance(cached.features, CachedFeatures)
     assert isinstance(live.features, LiveFeatures)
     for found, expected in zip(live.batch(1)[1], cached.batch(1)[1], strict=True):
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-2)  # the cache has half the digits
     with pytest.raises(ConfigError, match="more than feature_cache_gb = 0; raise it"):
-        feature_bank(tiny_birds[0].subset(range(5)), live.features.extractor, limit_gb=0)
+        cached_features(tiny_birds[0].subset(range(5)), live.features.extractor, limit_gb=0)
 
 
 def test_bfloat16_changes_logits_by_rounding_only(tiny_birds):
-    exact, coarse = (Trainer(CONFIG, "cpu", tiny_birds, Execution(precision=p)) for p in ("float32", "bfloat16"))
+    exact, coarse = (Trainer(CONFIG, "cpu", tiny_birds, Runtime(precision=p)) for p in ("float32", "bfloat16"))
     images = exact.batch(0)[0].images
     with torch.no_grad():
         expected, found = exact.forward(images), coarse.forward(images)

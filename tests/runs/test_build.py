@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from partlib.optimizer import build_optimizer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from partlib import TrainConfig, train
 from partlib.errors import ConfigError
-from partlib.execution import Execution, TrainingForward
-from partlib.optimizer import build_optimizer
+from partlib.runs.build import Runtime, TrainingForward
 from partlib.runs.checkpoint import load_checkpoint
 from partlib.segmenter import PartSegmenter
 from partlib.training import Trainer
@@ -66,7 +66,7 @@ def test_the_step_never_waits_for_the_gpu(tiny_birds):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_trains_as_the_cpu_does(tiny_birds):
     logs = [
-        train(CONFIG, device=device, datasets=tiny_birds, progress=False, execution=Execution("float32")).log
+        train(CONFIG, device=device, datasets=tiny_birds, progress=False, runtime=Runtime("float32")).log
         for device in ("cpu", "cuda")
     ]
     for cpu, gpu in zip(*logs, strict=True):
@@ -75,13 +75,13 @@ def test_a_gpu_trains_as_the_cpu_does(tiny_birds):
 
 def test_bfloat16_runs_the_network_in_half_precision_and_everything_else_in_full(tiny_birds):
     logs = {
-        precision: train(CONFIG, device="cpu", datasets=tiny_birds, progress=False, execution=Execution(precision)).log
+        precision: train(CONFIG, device="cpu", datasets=tiny_birds, progress=False, runtime=Runtime(precision)).log
         for precision in ("float32", "bfloat16")
     }
     assert logs["bfloat16"][0] != logs["float32"][0]
     for half, full in zip(logs["bfloat16"], logs["float32"], strict=True):
         assert {name: half[name] for name in TERMS} == pytest.approx({name: full[name] for name in TERMS}, rel=3e-2)
-    trainer = Trainer(CONFIG, "cpu", tiny_birds, Execution("bfloat16"))
+    trainer = Trainer(CONFIG, "cpu", tiny_birds, Runtime("bfloat16"))
     seen = []
     trainer.segmenter.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     terms = trainer.advance()
@@ -91,24 +91,24 @@ def test_bfloat16_runs_the_network_in_half_precision_and_everything_else_in_full
 
 
 def test_logits_are_interpolated_in_full_precision():
-    segmenter = PartSegmenter(3, pretrained=False).eval()
+    segmenter = PartSegmenter(3, weights="random").eval()
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        logits = TrainingForward(segmenter, CPU, Execution("bfloat16"))(images)
+        logits = TrainingForward(segmenter, CPU, Runtime("bfloat16"))(images)
     assert logits.dtype == torch.float32
     # bfloat16 has 8 bits: rounded to it, neighbouring pixels between two cells would be equal
     assert (logits != logits.bfloat16().float()).float().mean() > 0.5
 
 
 def test_automatic_choices_suit_the_device():
-    automatic = Execution()
+    automatic = Runtime()
     assert automatic.half_type(CPU) is None
     assert automatic.number_of_workers(CPU) == 0
     gpu = torch.device("cuda")
     assert 1 <= automatic.number_of_workers(gpu) <= 4
-    assert Execution(workers=0).number_of_workers(gpu) == 0
-    assert Execution("float32").half_type(gpu) is None
-    assert Execution("bfloat16").half_type(CPU) == torch.bfloat16
+    assert Runtime(workers=0).number_of_workers(gpu) == 0
+    assert Runtime("float32").half_type(gpu) is None
+    assert Runtime("bfloat16").half_type(CPU) == torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_automatic_choices_suit_the_device():
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        Execution(**options)
+        Runtime(**options)
 
 
 def test_a_compiled_network_is_the_same_function(monkeypatch):
@@ -131,7 +131,7 @@ def test_a_compiled_network_is_the_same_function(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda m: compiled.append(m) or original(m, backend="aot_eager"))
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 3, 1))
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    logits = TrainingForward(network, CPU, Execution(compile=True))(images)
+    logits = TrainingForward(network, CPU, Runtime(compile=True))(images)
     logits.square().sum().backward()
     assert compiled == [network]
     gradient = network[0].weight.grad.clone()
@@ -161,5 +161,5 @@ def test_a_checkpoint_of_a_fused_optimiser_goes_on_with_the_one_of_this_device(t
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_fused_optimisers_are_for_gpus(name):
-    segmenter = PartSegmenter(3, pretrained=False)
+    segmenter = PartSegmenter(3, weights="random")
     assert build_optimizer(segmenter, CONFIG.replace(optimizer=name)).defaults["fused"] is None

@@ -1,0 +1,212 @@
+"""From a configuration to the parts of a run. This is the door at which the configuration stops."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from partlib import distributed
+from partlib.config import LOSSES, TrainConfig
+from partlib.data import LARGEST_SIZE, PartDataset, load_dataset
+from partlib.data.options import read_options
+from partlib.errors import ConfigError
+from partlib.features import CachedFeatures, Features, FeatureScaling, PerceptualFeatures, cached_features, features_of
+from partlib.loader import StepBatches, StepLoader
+from partlib.objective import Objective
+from partlib.segmenter import PartSegmenter
+from partlib.training import Schedule, Trainer
+
+STRIDE = 104_729  # far apart, so that no start of one seed is a start of another seed that people choose
+GPU_WORKERS = 4  # enough to read 256-pixel images as fast as one GPU takes them
+Scale = Callable[[list[Tensor]], list[Tensor]]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device, or the fastest there is."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # PyTorch raises either
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Settings that make a run faster or smaller; results stay equal up to rounding.
+
+    Attributes
+    ----------
+    precision : number format of the networks' activations, "float32" or "bfloat16" (autocast); "auto" takes bfloat16
+        on GPUs that have it and float32 elsewhere. Weights, losses and the optimizer are always float32.
+    compile : compile the segmenter with ``torch.compile``, which takes minutes at the start; for GPUs.
+    workers : processes that read images ahead of the device; None for 4 with a GPU, none on the CPU, where they would
+        take the processor from the network.
+    feature_cache_gb : largest cache of frozen features in gigabytes (10^9 bytes). Above it, and for crops that are
+        drawn anew every time, features are computed at every step.
+    """
+
+    precision: str = "auto"
+    compile: bool = False
+    workers: int | None = None
+    feature_cache_gb: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ConfigError(f"precision is {self.precision!r}; expected one of auto, float32, bfloat16")
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"workers is {self.workers}; expected a number of processes, at least 0")
+        if not self.feature_cache_gb >= 0:
+            raise ConfigError(f"feature_cache_gb is {self.feature_cache_gb}; expected gigabytes, at least 0")
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Context in which a network runs on ``device``."""
+        automatic = self.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        half = automatic or self.precision == "bfloat16"
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+
+    def number_of_workers(self, device: torch.device) -> int:
+        """Processes that read ahead for ``device``."""
+        if self.workers is not None:
+            return self.workers
+        return min(GPU_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+
+
+class TrainingForward(nn.Module):
+    """The segmenter as a training step calls it: (B, 3, H, W) in [0, 1] -> (B, K, H, W) float32 logits.
+
+    Replicated over the ranks, compiled where asked for, and in the number format of ``runtime``. It shares the weights
+    of ``segmenter``, which is still the one to save and to evaluate.
+    """
+
+    def __init__(self, segmenter: nn.Module, device: torch.device, runtime: Runtime) -> None:
+        super().__init__()
+        network = distributed.replicate(segmenter)
+        self.network = torch.compile(network) if runtime.compile else network
+        self.device, self.runtime = device, runtime
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Autocast ends here: warps, colors and losses do not survive eight bits of mantissa.
+        with self.runtime.autocast(self.device):
+            logits: Tensor = self.network(images)
+        return logits.float()
+
+
+class Recipe:
+    """What a configuration names, made: one method for each part of a run. The paper's recipe overrides some of them."""
+
+    batchnorm = "frozen"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        if config.quirks and type(self) is Recipe:
+            raise ConfigError(
+                f"quirks is {', '.join(config.quirks)}: the paper's recipe; pass recipe=partlib.paper.release.PaperRecipe"
+            )
+
+    def dataset(self, split: str = "train", image_size: int = 0, *, fixed_crop: bool = False) -> PartDataset:
+        """One split at the configuration's image size or another; ``num_images`` limits the training split.
+
+        Without random crops for ``fixed_crop`` and in splits other than the training split.
+        """
+        c = self.config
+        options = read_options(c.data, c.data_options)
+        if fixed_crop or split != "train":
+            options = {key: value for key, value in options.items() if key not in ("jitter", "mirror")}
+        dataset = self.load(split, image_size or c.image_size, options)
+        if split == "train" and 0 < c.num_images < len(dataset):
+            dataset = dataset.subset(range(c.num_images))
+        if split == "train" and len(dataset) < c.batch_size:
+            raise ConfigError(f"batch_size is {c.batch_size} but {c.data} has {len(dataset)} training images")
+        return dataset
+
+    def load(self, split: str, image_size: int, options: dict[str, Any]) -> PartDataset:
+        return load_dataset(self.config.data, split, self.config.root or None, image_size, **options)
+
+    def segmenter(self, start: int = 0) -> PartSegmenter:
+        """The untrained network of one start, the same every time."""
+        torch.manual_seed(self.config.seed + STRIDE * start)
+        arch, _, weights = self.config.arch.partition(":")
+        return PartSegmenter(self.config.num_parts, arch, weights, batchnorm=self.batchnorm)
+
+    def extractor(self, device: str | torch.device = "cpu") -> PerceptualFeatures:
+        """The frozen network of the perceptual features."""
+        c = self.config
+        network, _, weights = c.feature_network.partition(":")
+        return PerceptualFeatures(network, c.feature_layers or None, weights, c.feature_size).to(device)
+
+    def features(
+        self, split: str = "train", device: str | torch.device = "cpu", dataset: PartDataset | None = None
+    ) -> CachedFeatures:
+        """Features of a whole split from the cache, of its own larger images; or of ``dataset``, enlarged."""
+        source = dataset if dataset is not None else self.dataset(split, self._feature_size(), fixed_crop=True)
+        return cached_features(source, self.extractor(device))
+
+    def training_features(
+        self, train_set: PartDataset, device: torch.device, limit_gb: float, *, own: bool
+    ) -> Features:
+        """Features of the training images: of the images themselves where ``own``, else of their larger versions."""
+        larger = None if own or not train_set.fixed_crop else self.dataset("train", self._feature_size())
+        return features_of(train_set, self.extractor(device), larger, limit_gb)
+
+    def _feature_size(self) -> int:
+        return min(self.config.feature_size, LARGEST_SIZE.get(self.config.data, self.config.feature_size))
+
+    def scale(self, features: Features, train_set: PartDataset, device: torch.device) -> Scale:
+        """What is done to feature maps before the losses see them."""
+        if not train_set.fixed_crop:
+            raise ConfigError(
+                "random crops (data options jitter, mirror) have no fixed features to take statistics of; leave them out, "
+                "or use --preset paper, which takes features as they are"
+            )
+        return FeatureScaling.of(features, train_set).to(device)
+
+    def objective(self) -> Objective:
+        return Objective(self.config.temperature)
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Adam; one fused kernel for all parameters on a GPU."""
+        return torch.optim.Adam(groups, fused=groups[-1]["params"][0].is_cuda or None)
+
+    def schedule(self) -> Schedule:
+        c = self.config
+        return Schedule(c.steps, {name: c.weight(name) for name in LOSSES}, c.lambda_visual_end)
+
+
+def build_trainer(
+    config: TrainConfig,
+    device: str = "auto",
+    train_set: PartDataset | None = None,
+    runtime: Runtime | None = None,
+    recipe: type[Recipe] = Recipe,
+) -> Trainer:
+    """A run before its first step, on the images that ``config`` names or on ``train_set``."""
+    runtime, place, parts = runtime or Runtime(), pick_device(device), recipe(config)
+    # Data
+    own = train_set is not None
+    with distributed.local_main_first():
+        images = train_set if train_set is not None else parts.dataset("train")
+    # Network; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
+    segmenter = parts.segmenter()
+    if segmenter.batchnorm != "frozen" and place.type == "cuda" and distributed.world_size() > 1:
+        distributed.synchronize_batchnorm(segmenter)
+    segmenter = segmenter.to(place).to(memory_format=torch.channels_last).train()
+    # Optimizer: encoder and decoder with their own learning rates
+    encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]
+    decoder = list(segmenter.decoder.parameters())
+    optimizer = parts.optimizer([{"params": encoder, "lr": config.backbone_lr}, {"params": decoder, "lr": config.lr}])
+    # Features of the images, cached or live
+    features, scale = None, None
+    if config.lambda_feature or config.lambda_contrastive:
+        with distributed.local_main_first():
+            features = parts.training_features(images, place, runtime.feature_cache_gb, own=own)
+            scale = parts.scale(features, images, place)
+    batches = StepBatches(images, features, config.batch_size, config.seed, config.steps)
+    workers = runtime.number_of_workers(place)
+    loader = StepLoader(batches, place, scale, workers, lambda: runtime.autocast(place))
+    forward = TrainingForward(segmenter, place, runtime)
+    return Trainer(segmenter, loader, parts.objective(), optimizer, parts.schedule(), config.seed, forward)

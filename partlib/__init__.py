@@ -42,10 +42,12 @@ _HOMES = {
     **{"TrainResult": "runs", "load_or_train": "runs", "train": "runs"},
     **dict.fromkeys(("losses", "metrics", "warps"), ""),
 }
+# fmt: off
 __all__ = [
-    *("PartDataset", "PartSegmenter", "PerceptualFeatures", "Sample", "TrainConfig", "TrainResult"),
-    *("load_dataset", "load_or_train", "losses", "metrics", "train", "warps"),
+    "PartDataset", "PartSegmenter", "PerceptualFeatures", "Sample", "TrainConfig", "TrainResult",
+    "load_dataset", "load_or_train", "losses", "metrics", "train", "warps",
 ]
+# fmt: on
 
 
 def __getattr__(name: str):

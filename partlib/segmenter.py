@@ -1,6 +1,6 @@
 """The only trained network: image -> part logits, and the part maps that all losses read (paper, section 3).
 
-An encoder makes feature maps, a decoder logits of them. There is no background channel: the mask decides the background.
+An encoder makes feature maps, a decoder logits of them. There is no background channel: the mask decides about that.
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,8 @@ class PartSegmenter(nn.Module):
         self, num_parts: int, arch: str = "fpn_lite0", weights: str = "", *, batchnorm: str = "frozen"
     ) -> None:
         super().__init__()
-        assert num_parts >= 2 and batchnorm in ("frozen", "train", "statistics")
+        assert num_parts >= 2
+        assert batchnorm in ("frozen", "train", "statistics")
         self.num_parts, self.batchnorm = num_parts, batchnorm
         if arch == "fpn_lite0":
             self.encoder: nn.Module = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), weights)

@@ -62,8 +62,8 @@ def similarity(points: Tensor, scale: Tensor, angle: Tensor, translate: Tensor) 
 def thin_plate_grid(source_points: Tensor, size: tuple[int, int]) -> Tensor:
     """Sampling grid (B, H, W, 2) of the thin-plate spline that reads lattice point i from ``source_points[:, i]``.
 
-    ``source_points`` is (B, 25, 2) as (x, y) in normalized coordinates, in the order of :func:`identity_points`, ``size``
-    is (H, W) in pixels. Differentiable in the points.
+    ``source_points`` is (B, 25, 2) as (x, y) in normalized coordinates, in the order of :func:`identity_points`,
+    ``size`` is (H, W) in pixels. Differentiable in the points.
     """
     height, width = size
     matrix = _thin_plate_matrix(int(height), int(width), source_points.device, source_points.dtype)  # (HW, 25)

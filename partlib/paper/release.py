@@ -1,8 +1,8 @@
 """The paper's recipe, and what its authors' code computes otherwise: parts for a run with the preset "paper".
 
-``TrainConfig.quirks`` names what is switched on; docs/QUIRKS.md has the effect of each. "recipe" is the paper's own: SGD,
-rates that fall to zero after 100,000 steps, BatchNorm with the statistics of each view, features as they are, the finer
-layer weighted by 0.33, Lab in its own unit, the feature loss summed over the batch, one positive drawn for each part.
+``TrainConfig.quirks`` names what is switched on; docs/QUIRKS.md has the effect of each. "recipe" is the paper's own:
+SGD, rates that fall to zero after 100,000 steps, BatchNorm with the statistics of each view, features as they are, the
+finer layer weighted by 0.33, Lab in its own unit, the feature loss summed over the batch, one positive per part.
 """
 
 from typing import Any

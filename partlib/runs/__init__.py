@@ -151,8 +151,8 @@ def _steps(
                 bad = [name for name, value in entry.items() if not math.isfinite(value)]
                 if bad:  # no later step can mend it
                     raise TrainingError(
-                        f"loss {bad[0]} is {entry[bad[0]]} at step {trainer.step}; start again in another folder with a "
-                        "lower lr"
+                        f"loss {bad[0]} is {entry[bad[0]]} at step {trainer.step}; start again in another folder "
+                        "with a lower lr"
                     )
                 if evaluated:
                     entry |= look_at(trainer, val_set)

@@ -97,7 +97,7 @@ class TrainingForward(nn.Module):
 
 
 class Recipe:
-    """What a configuration names, made: one method for each part of a run. The paper's recipe overrides some of them."""
+    """What a configuration names, made: one method for each part of a run. The paper's recipe overrides some."""
 
     batchnorm = "frozen"
 
@@ -105,7 +105,7 @@ class Recipe:
         self.config = config
         if config.quirks and type(self) is Recipe:
             raise ConfigError(
-                f"quirks is {', '.join(config.quirks)}: the paper's recipe; pass recipe=partlib.paper.release.PaperRecipe"
+                f"quirks is {', '.join(config.quirks)}, the paper's; pass recipe=partlib.paper.release.PaperRecipe"
             )
 
     def dataset(self, split: str = "train", image_size: int = 0, *, fixed_crop: bool = False) -> PartDataset:
@@ -160,8 +160,8 @@ class Recipe:
         """What is done to feature maps before the losses see them."""
         if not train_set.fixed_crop:
             raise ConfigError(
-                "random crops (data options jitter, mirror) have no fixed features to take statistics of; leave them out, "
-                "or use --preset paper, which takes features as they are"
+                "random crops (data options jitter, mirror) have no fixed features to take statistics of; leave them "
+                "out, or use --preset paper, which takes features as they are"
             )
         return FeatureScaling.of(features, train_set).to(device)
 

@@ -162,16 +162,16 @@ def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
     return network
 
 
-def _vgg19_convolutions() -> nn.Module:
+def _vgg19_convolutions() -> Any:
     """VGG19 with random weights and without its classifier, whose 120 million weights take seconds to draw."""
     from torchvision.models.vgg import cfgs, make_layers
 
-    network = nn.Module()
+    network: Any = nn.Module()
     network.features = make_layers(cfgs["E"], batch_norm=False)
     for module in network.features:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(module.bias)
     return network
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partlib.data.base import Batch
 from partlib.errors import PartlibError
-from partlib.loader import step_generator
+from partlib.loader import StepLoader, step_generator
 from partlib.objective import Objective
 from partlib.segmenter import PartSegmenter
 
@@ -52,7 +51,7 @@ class Trainer:
     Parameters
     ----------
     segmenter : the network that is trained, in training mode.
-    loader : step number -> the step's images and the features of them, as :class:`partlib.loader.StepLoader`.
+    loader : step number -> the step's images and the features of them.
     objective : the losses.
     optimizer : of the segmenter, with the learning rates of the first step.
     schedule : how weights and rates change.
@@ -63,7 +62,7 @@ class Trainer:
     def __init__(
         self,
         segmenter: PartSegmenter,
-        loader: Callable[[int], tuple[Batch, list[Tensor]]],
+        loader: StepLoader,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,

@@ -27,9 +27,9 @@ class Pose:
     gait: float  # how far the feet stand apart
     build: float  # individual plumpness, about 1
 
-    def eye_shows(self, side: str, azimuth: float) -> bool:
-        """Whether the "near" or "far" eye, ``azimuth`` degrees from straight ahead, is on the viewer's side."""
-        return math.sin(math.radians(self.head_yaw + (azimuth if side == "near" else -azimuth))) > 0.12
+    def eye_showing(self, side: str, azimuth: float) -> float:
+        """How squarely, 1 at most, the "near" or "far" eye, ``azimuth`` degrees from straight ahead, faces the viewer."""
+        return math.sin(math.radians(self.head_yaw + (azimuth if side == "near" else -azimuth)))
 
 
 def direction(degrees: float) -> complex:
@@ -40,10 +40,9 @@ def direction(degrees: float) -> complex:
 def draw_pose(rng: np.random.Generator, species: Species) -> Pose:
     """A random pose. Draws from ``rng`` a fixed number of times whatever the species."""
     u = rng.uniform(0, 1, 17).tolist()
-    look = u[0]
-    if look < 0.62:  # ahead, or a little to either side
+    if u[0] < 0.62:  # looks ahead, or a little to either side
         yaw = -25 + 75 * u[1]
-    elif look < 0.85:  # at the viewer
+    elif u[0] < 0.85:  # at the viewer
         yaw = 50 + 60 * u[1]
     else:  # over the shoulder
         yaw = 130 + 40 * u[1]

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from partlib.data.base import SPLITS, ArrayDataset
 from partlib.data.birds.anatomy import Figure, PlacedFigure, place
 from partlib.data.birds.plumage import BACK, BEAK, BREAST, HEAD, LEGS, PART_NAMES, TAIL, WING, BirdPainter
-from partlib.data.birds.pose import Pose, draw_pose
+from partlib.data.birds.pose import draw_pose
 from partlib.data.birds.raster import Canvas, Color
 from partlib.data.birds.scene import Scenery, draw_light
 from partlib.data.birds.species import SEEN, SPECIES, Species, region_colors
@@ -60,28 +60,28 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
     seed : another seed, other images.
     """
     num_images = DEFAULT_IMAGES.get(split, 0) if num_images is None else num_images
-    _check(split, num_images, image_size, seed)
+    if not 32 <= image_size <= 512:
+        raise ConfigError(f"image_size is {image_size}; birds can be drawn from 32 to 512 pixels")
+    if num_images < 1:
+        raise ConfigError(f"num_images is {num_images}; expected at least 1")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}; expected 0 or more")
 
     def make(folder: Path) -> None:
         for name, array in generate(split, num_images, image_size, seed).items():
             np.save(folder / f"{name}.npy", array)
 
     key = f"v{VERSION}-{split}-{num_images}x{image_size}-seed{seed}"
-    arrays = cached_arrays("birds", key, make)
     return ArrayDataset(
-        arrays["images"],
-        None,
-        arrays["parts"],
-        arrays["keypoints"],
-        arrays["labels"],
-        [f"{split}-{seed}-{i:06d}" for i in range(num_images)],
-        f"birds-{key}",
+        **cached_arrays("birds", key, make),
+        foreground=None,
+        names=[f"{split}-{seed}-{i:06d}" for i in range(num_images)],
+        fingerprint=f"birds-{key}",
         name="birds",
         split=split,
         part_names=PART_NAMES,
         keypoint_names=tuple(KEYPOINTS),
         label_names=LABEL_NAMES,
-        boxes=arrays["boxes"],
         unseen_labels=UNSEEN_LABELS,
     )
 
@@ -99,7 +99,7 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
     labels : (N,) int64, index into ``LABEL_NAMES``.
     boxes : (N, 4) float32 (x, y, width, height) of the visible bird in pixels; x, y is the first pixel's index.
     """
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "images": np.empty((num_images, image_size, image_size, 3), np.uint8),
         "parts": np.empty((num_images, image_size, image_size), np.uint8),
         "keypoints": np.empty((num_images, len(KEYPOINTS), 3), np.float32),
@@ -112,17 +112,6 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
         for array, value in zip(arrays.values(), drawn, strict=True):
             array[i] = value
     return arrays
-
-
-def _check(split: str, num_images: int, image_size: int, seed: int) -> None:
-    if split not in SPLITS:
-        raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
-    if not 32 <= image_size <= 512:
-        raise ConfigError(f"image_size is {image_size}; birds can be drawn from 32 to 512 pixels")
-    if num_images < 1:
-        raise ConfigError(f"num_images is {num_images}; expected at least 1")
-    if seed < 0:
-        raise ConfigError(f"seed is {seed}; expected 0 or more")
 
 
 def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple]:
@@ -143,12 +132,12 @@ def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, n
     (grain_u, grain_v), (noise, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
     # The picture, from back to front.
     canvas = Canvas(size)
-    scenery = Scenery(canvas, rng, species.habitat, light, figure, pose.flying)
+    scenery = Scenery(canvas, rng, light, figure)
     scenery.behind()
-    BirdPainter(canvas, species, pose, figure, colors, light, (grain_u, grain_v)).paint()
+    BirdPainter(canvas, figure, colors, light, (grain_u, grain_v)).paint()
     scenery.front()
-    keypoints = _keypoints(figure, pose, species, canvas.parts)
-    return _develop(canvas, noise, contrast), canvas.parts, keypoints, label, _box(canvas.parts)
+    picture = _develop(canvas, noise, contrast)
+    return picture, canvas.parts, _keypoints(figure, canvas.parts), label, _box(canvas.parts)
 
 
 def _individual_colors(rng: np.random.Generator, species: Species) -> dict[str, Color]:
@@ -167,16 +156,14 @@ def _develop(canvas: Canvas, grain: float, contrast: float) -> np.ndarray:
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)  # (S, S, 3)
 
 
-def _keypoints(figure: PlacedFigure, pose: Pose, species: Species, parts: np.ndarray) -> np.ndarray:
+def _keypoints(figure: PlacedFigure, parts: np.ndarray) -> np.ndarray:
     """CUB's keypoints (15, 3). A point is visible where a pixel of a part it belongs to shows within two pixels."""
-    points, hidden = dict(figure.points), set()
+    points, hidden, pose = dict(figure.points), set(), figure.pose
     # A bird that faces right shows the viewer its right side.
-    for side, depth in (
-        (("right", "near"), ("left", "far")) if pose.facing == 1 else (("left", "near"), ("right", "far"))
-    ):
+    for side, depth in zip(("right", "left")[:: pose.facing], ("near", "far"), strict=True):
         for name in ("eye", "shin", "wing"):
             points[f"{name}_{side}"] = points.get(f"{name}_{depth}", points.get(name, points["body"]))
-        if pose.eye_showing(depth, species.eye_azimuth) <= 0.12:
+        if pose.eye_showing(depth, figure.species.eye_azimuth) <= 0.12:
             hidden.add(f"eye_{side}")
         if depth == "far" and "wing_far" not in figure.points:
             hidden.add(f"wing_{side}")

@@ -20,6 +20,8 @@ Segment = tuple[complex, float, complex, float]  # a, radius at a, b, radius at 
 class PlacedFigure:
     """A figure in picture coordinates (unit: image side, y down), rounded to the grid."""
 
+    species: Species
+    pose: Pose
     limbs: dict[str, list[Limb]]
     points: dict[str, Point]
     scale: float  # image sides per torso length
@@ -77,11 +79,11 @@ class Figure:
         skull = base + (0.48 * radius + 0.62 * head * pose.neck_stretch + free) * up
         if long:
             skull += 0.25 * free * direction(rise - 60)
-            controls = [base + 0.75 * free * direction(rise - 62), base + 0.45 * free * direction(rise + 40)]
+            low, high = base + 0.75 * free * direction(rise - 62), base + 0.45 * free * direction(rise + 40)
         else:
-            controls = [base + (skull - base) / 3, base + (skull - base) * 2 / 3]
+            low, high = base + (skull - base) / 3, base + (skull - base) * 2 / 3
         thick, thin, steps = (radius * 0.5, head * 0.62, 6) if long else (radius * 0.86, head * 0.86, 2)
-        path = [_bezier(base, *controls, skull, i / steps) for i in range(steps + 1)]
+        path = [_bezier(base, low, high, skull, i / steps) for i in range(steps + 1)]
         radii = [thick + (thin - thick) * (i / steps) ** 0.6 for i in range(steps + 1)]
         chain = _chain(path, radii)
         self.limbs["neck_low"], self.limbs["neck_high"] = chain[: steps // 2], chain[steps // 2 :]
@@ -108,7 +110,7 @@ class Figure:
         forward = (self.points["head_x"] - self.points["head"]) / head
         yaw, towards = (f(math.radians(self.pose.head_yaw)) for f in (math.cos, math.sin))
         sign = 1 if yaw >= 0 else -1
-        shown, towards = sign * max(abs(yaw), 0.16), max(towards, 0)
+        shown, towards = sign * max(abs(yaw), 0.16), max(towards, 0.0)
         base = self.points["head"] + head * forward * complex(0.98 * shown, -0.10 - 0.08 * towards)
         heading = forward * complex(shown, -0.28 * towards * min(0.2 / species.beak, 1))
         depth, steps = species.beak_depth, 3
@@ -245,4 +247,5 @@ def place(figure: Figure, extent: float, shift: tuple[float, float]) -> PlacedFi
         name: [(*xy(a), on_grid(ra * scale), *xy(b), on_grid(rb * scale)) for a, ra, b, rb in group]
         for name, group in figure.limbs.items()
     }
-    return PlacedFigure(limbs, {name: xy(point) for name, point in figure.points.items()}, on_grid(scale))
+    points = {name: xy(point) for name, point in figure.points.items()}
+    return PlacedFigure(figure.species, figure.pose, limbs, points, on_grid(scale))

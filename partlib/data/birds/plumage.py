@@ -7,24 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.pose import Pose
-from partlib.data.birds.raster import (
-    Canvas,
-    Color,
-    Limb,
-    Window,
-    across,
-    bulge_normals,
-    capsule,
-    capsule_frame,
-    clamp,
-    frame_coordinates,
-    ink,
-    smooth_union,
-    union,
-)
+from partlib.data.birds.raster import Canvas, Color, Limb, Window, bulge_normals, clamp, ink, smooth_union
 from partlib.data.birds.scene import Light
-from partlib.data.birds.species import Pattern, Species, rgb
+from partlib.data.birds.species import Pattern, rgb
 from partlib.data.birds.textures import lookup
 
 PART_NAMES = ("head", "beak", "breast", "back", "wing", "tail", "legs")
@@ -70,38 +55,27 @@ class BirdPainter:
     """Paints one placed figure. Colors are the individual's own, in [0, 1] RGB; ``grain`` shifts the textures."""
 
     canvas: Canvas
-    species: Species
-    pose: Pose
     figure: PlacedFigure
     colors: dict[str, Color]
     light: Light
     grain: tuple[float, float]
 
     def __post_init__(self) -> None:
-        self.unit = self.figure.scale  # one torso length in image sides
+        self.species, self.pose, self.unit = self.figure.species, self.figure.pose, self.figure.scale
 
     def paint(self) -> None:
         """The whole bird, from the far side to the near side."""
-        raised = self.pose.wing == "raised"
         looks_away = self.pose.head_yaw < -8 or self.pose.head_yaw > 172
-        if raised:
-            self._raised_wing("far")
+        self._wing("far")
         self._tail()
-        if not self.pose.flying:
-            self._leg("far")
+        self._leg("far")
         if looks_away:
             self._beak()
         self._torso_and_head()
         if not looks_away:
             self._beak()
-        if not self.pose.flying:
-            self._leg("near")
-        if raised:
-            self._raised_wing("near")
-        else:
-            self._folded_wing()
-
-    # -- feathers ------------------------------------------------------------------------------------------------
+        self._leg("near")
+        self._wing("near")
 
     def _feather(
         self,
@@ -114,8 +88,8 @@ class BirdPainter:
     ) -> None:
         """One feather: a pale rim, a dark line where it ends, bars or spots along it, a tip of another color."""
         window = self.canvas.window([limb])
-        distance, along = capsule_frame(window, limb)
-        side, radius = across(window, limb), max(limb[2], limb[5], 1e-4)
+        distance, along = window.capsule(limb)
+        side, radius = window.across(limb), max(limb[2], limb[5], 1e-4)
         base, rim = ink(self.colors[color]), ink(self.colors[tip or "edge"])
         edge_weight = clamp(distance * (2.6 / radius) + 1) * 0.62  # (h, w)
         if tip is not None:
@@ -132,40 +106,40 @@ class BirdPainter:
         grain = lookup("barbs", along * 0.22 + self.grain[0] + limb[1], side * (0.9 / self.unit))
         outline = clamp(distance * (0.75 * self.canvas.size) + 1.6) * 0.34  # dark, about a pixel and a half
         tone = (0.84 + 0.3 * grain) * (1 - outline) * bright
-        window.paint(distance, shade * tone * self.light.flat())
-        window.label(distance, part)
+        window.paint(distance, shade * tone * self.light.flat(), part)
 
     def _tail(self) -> None:
         for i, limb in enumerate(self.figure.limbs["tail"]):
-            self._feather(limb, TAIL, "tail", 0.86 + 0.05 * i, self.species.tail_pattern, tip="tail_edge")
+            self._feather(limb, TAIL, "tail", 0.86 + 0.05 * i, self.species.tail_pattern, "tail_edge")
 
-    def _folded_wing(self) -> None:
+    def _wing(self, side: str) -> None:
+        """A folded wing hides the far one."""
         limbs, pattern = self.figure.limbs, self.species.wing_pattern
-        bar = "bar" if self.species.wing_bars else None
-        self._shadow(limbs["primaries"] + limbs["secondaries"] + limbs["coverts"])
-        for name, color, bright, stripes, tip in (
-            ("primaries", "flight", 0.88, pattern, None),
-            ("secondaries", "flight", 0.94, pattern, None),
-            ("coverts", "wing", 0.96, None, bar),
-            ("median", "wing", 0.98, None, bar),
-        ):
-            for i, limb in enumerate(limbs[name]):
-                self._feather(limb, WING, color, bright + 0.03 * i, stripes, tip=tip)
-        self._coverts(limbs["wing_shoulder"])
-
-    def _raised_wing(self, side: str) -> None:
-        limbs, bright = self.figure.limbs, 1.0 if side == "near" else 0.8
-        if side == "near":
-            self._shadow(limbs["arm_near"])
-        for i, limb in enumerate(limbs[f"fan_{side}"]):
-            self._feather(limb, WING, "flight", bright * (0.9 + 0.02 * (i % 2)), self.species.wing_pattern)
-        self._coverts(limbs[f"arm_{side}"], bright)
+        if self.pose.wing == "raised":
+            bright = 1.0 if side == "near" else 0.8
+            if side == "near":
+                self._shadow(limbs["arm_near"])
+            for i, limb in enumerate(limbs[f"fan_{side}"]):
+                self._feather(limb, WING, "flight", bright * (0.9 + 0.02 * (i % 2)), pattern)
+            self._coverts(limbs[f"arm_{side}"], bright)
+        elif side == "near":
+            bar = "bar" if self.species.wing_bars else None
+            self._shadow(limbs["primaries"] + limbs["secondaries"] + limbs["coverts"])
+            for name, color, bright, stripes, tip in (
+                ("primaries", "flight", 0.88, pattern, None),
+                ("secondaries", "flight", 0.94, pattern, None),
+                ("coverts", "wing", 0.96, None, bar),
+                ("median", "wing", 0.98, None, bar),
+            ):
+                for i, limb in enumerate(limbs[name]):
+                    self._feather(limb, WING, color, bright + 0.03 * i, stripes, tip)
+            self._coverts(limbs["wing_shoulder"])
 
     def _coverts(self, limbs: list[Limb], bright: float = 1.0) -> None:
         """The small feathers at the front of a wing: a smooth pad with a scaly texture."""
         window = self.canvas.window(limbs)
-        distance = union(window, limbs, 0.05 * self.unit)
-        u, v = frame_coordinates(window, self.figure.points, "body")
+        distance = window.union(limbs, 0.05 * self.unit)
+        u, v = window.frame(self.figure.points, "body")
         scales = lookup("scales", u * 0.16 + self.grain[0], v * 0.2 + self.grain[1])
         color = ink(self.colors["wing"])
         color = color + clamp(scales * 1.6 - 1.0) * 0.5 * (ink(self.colors["edge"]) - color)  # (3, h, w)
@@ -174,7 +148,7 @@ class BirdPainter:
             dots = lookup("spots" if name == "spots" else "bars", u * 0.18 + self.grain[1], v * 0.2)
             color = color + dots * strength * 0.8 * (ink(rgb(text)) - color)
         color = color * self.light.flat() * (bright * (0.82 + 0.28 * scales))
-        window.paint(distance + 0.02 * self.unit, color, 0.06 * self.unit)
+        window.paint(distance + 0.02 * self.unit, color, soft=0.06 * self.unit)
         window.label(distance, WING)
 
     def _shadow(self, limbs: list[Limb]) -> None:
@@ -182,10 +156,8 @@ class BirdPainter:
         reach = 0.10 * self.unit
         shifted = [(ax, ay + 0.3 * reach, ra, bx, by + 0.3 * reach, rb) for ax, ay, ra, bx, by, rb in limbs]
         window = self.canvas.window(shifted, reach)
-        amount = clamp(0.75 - union(window, shifted, 0.02) * (1 / reach)) * 0.42
+        amount = clamp(0.75 - window.union(shifted, 0.02) * (1 / reach)) * 0.42
         window.darken(amount * (window.parts > 0))
-
-    # -- torso ---------------------------------------------------------------------------------------------------
 
     def _torso_and_head(self) -> None:
         """Torso, neck and head as one smooth shape; the parts are regions of it."""
@@ -193,10 +165,10 @@ class BirdPainter:
         lower = limbs["torso"] + limbs["neck_low"] + ([] if self.pose.flying else limbs["thigh_near"])
         upper = limbs["neck_high"] + limbs["skull"] + limbs.get("crest", [])
         window = self.canvas.window(lower + upper, 0.02)
-        torso, head = union(window, lower, 0.12 * unit), union(window, upper, 0.05 * unit)
+        torso, head = window.union(lower, 0.12 * unit), window.union(upper, 0.05 * unit)
         distance = smooth_union(torso, head, 0.10 * unit)
         dorsal, nearer_head = self._dorsal(window), torso - head  # > 0 on the side of the back, in the head
-        u, v = frame_coordinates(window, self.figure.points, "body")
+        u, v = window.frame(self.figure.points, "body")
         color = self._torso_colors(u, v, dorsal)
         color *= 1 - 0.22 * clamp(1 + nearer_head * (7 / unit))  # the head's shadow on the shoulders
         weight = clamp(nearer_head * (10 / unit) + 0.5)
@@ -248,11 +220,9 @@ class BirdPainter:
             amount = lookup(name, u * 0.25 + self.grain[0], v * 0.25 + self.grain[1])
         return color + amount * where * strength * (ink(rgb(text)) - color)
 
-    # -- head ----------------------------------------------------------------------------------------------------
-
     def _head_colors(self, window: Window, neck: np.ndarray) -> np.ndarray:
         """Unlit colors (3, h, w) of the head, whose markings sit on a ball and turn with it; ``neck`` is n of MARKS."""
-        right, up = frame_coordinates(window, self.figure.points, "head")
+        right, up = window.frame(self.figure.points, "head")
         # Back-project the pixel onto a ball, then turn the ball so that f points along the beak, s to the near side.
         outside = np.maximum(right * right + up * up, 1.0)
         right, up = right / outside, up / outside
@@ -294,26 +264,22 @@ class BirdPainter:
                 ey = y + shift * self.light.direction[1] * radius
                 limb = (ex, ey - 0.6 * squeeze * scale, r, ex, ey + 0.6 * squeeze * scale, r)
                 window = self.canvas.window([limb])
-                window.paint(capsule(window, limb), ink(color), strength=window.parts == HEAD)
-
-    # -- beak and legs -------------------------------------------------------------------------------------------
+                window.paint(window.union([limb]), ink(color), opacity=window.parts == HEAD)
 
     def _beak(self) -> None:
         for name, color, bright in (("beak_lower", "beak_low", 0.78), ("beak_upper", "beak", 1.05)):
             limbs = self.figure.limbs[name]
             window = self.canvas.window(limbs)
-            distance = union(window, limbs, 0.01 * self.unit)
+            distance = window.union(limbs, 0.01 * self.unit)
             shade = self.light.shade(bulge_normals(distance, self.canvas.size, 0.06 * self.unit)) * bright
             rim = 1 - 0.3 * clamp(distance * self.canvas.size + 1.4)
-            window.paint(distance, ink(self.colors[color]) * shade * rim)
-            window.label(distance, BEAK)
+            window.paint(distance, ink(self.colors[color]) * shade * rim, BEAK)
 
     def _leg(self, side: str) -> None:
         bright = 1.0 if side == "near" else 0.72
-        for limb in self.figure.limbs[f"leg_{side}"] + self.figure.limbs[f"toes_{side}"]:
+        for limb in [] if self.pose.flying else self.figure.limbs[f"leg_{side}"] + self.figure.limbs[f"toes_{side}"]:
             window = self.canvas.window([limb])
-            distance, along = capsule_frame(window, limb)
+            distance, along = window.capsule(limb)
             round_ = 0.72 + 0.4 * clamp(-distance * (1.6 / max(limb[2], 1e-4)))
             scales = 0.9 + 0.15 * (np.abs((along * 7) % 1 - 0.5) > 0.2)
-            window.paint(distance, ink(self.colors["legs"]) * self.light.flat(0.8) * (round_ * scales * bright))
-            window.label(distance, LEGS)
+            window.paint(distance, ink(self.colors["legs"]) * self.light.flat(0.8) * (round_ * scales * bright), LEGS)

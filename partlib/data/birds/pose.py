@@ -28,7 +28,7 @@ class Pose:
     build: float  # individual plumpness, about 1
 
     def eye_showing(self, side: str, azimuth: float) -> float:
-        """How squarely, 1 at most, the "near" or "far" eye, ``azimuth`` degrees from straight ahead, faces the viewer."""
+        """How much, 1 at most, the "near" or "far" eye faces the viewer; ``azimuth`` degrees from straight ahead."""
         return math.sin(math.radians(self.head_yaw + (azimuth if side == "near" else -azimuth)))
 
 

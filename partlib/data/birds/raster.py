@@ -8,7 +8,6 @@ their last bit, so the masks are the same on every machine.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +18,7 @@ Point = tuple[float, float]
 
 
 def ink(color: Color) -> np.ndarray:
-    """A color as (3, 1, 1) float32, ready to be mixed with pictures (3, h, w)."""
+    """A color as float32, ready to be mixed with pictures (3, h, w)."""
     return np.array(color, np.float32).reshape(3, 1, 1)  # (3, 1, 1)
 
 
@@ -56,7 +55,7 @@ class Canvas:
             start = max(int((low - grow) * self.size), 0)
             return slice(start, max(min(int((high + grow) * self.size) + 1, self.size), start))
 
-        ends = [(x, y, r) for ax, ay, ra, bx, by, rb in limbs for x, y, r in ((ax, ay, ra), (bx, by, rb))]
+        ends = [end for ax, ay, ra, bx, by, rb in limbs for end in ((ax, ay, ra), (bx, by, rb))]
         cols = span(min(x - r for x, _, r in ends), max(x + r for x, _, r in ends))
         rows = span(min(y - r for _, y, r in ends), max(y + r for _, y, r in ends))
         return Window(self, rows, cols)
@@ -66,93 +65,77 @@ class Canvas:
         return Window(self, slice(0, self.size), slice(0, self.size))
 
 
-@dataclass(frozen=True)
 class Window:
-    """A rectangle of h by w pixels of a canvas. Distances are signed, negative inside."""
+    """A rectangle of h by w pixels of a canvas. Distances to shapes are signed, negative inside."""
 
-    canvas: Canvas
-    rows: slice
-    cols: slice
+    def __init__(self, canvas: Canvas, rows: slice, cols: slice) -> None:
+        self.size, self.rows = canvas.size, rows
+        self.x, self.y = canvas.centers[None, cols], canvas.centers[rows, None]  # (1, w), (h, 1)
+        self.rgb, self.parts = canvas.rgb[:, rows, cols], canvas.parts[rows, cols]  # views (3, h, w), (h, w)
 
-    @property
-    def x(self) -> np.ndarray:
-        return self.canvas.centers[None, self.cols]  # (1, w)
+    def capsule(self, limb: Limb) -> tuple[np.ndarray, np.ndarray]:
+        """Distance (h, w) to a capsule, and how far along its axis, 0 to 1, each pixel lies."""
+        ax, ay, ra, bx, by, rb = limb
+        dx, dy = bx - ax, by - ay
+        inverse = 1.0 / max(dx * dx + dy * dy, 1e-9)
+        px, py = self.x - ax, self.y - ay  # (1, w), (h, 1)
+        along = clamp(px * (dx * inverse) + py * (dy * inverse))  # (h, w)
+        qx, qy = px - along * dx, py - along * dy
+        return np.sqrt(qx * qx + qy * qy) - (along * (rb - ra) + ra), along
 
-    @property
-    def y(self) -> np.ndarray:
-        return self.canvas.centers[self.rows, None]  # (h, 1)
+    def union(self, limbs: list[Limb], radius: float = 1.0) -> np.ndarray:
+        """Distance (h, w) to several capsules, whose seams have fillets of about ``radius``."""
+        distance = self.capsule(limbs[0])[0]
+        for limb in limbs[1:]:
+            distance = smooth_union(distance, self.capsule(limb)[0], radius)
+        return distance
 
-    @property
-    def parts(self) -> np.ndarray:
-        return self.canvas.parts[self.rows, self.cols]  # (h, w)
+    def across(self, limb: Limb) -> np.ndarray:
+        """Distance (h, w) to the axis of a capsule; positive to the left of a -> b as seen in the picture."""
+        ax, ay, _, bx, by, _ = limb
+        dx, dy = bx - ax, by - ay
+        inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
+        return (self.x - ax) * (dy * inverse) - (self.y - ay) * (dx * inverse)
+
+    def frame(self, points: dict[str, Point], name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates (h, w) in the frame whose origin is the point ``name`` and whose unit vectors, at right angles,
+        end in ``name_x`` and ``name_y``."""
+        (ox, oy), (ax, ay), (bx, by) = points[name], points[f"{name}_x"], points[f"{name}_y"]
+        ux, uy, vx, vy = ax - ox, ay - oy, bx - ox, by - oy
+        px, py = self.x - ox, self.y - oy
+        uu, vv = max(ux * ux + uy * uy, 1e-9), max(vx * vx + vy * vy, 1e-9)
+        return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
 
     def paint(
-        self, distance: np.ndarray, color: np.ndarray, soft: float = 0.0, strength: np.ndarray | float = 1.0
+        self,
+        distance: np.ndarray,
+        color: np.ndarray,
+        part: int | None = None,
+        soft: float = 0.0,
+        opacity: float | np.ndarray = 1.0,
     ) -> None:
-        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``.
+        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; those pixels get the label ``part``, if any.
 
-        Each pixel is covered by the fraction of it that lies inside; ``soft`` blurs the rim (units of the image side)
-        and ``strength`` in [0, 1] is the opacity.
+        Each pixel is covered by the fraction of it that lies inside; ``soft`` blurs the rim (units of the image side).
         """
-        coverage = clamp(0.5 - distance * (1.0 / max(soft, 1.0 / self.canvas.size)))
-        view = self.canvas.rgb[:, self.rows, self.cols]  # (3, h, w)
-        view += coverage * strength * (color - view)
-
-    def darken(self, amount: np.ndarray) -> None:
-        """Multiply the picture by ``1 - amount`` (h, w), a soft shadow."""
-        self.canvas.rgb[:, self.rows, self.cols] *= 1 - amount
+        coverage = clamp(0.5 - distance * (1.0 / max(soft, 1.0 / self.size)))
+        self.rgb += coverage * opacity * (color - self.rgb)
+        if part is not None:
+            self.label(distance, part)
 
     def label(self, distance: np.ndarray, part: int | np.ndarray) -> None:
         """Give the pixels where ``distance < 0`` the label ``part``, one number or (h, w)."""
         np.copyto(self.parts, np.asarray(part, np.uint8), where=distance < 0)
 
-
-def capsule(window: Window, limb: Limb) -> np.ndarray:
-    """Signed distance (h, w) to a capsule whose radius changes linearly from end to end."""
-    return capsule_frame(window, limb)[0]
-
-
-def capsule_frame(window: Window, limb: Limb) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance (h, w) to a capsule, and how far along its axis each pixel lies, clipped to [0, 1]."""
-    ax, ay, ra, bx, by, rb = limb
-    dx, dy = bx - ax, by - ay
-    inverse = 1.0 / max(dx * dx + dy * dy, 1e-9)
-    px, py = window.x - ax, window.y - ay  # (1, w), (h, 1)
-    along = clamp(px * (dx * inverse) + py * (dy * inverse))  # (h, w)
-    qx, qy = px - along * dx, py - along * dy
-    return np.sqrt(qx * qx + qy * qy) - (along * (rb - ra) + ra), along
-
-
-def across(window: Window, limb: Limb) -> np.ndarray:
-    """Signed distance (h, w) to the axis of a capsule; positive to the left of a -> b as seen in the picture."""
-    ax, ay, _, bx, by, _ = limb
-    dx, dy = bx - ax, by - ay
-    inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
-    return (window.x - ax) * (dy * inverse) - (window.y - ay) * (dx * inverse)
+    def darken(self, amount: np.ndarray) -> None:
+        """Multiply the picture by ``1 - amount`` (h, w), a soft shadow."""
+        self.rgb *= 1 - amount
 
 
 def smooth_union(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
     """Union of two signed distances whose seam is filled with a fillet of about ``radius`` (polynomial minimum)."""
     overlap = np.maximum(radius - np.abs(a - b), 0)
     return np.minimum(a, b) - overlap * overlap * (0.25 / radius)
-
-
-def union(window: Window, limbs: list[Limb], radius: float) -> np.ndarray:
-    """Smooth union (h, w) of several capsules."""
-    distance = capsule(window, limbs[0])
-    for limb in limbs[1:]:
-        distance = smooth_union(distance, capsule(window, limb), radius)
-    return distance
-
-
-def frame_coordinates(window: Window, points: dict[str, Point], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (h, w) of the pixels in the frame whose origin is the point ``name`` and whose unit vectors, at
-    right angles, end in ``name_x`` and ``name_y``."""
-    (ox, oy), (ax, ay), (bx, by) = points[name], points[f"{name}_x"], points[f"{name}_y"]
-    ux, uy, vx, vy = ax - ox, ay - oy, bx - ox, by - oy
-    px, py = window.x - ox, window.y - oy
-    uu, vv = max(ux * ux + uy * uy, 1e-9), max(vx * vx + vy * vy, 1e-9)
-    return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
 
 
 def bulge_normals(distance: np.ndarray, pixels: float, thickness: float) -> tuple[np.ndarray, ...]:

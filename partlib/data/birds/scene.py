@@ -1,64 +1,22 @@
 """Everything that is not the bird: the light, what lies behind it, what it stands on, and what hangs in front of it."""
 
+import json
 import math
 from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 
 from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.raster import (
-    Canvas,
-    Color,
-    Limb,
-    Point,
-    Window,
-    across,
-    capsule,
-    capsule_frame,
-    clamp,
-    grid_limb,
-    ink,
-    on_grid,
-)
+from partlib.data.birds.raster import Canvas, Color, Limb, Point, Window, clamp, grid_limb, ink, on_grid
 from partlib.data.birds.species import rgb
 from partlib.data.birds.textures import lookup
 
-# dark, middle and light tone of what is out of focus behind the bird; color of water under it
-BACKDROPS: dict[str, tuple[str, str, str, str]] = {
-    "foliage": ("#1c2a14", "#4d6b2c", "#b4c474", "#46604c"),
-    "olive": ("#2c2c18", "#6e6e3a", "#c8c290", "#5c6a58"),
-    "autumn": ("#3c2414", "#96602a", "#e2b45c", "#5c6a58"),
-    "shade": ("#101814", "#2c4034", "#7c948c", "#34484a"),
-    "sky": ("#7ba4cc", "#a4c4e0", "#e8eef2", "#6c92b0"),
-    "overcast": ("#a2a8ac", "#c2c6c8", "#e4e6e6", "#8c989c"),
-    "dusk": ("#5c5870", "#b48c84", "#f0c49c", "#8c7c84"),
-    "reeds": ("#4a4428", "#94864e", "#d4c890", "#5c7474"),
-    "stone": ("#3c3a38", "#7c7670", "#b8b2a8", "#5c6a6c"),
-    "blossom": ("#3a4a34", "#8c9a78", "#ecc8d4", "#6c8078"),
-}
-OPEN = ("sky", "overcast", "dusk", "stone")  # nothing grows in these
-HABITATS: dict[str, tuple[str, ...]] = {  # and the backdrops that go with them
-    "branch": ("foliage", "olive", "autumn", "shade", "sky", "overcast", "dusk", "blossom"),
-    "trunk": ("foliage", "olive", "autumn", "shade", "overcast", "sky"),
-    "ground": ("foliage", "olive", "reeds", "stone", "sky", "autumn", "overcast"),
-    "water": ("reeds", "foliage", "shade", "sky", "overcast"),
-    "wade": ("reeds", "foliage", "shade", "dusk", "overcast"),
-}
-# texture, color, its scale across and up (the ground is seen at a low angle), height of the blades on the horizon
-GROUNDS = (
-    ("grass", "#7c8c40", 0.75, 0.8, 0.10),
-    ("grass", "#a0905c", 0.75, 0.8, 0.10),
-    ("pebbles", "#a08c6c", 0.7, 1.9, 0.0),
-    ("pebbles", "#a8a094", 0.7, 1.9, 0.0),
-)
-GREEN = ("#4c7426", "#6c9434", "#35581e", "#8cac48")
-LEAVES: dict[str, tuple[str, ...]] = {  # by backdrop; elsewhere they are green
-    "olive": ("#6c702c", "#8c8a44", "#545a26"),
-    "autumn": ("#b4641c", "#d49a2c", "#8c3c1a", "#a88434"),
-    "shade": ("#1e3c22", "#2c5230", "#3c6238"),
-    "blossom": ("#e8b8c8", "#f4dce2", "#6c8c44"),
-}
-BARKS = ("#5c4a3a", "#746456", "#4a4440", "#8a7c6c", "#6a5238")
+# backdrops: dark, middle and light tone of what is out of focus behind the bird, color of water under it, leaves
+# habitats: their backdrops
+# grounds: scale of the texture across and up (it is seen at a low angle), height of the blades on the horizon
+TABLE = json.loads(files(__package__).joinpath("scenery.json").read_text("utf-8"))
+OPEN = ("sky", "overcast", "dusk", "stone")  # backdrops in which nothing grows
 
 
 @dataclass(frozen=True)
@@ -112,30 +70,23 @@ class Scenery:
     bird's own. ``soft`` blurs the rim, for plants out of focus (units of the image side).
     """
 
-    def __init__(
-        self,
-        canvas: Canvas,
-        rng: np.random.Generator,
-        habitat: str,
-        light: Light,
-        figure: PlacedFigure,
-        flying: bool,
-    ) -> None:
-        self.canvas, self.rng, self.habitat, self.light = canvas, rng, habitat, light
-        self.points, self.scale, self.flying = figure.points, figure.scale, flying
-        backdrops = HABITATS[habitat]
-        self.backdrop = backdrops[int(rng.integers(len(backdrops)))]
-        self.tones = [rgb(color) for color in BACKDROPS[self.backdrop]]
-        self.leaf_colors = [rgb(color) for color in LEAVES.get(self.backdrop, GREEN)]
-        self.bark = rgb(BARKS[int(rng.integers(len(BARKS)))])
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: PlacedFigure) -> None:
+        self.canvas, self.rng, self.light = canvas, rng, light
+        self.points, self.scale, self.flying = figure.points, figure.scale, figure.pose.flying
+        self.habitat = figure.species.habitat
+        self.backdrop = self._choice(TABLE["habitats"][self.habitat])
+        self.tones = TABLE["backdrops"][self.backdrop]
+        self.leaf_colors = [rgb(color) for color in TABLE["leaves"][self.tones["leaves"]]]
+        self.bark = rgb(self._choice(TABLE["barks"]))
         self.perch: list[Limb] = []
         self.ground = max(self.points["foot_near"][1], self.points["foot_far"][1])
         self.waterline = 2.0  # height of the water's edge in the picture; 2 is below it
 
+    def _choice(self, items: list[str]) -> str:
+        return items[int(self.rng.integers(len(items)))]
+
     def _draw(self, count: int, low: float = 0.0, high: float = 1.0) -> list[float]:
         return self.rng.uniform(low, high, count).tolist()
-
-    # -- behind --------------------------------------------------------------------------------------------------
 
     def behind(self) -> None:
         """Backdrop, bokeh, blurred and sharp leaves, then what the bird stands on."""
@@ -162,7 +113,7 @@ class Scenery:
     def _backdrop(self) -> None:
         """Light and dark out of focus: clouds, or a thicket that may be nearer and sharper."""
         window = self.canvas.whole()
-        dark, middle, light = (ink(color) for color in self.tones[:3])
+        dark, middle, light = (ink(rgb(self.tones[tone])) for tone in ("dark", "middle", "light"))
         ox, oy, stretch, slope, near = self._draw(5)
         size = 0.35 + 0.5 * stretch
         tone = lookup("soft", window.x * size + ox, window.y * size + oy)  # (H, W)
@@ -181,11 +132,9 @@ class Scenery:
         radius = 0.02 + 0.05 * size
         disc = (x, y, radius, x, y, radius)
         window = self.canvas.window([disc], 0.02)
-        window.paint(capsule(window, disc), ink(self.tones[2]), 0.015, 0.06 + 0.2 * alpha)
+        window.paint(window.union([disc]), ink(rgb(self.tones["light"])), soft=0.015, opacity=0.06 + 0.2 * alpha)
 
-    # -- plants --------------------------------------------------------------------------------------------------
-
-    def _leaf(self, at: Point, size: float, soft: float = 0.0, strength: float = 1.0, front: bool = False) -> None:
+    def _leaf(self, at: Point, size: float, soft: float = 0.0, opacity: float = 1.0, front: bool = False) -> None:
         """A pointed leaf: where two discs overlap."""
         angle, grow, tone, pick, fold = self._draw(5)
         length, turn = size * (0.7 + 1.2 * grow), 6.2832 * angle
@@ -205,21 +154,18 @@ class Scenery:
         shade = half * vein * ribs * (0.65 + 0.6 * tone)
         if front:
             window.darken(clamp(0.6 - distance * (1 / (0.25 * length))) * 0.3)
-            window.label(distance, 0)
-        window.paint(distance, color * shade * self.light.flat(0.8), soft, strength)
+        window.paint(distance, color * shade * self.light.flat(0.8), 0 if front else None, soft, opacity)
 
     def _branch(self, limb: Limb, soft: float = 0.0, front: bool = False) -> None:
         """A piece of wood with bark, lit from above."""
         window = self.canvas.window([limb], soft)
-        distance, along = capsule_frame(window, limb)
-        side = across(window, limb) * (1 / max(limb[2], 1e-3))
+        distance, along = window.capsule(limb)
+        side = window.across(limb) * (1 / max(limb[2], 1e-3))
         length = math.hypot(limb[3] - limb[0], limb[4] - limb[1])
         bark = lookup("bark", along * (length * 1.2) + limb[1], side * 0.1 + limb[0])
         upward = side * (1.0 if limb[3] < limb[0] else -1.0)  # across() is positive to the left of a -> b
         shade = np.clip(0.78 - 0.42 * upward, 0.3, 1.25) * (0.7 + 0.6 * bark)
-        window.paint(distance, ink(self.bark) * self.light.flat(0.8) * shade, soft)
-        if front:
-            window.label(distance, 0)
+        window.paint(distance, ink(self.bark) * self.light.flat(0.8) * shade, 0 if front else None, soft)
 
     def _twig(self, soft: float = 0.0, front: bool = False, leaves: int = 0) -> None:
         """A thin branch across the picture, with up to ``leaves`` leaves on it."""
@@ -251,11 +197,7 @@ class Scenery:
             top = foot - 0.05 - 0.10 * height
             limb = grid_limb(left, foot, 0.005, left + 0.12 * (lean - 0.5), top, 0.0012)
             window = self.canvas.window([limb])
-            distance = capsule(window, limb)
-            window.paint(distance, color * (0.6 + 0.8 * tone))
-            window.label(distance, 0)
-
-    # -- what the bird stands on ---------------------------------------------------------------------------------
+            window.paint(window.union([limb]), color * (0.6 + 0.8 * tone), 0)
 
     def _stand_on_branch(self) -> None:
         """A branch under both feet, some side twigs with leaves."""
@@ -292,21 +234,23 @@ class Scenery:
     def _ground(self) -> None:
         """Grass, pebbles or water from the bottom up to a horizon behind the feet, with the bird's shadow on it."""
         depth, pick, offset = self._draw(3)
-        kind, base, wide, high, ragged = GROUNDS[int(pick * len(GROUNDS))]
-        color = rgb(base)
+        ground = TABLE["grounds"][int(pick * len(TABLE["grounds"]))]
         if self.habitat in ("water", "wade"):
-            kind, color, wide, high, ragged = "soft", self.tones[3], 0.5, 2.6, 0.0
+            ground = {"texture": "soft", "color": self.tones["water"], "across": 0.5, "up": 2.6, "blades": 0.0}
             self.waterline = self._waterline()
         horizon = max(self.ground - 0.10 - 0.35 * depth, 0.05)
         window = self.canvas.window([(0.0, horizon, 0.0, 1.0, 1.0, 0.0)])
-        tone = 0.52 + 0.75 * lookup(kind, window.x * wide + offset, window.y * high + offset)
+        tone = 0.52 + 0.75 * lookup(
+            ground["texture"], window.x * ground["across"] + offset, window.y * ground["up"] + offset
+        )
         tone += 0.15 * clamp((window.y - horizon) * 2.0)
-        blades = ragged * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
-        window.paint(horizon + 0.02 - window.y + blades, ink(color) * tone * self.light.flat(0.8), 0.02)
+        blades = ground["blades"] * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
+        color = ink(rgb(ground["color"])) * tone * self.light.flat(0.8)
+        window.paint(horizon + 0.02 - window.y + blades, color, soft=0.02)
         x, y, size = self.points["body"][0], self.ground + 0.01, self.scale
         shadow = (x - 0.35 * size, y, 0.09 * size, x + 0.3 * size, y, 0.09 * size)
         below = self.canvas.window([shadow], 0.08)
-        below.darken(clamp(0.5 - capsule(below, shadow) * 14) * 0.45)
+        below.darken(clamp(0.5 - below.union([shadow]) * 14) * 0.45)
 
     def _waterline(self) -> float:
         """Where the water meets the bird: the belly of a swimmer, the shins of a wader."""
@@ -314,8 +258,6 @@ class Scenery:
         top, bottom = (self.points[name][1] for name in (("shin_near", "foot_near") if wades else ("middle", "belly")))
         (level,) = self._draw(1)
         return on_grid(top + (bottom - top) * (level if wades else 0.55 + 0.6 * level))
-
-    # -- in front ------------------------------------------------------------------------------------------------
 
     def front(self) -> None:
         """Water round the bird, grass at its feet, now and then leaves or a twig before it, and the shade of leaves."""
@@ -344,8 +286,7 @@ class Scenery:
         distance = self.waterline + wave - window.y  # (h, w)
         (offset,) = self._draw(1)
         ripple = lookup("soft", window.x * 0.6 + offset, window.y * 3.4 + offset)
-        color = ink(self.tones[3]) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
+        color = ink(rgb(self.tones["water"])) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
         rows = self.canvas.rgb[:, : window.rows.start][:, ::-1][:, : distance.shape[0]]  # the picture above, mirrored
         color[:, : rows.shape[1]] += 0.32 * (rows - color[:, : rows.shape[1]])
-        window.paint(distance, color)
-        window.label(distance, 0)
+        window.paint(distance, color, 0)

@@ -55,20 +55,8 @@ SEEN, UNSEEN = (tuple(Species(**block) for block in _TABLE[group]) for group in 
 SPECIES = SEEN + UNSEEN
 
 # region -> region whose color it takes where the species names none
-FALLBACK = {
-    "crown": "back",
-    "face": "crown",
-    "throat": "breast",
-    "nape": "crown",
-    "belly": "breast",
-    "rump": "back",
-    "wing": "back",
-    "flight": "wing",
-    "edge": "flight",
-    "tail": "flight",
-    "tail_edge": "tail",
-    "beak_low": "beak",
-}
+FALLBACK = dict(crown="back", face="crown", throat="breast", nape="crown", belly="breast", rump="back", wing="back")
+FALLBACK |= dict(flight="wing", edge="flight", tail="flight", tail_edge="tail", beak_low="beak")
 PLAIN = {"beak": "#3a3632", "legs": "#4a3f3a", "eye": "#1a120c"}
 
 

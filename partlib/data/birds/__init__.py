@@ -1,7 +1,7 @@
 """The embedded data set: procedural birds with exact part masks and CUB's 15 keypoints.
 
 Nothing is downloaded. Image i of a split depends on ``(seed, split, i)`` alone: a species, a pose, a light and a scene
-are drawn (``species``, ``pose``, ``scene``). The bird becomes a figure of capsules (``anatomy``, ``raster``), painted
+are drawn (``species``, ``scene``). The bird becomes a figure of capsules (``anatomy``, ``raster``), painted
 with its labels (``plumage``) between a backdrop and what hangs before it (``scene``). Masks and keypoints are the same
 to the bit on every machine; colors may differ by rounding.
 """
@@ -14,10 +14,9 @@ from tqdm.auto import tqdm
 from partlib.data.base import SPLITS, ArrayDataset
 from partlib.data.birds.anatomy import Figure, PlacedFigure, place
 from partlib.data.birds.plumage import BACK, BEAK, BREAST, HEAD, LEGS, PART_NAMES, TAIL, WING, BirdPainter
-from partlib.data.birds.pose import draw_pose
 from partlib.data.birds.raster import Canvas, Color
-from partlib.data.birds.scene import Scenery, draw_light
-from partlib.data.birds.species import SEEN, SPECIES, Species, region_colors
+from partlib.data.birds.scene import Light, Scenery
+from partlib.data.birds.species import SEEN, SPECIES, Species, draw_pose, region_colors
 from partlib.data.birds.textures import lookup
 from partlib.errors import ConfigError
 from partlib.paths import cached_arrays
@@ -87,24 +86,17 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
 
 
 def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Render ``num_images`` birds. Image i depends on ``(seed, split, i)`` alone, so the first n of a longer run are
-    those of a shorter one, and another size shows the same scenes.
+    """Render ``num_images`` birds, N of S by S pixels.
 
-    Returns
-    -------
-    images : (N, S, S, 3) uint8 RGB.
-    parts : (N, S, S) uint8, 0 is background, 1..7 index ``PART_NAMES``.
-    keypoints : (N, 15, 3) float32 (x, y, visible) in pixels, 0 is the center of the first pixel; a hidden point keeps
-        its true place.
-    labels : (N,) int64, index into ``LABEL_NAMES``.
-    boxes : (N, 4) float32 (x, y, width, height) of the visible bird in pixels; x, y is the first pixel's index.
+    Image i depends on ``(seed, split, i)`` alone, so the first n of a longer run are those of a shorter one, and
+    another size shows the same scenes.
     """
     arrays: dict[str, np.ndarray] = {
-        "images": np.empty((num_images, image_size, image_size, 3), np.uint8),
-        "parts": np.empty((num_images, image_size, image_size), np.uint8),
-        "keypoints": np.empty((num_images, len(KEYPOINTS), 3), np.float32),
-        "labels": np.empty(num_images, np.int64),
-        "boxes": np.empty((num_images, 4), np.float32),
+        "images": np.empty((num_images, image_size, image_size, 3), np.uint8),  # RGB
+        "parts": np.empty((num_images, image_size, image_size), np.uint8),  # 0 background, 1..7 index PART_NAMES
+        "keypoints": np.empty((num_images, len(KEYPOINTS), 3), np.float32),  # x, y, visible; (0, 0) is a pixel's center
+        "labels": np.empty(num_images, np.int64),  # index LABEL_NAMES
+        "boxes": np.empty((num_images, 4), np.float32),  # x, y, width, height of the visible bird in whole pixels
     }
     slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
     for i in tqdm(range(num_images), desc=f"birds {split}", leave=False, disable=not slow):
@@ -127,14 +119,14 @@ def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, n
     grow, dx, dy = rng.uniform(0, 1, 3).tolist()
     smallest = 0.70 if species.habitat == "wade" else 0.55  # long legs make a long box round a small bird
     figure = place(Figure(species, pose), smallest + (0.95 - smallest) * grow, (dx, dy))
-    light = draw_light(rng)
+    light = Light(rng)
     colors = _individual_colors(rng, species)
     (grain_u, grain_v), (noise, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
     # The picture, from back to front.
     canvas = Canvas(size)
     scenery = Scenery(canvas, rng, light, figure)
     scenery.behind()
-    BirdPainter(canvas, figure, colors, light, (grain_u, grain_v)).paint()
+    BirdPainter(canvas, figure, light, colors, (grain_u, grain_v)).paint()
     scenery.front()
     picture = _develop(canvas, noise, contrast)
     return picture, canvas.parts, _keypoints(figure, canvas.parts), label, _box(canvas.parts)
@@ -150,14 +142,17 @@ def _individual_colors(rng: np.random.Generator, species: Species) -> dict[str, 
 
 def _develop(canvas: Canvas, grain: float, contrast: float) -> np.ndarray:
     """Picture as (S, S, 3) uint8, with the camera's noise and contrast."""
-    window = canvas.whole()
+    window = canvas.whole
     noise = lookup("fine", window.x * 0.93 + grain, window.y * 0.93 + contrast) - 0.5
     picture = (canvas.rgb - 0.45) * (0.95 + 0.25 * contrast) + 0.47 + noise * 0.035
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)  # (S, S, 3)
 
 
 def _keypoints(figure: PlacedFigure, parts: np.ndarray) -> np.ndarray:
-    """CUB's keypoints (15, 3). A point is visible where a pixel of a part it belongs to shows within two pixels."""
+    """CUB's keypoints (15, 3); a hidden one keeps its true place.
+
+    A point is visible where a pixel of a part that it belongs to shows within S / 64 pixels.
+    """
     points, hidden, pose = dict(figure.points), set(), figure.pose
     # A bird that faces right shows the viewer its right side.
     for side, depth in zip(("right", "left")[:: pose.facing], ("near", "far"), strict=True):

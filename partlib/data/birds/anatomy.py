@@ -9,9 +9,8 @@ machine, the rounded figure does not.
 import math
 from dataclasses import dataclass
 
-from partlib.data.birds.pose import Pose, direction
 from partlib.data.birds.raster import Limb, Point, on_grid
-from partlib.data.birds.species import Species
+from partlib.data.birds.species import Pose, Species, direction
 
 Segment = tuple[complex, float, complex, float]  # a, radius at a, b, radius at b
 
@@ -63,11 +62,8 @@ class Figure:
         points["shoulder"] = points["chest"] + (-0.02 - 0.16 * self.pose.turn) * short * axis - 0.05 * radius * dorsal
         points["withers"] = points["chest"] + (0.10 * axis + 0.36 * dorsal) * radius
         points["body"], points["body_x"], points["body_y"] = 0j, axis * radius, dorsal * radius
-        self.limbs["torso"] = [
-            (points["chest"], radius * 0.96, points["middle"], radius),
-            (points["middle"], radius, points["rump"], radius * 0.62),
-            (points["rump"], radius * 0.62, points["root"], radius * 0.26),
-        ]
+        trunk = [points["chest"], points["middle"], points["rump"], points["root"]]
+        self.limbs["torso"] = _chain(trunk, [radius * 0.96, radius, radius * 0.62, radius * 0.26])
 
     def _neck_and_head(self) -> None:
         """A curved neck from the chest to a skull that can look anywhere."""
@@ -216,13 +212,10 @@ def _bezier(a: complex, b: complex, c: complex, d: complex, t: float) -> complex
     return s * s * s * a + 3 * s * s * t * b + 3 * s * t * t * c + t * t * t * d
 
 
-def place(figure: Figure, extent: float, shift: tuple[float, float]) -> PlacedFigure:
-    """Put a figure into the picture.
+def place(figure: Figure, extent: float, shift: Point) -> PlacedFigure:
+    """Put a figure into the picture, in a box of which the longer side is ``extent`` of the image side.
 
-    Parameters
-    ----------
-    extent : longer side of the bird's box as a fraction of the image side.
-    shift : two numbers in [0, 1]: where in the room that is left the box goes; 0 is left or top.
+    ``shift`` in [0, 1] says where in the room that is left the box goes; 0 is left or top.
     """
     spin, facing = direction(figure.pose.tilt), figure.pose.facing
 

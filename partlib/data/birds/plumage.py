@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.raster import Canvas, Color, Limb, Window, bulge_normals, clamp, ink, smooth_union
+from partlib.data.birds.raster import Array, Canvas, Color, Limb, Point, Window, bulge_normals, clamp, ink, smooth_union
 from partlib.data.birds.scene import Light
 from partlib.data.birds.species import Pattern, rgb
 from partlib.data.birds.textures import lookup
@@ -16,17 +15,17 @@ PART_NAMES = ("head", "beak", "breast", "back", "wing", "tail", "legs")
 HEAD, BEAK, BREAST, BACK, WING, TAIL, LEGS = range(1, 8)
 
 
-def _band(value: np.ndarray, half: float, sharp: float = 7.0) -> np.ndarray:
+def _band(value: Array, half: float, sharp: float = 7.0) -> Array:
     return clamp((half - np.abs(value)) * sharp + 0.5)
 
 
-def _above(value: np.ndarray) -> np.ndarray:
+def _above(value: Array) -> Array:
     return clamp(value * 7 + 0.5)
 
 
 # Weight (h, w) of each marking of the head at f ahead, s aside (both sides alike), u up on a ball of radius 1; n is 0
 # where the head meets the torso and grows towards the skull.
-MARKS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+MARKS: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
     "cap": lambda f, s, u, n: _above(u - 0.30 + 0.25 * np.maximum(-f, 0)),
     "mask": lambda f, s, u, n: _band(u - 0.02, 0.30) * _above(f - 0.15),
     "lores": lambda f, s, u, n: _band(u - 0.08, 0.16) * _above(f - 0.45),
@@ -50,18 +49,12 @@ MARKS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.n
 }
 
 
-@dataclass
 class BirdPainter:
     """Paints one placed figure. Colors are the individual's own, in [0, 1] RGB; ``grain`` shifts the textures."""
 
-    canvas: Canvas
-    figure: PlacedFigure
-    colors: dict[str, Color]
-    light: Light
-    grain: tuple[float, float]
-
-    def __post_init__(self) -> None:
-        self.species, self.pose, self.unit = self.figure.species, self.figure.pose, self.figure.scale
+    def __init__(self, canvas: Canvas, figure: PlacedFigure, light: Light, colors: dict[str, Color], grain: Point):
+        self.canvas, self.figure, self.colors, self.light, self.grain = canvas, figure, colors, light, grain
+        self.species, self.pose, self.unit = figure.species, figure.pose, figure.scale
 
     def paint(self) -> None:
         """The whole bird, from the far side to the near side."""
@@ -77,22 +70,14 @@ class BirdPainter:
         self._leg("near")
         self._wing("near")
 
-    def _feather(
-        self,
-        limb: Limb,
-        part: int,
-        color: str,
-        bright: float,
-        pattern: Pattern | None = None,
-        tip: str | None = None,
-    ) -> None:
+    def _feather(self, limb: Limb, part: int, color: str, bright: float, pattern: Pattern | None, tip: str) -> None:
         """One feather: a pale rim, a dark line where it ends, bars or spots along it, a tip of another color."""
         window = self.canvas.window([limb])
         distance, along = window.capsule(limb)
         side, radius = window.across(limb), max(limb[2], limb[5], 1e-4)
         base, rim = ink(self.colors[color]), ink(self.colors[tip or "edge"])
         edge_weight = clamp(distance * (2.6 / radius) + 1) * 0.62  # (h, w)
-        if tip is not None:
+        if tip:
             edge_weight = np.maximum(edge_weight, clamp(along * 9 - 7.6))
         shade = base + edge_weight * (rim - base)  # (3, h, w)
         if pattern is not None:
@@ -120,14 +105,14 @@ class BirdPainter:
             if side == "near":
                 self._shadow(limbs["arm_near"])
             for i, limb in enumerate(limbs[f"fan_{side}"]):
-                self._feather(limb, WING, "flight", bright * (0.9 + 0.02 * (i % 2)), pattern)
+                self._feather(limb, WING, "flight", bright * (0.9 + 0.02 * (i % 2)), pattern, "")
             self._coverts(limbs[f"arm_{side}"], bright)
         elif side == "near":
-            bar = "bar" if self.species.wing_bars else None
+            bar = "bar" if self.species.wing_bars else ""
             self._shadow(limbs["primaries"] + limbs["secondaries"] + limbs["coverts"])
             for name, color, bright, stripes, tip in (
-                ("primaries", "flight", 0.88, pattern, None),
-                ("secondaries", "flight", 0.94, pattern, None),
+                ("primaries", "flight", 0.88, pattern, ""),
+                ("secondaries", "flight", 0.94, pattern, ""),
                 ("coverts", "wing", 0.96, None, bar),
                 ("median", "wing", 0.98, None, bar),
             ):
@@ -181,7 +166,7 @@ class BirdPainter:
         window.label(distance, np.where(nearer_head > 0, HEAD, np.where(dorsal > 0, BACK, BREAST)))
         self._eyes()
 
-    def _dorsal(self, window: Window) -> np.ndarray:
+    def _dorsal(self, window: Window) -> Array:
         """Signed distance (h, w) to the line root of the tail - withers - head; positive on the side of the back."""
         points, facing = self.figure.points, self.pose.facing
         (rx, ry), (wx, wy), (hx, hy) = points["root"], points["withers"], points["head"]
@@ -196,7 +181,7 @@ class BirdPainter:
         ahead = (px * front[1] - py * front[0]) * facing
         return np.where(px * (rear[0] + front[0]) + py * (rear[1] + front[1]) > 0, ahead, behind)
 
-    def _torso_colors(self, u: np.ndarray, v: np.ndarray, dorsal: np.ndarray) -> np.ndarray:
+    def _torso_colors(self, u: Array, v: Array, dorsal: Array) -> Array:
         """Unlit colors (3, h, w) of breast, belly, back and rump with their patterns, at body coordinates u, v."""
         c = {k: ink(x) for k, x in self.colors.items()}  # (3, 1, 1)
         below = c["belly"] + clamp(u * 0.9 + 0.2 * v + 0.45) * (c["breast"] - c["belly"])  # (3, h, w)
@@ -205,9 +190,7 @@ class BirdPainter:
         above = self._pattern(above, self.species.back_pattern, u, v, 1.0)
         return below + clamp(dorsal * (7 / self.unit) + 0.5) * (above - below)
 
-    def _pattern(
-        self, color: np.ndarray, pattern: Pattern | None, u: np.ndarray, v: np.ndarray, where: np.ndarray | float
-    ) -> np.ndarray:
+    def _pattern(self, color: Array, pattern: Pattern | None, u: Array, v: Array, where: Array | float) -> Array:
         """``color`` (3, h, w) with a pattern in body coordinates u, v laid over it, as strong as ``where`` says."""
         if pattern is None:
             return color
@@ -220,7 +203,7 @@ class BirdPainter:
             amount = lookup(name, u * 0.25 + self.grain[0], v * 0.25 + self.grain[1])
         return color + amount * where * strength * (ink(rgb(text)) - color)
 
-    def _head_colors(self, window: Window, neck: np.ndarray) -> np.ndarray:
+    def _head_colors(self, window: Window, neck: Array) -> Array:
         """Unlit colors (3, h, w) of the head, whose markings sit on a ball and turn with it; ``neck`` is n of MARKS."""
         right, up = window.frame(self.figure.points, "head")
         # Back-project the pixel onto a ball, then turn the ball so that f points along the beak, s to the near side.

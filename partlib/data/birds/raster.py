@@ -15,9 +15,10 @@ GRID = 8192  # geometry is rounded to 1 / GRID of the image side
 Limb = tuple[float, float, float, float, float, float]  # ax, ay, ra, bx, by, rb
 Color = tuple[float, float, float]
 Point = tuple[float, float]
+Array = np.ndarray
 
 
-def ink(color: Color) -> np.ndarray:
+def ink(color: Color) -> Array:
     """A color as float32, ready to be mixed with pictures (3, h, w)."""
     return np.array(color, np.float32).reshape(3, 1, 1)  # (3, 1, 1)
 
@@ -33,7 +34,7 @@ def grid_limb(*values: float) -> Limb:
     return ax, ay, ra, bx, by, rb
 
 
-def clamp(values: np.ndarray) -> np.ndarray:
+def clamp(values: Array) -> Array:
     """``values`` limited to [0, 1]; for small arrays several times as fast as ``np.clip``."""
     return np.minimum(np.maximum(values, 0), 1)
 
@@ -46,6 +47,7 @@ class Canvas:
         self.rgb = np.zeros((3, size, size), np.float32)
         self.parts = np.zeros((size, size), np.uint8)
         self.centers = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+        self.whole = Window(self, slice(0, size), slice(0, size))
 
     def window(self, limbs: list[Limb], margin: float = 0.0) -> "Window":
         """The part of the canvas, possibly empty, that ``limbs``, each grown by ``margin``, can touch."""
@@ -60,10 +62,6 @@ class Canvas:
         rows = span(min(y - r for _, y, r in ends), max(y + r for _, y, r in ends))
         return Window(self, rows, cols)
 
-    def whole(self) -> "Window":
-        """The whole canvas as a window."""
-        return Window(self, slice(0, self.size), slice(0, self.size))
-
 
 class Window:
     """A rectangle of h by w pixels of a canvas. Distances to shapes are signed, negative inside."""
@@ -73,7 +71,7 @@ class Window:
         self.x, self.y = canvas.centers[None, cols], canvas.centers[rows, None]  # (1, w), (h, 1)
         self.rgb, self.parts = canvas.rgb[:, rows, cols], canvas.parts[rows, cols]  # views (3, h, w), (h, w)
 
-    def capsule(self, limb: Limb) -> tuple[np.ndarray, np.ndarray]:
+    def capsule(self, limb: Limb) -> tuple[Array, Array]:
         """Distance (h, w) to a capsule, and how far along its axis, 0 to 1, each pixel lies."""
         ax, ay, ra, bx, by, rb = limb
         dx, dy = bx - ax, by - ay
@@ -83,21 +81,21 @@ class Window:
         qx, qy = px - along * dx, py - along * dy
         return np.sqrt(qx * qx + qy * qy) - (along * (rb - ra) + ra), along
 
-    def union(self, limbs: list[Limb], radius: float = 1.0) -> np.ndarray:
+    def union(self, limbs: list[Limb], radius: float = 1.0) -> Array:
         """Distance (h, w) to several capsules, whose seams have fillets of about ``radius``."""
         distance = self.capsule(limbs[0])[0]
         for limb in limbs[1:]:
             distance = smooth_union(distance, self.capsule(limb)[0], radius)
         return distance
 
-    def across(self, limb: Limb) -> np.ndarray:
+    def across(self, limb: Limb) -> Array:
         """Distance (h, w) to the axis of a capsule; positive to the left of a -> b as seen in the picture."""
         ax, ay, _, bx, by, _ = limb
         dx, dy = bx - ax, by - ay
         inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
         return (self.x - ax) * (dy * inverse) - (self.y - ay) * (dx * inverse)
 
-    def frame(self, points: dict[str, Point], name: str) -> tuple[np.ndarray, np.ndarray]:
+    def frame(self, points: dict[str, Point], name: str) -> tuple[Array, Array]:
         """Coordinates (h, w) in the frame whose origin is the point ``name`` and whose unit vectors, at right angles,
         end in ``name_x`` and ``name_y``."""
         (ox, oy), (ax, ay), (bx, by) = points[name], points[f"{name}_x"], points[f"{name}_y"]
@@ -107,12 +105,7 @@ class Window:
         return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
 
     def paint(
-        self,
-        distance: np.ndarray,
-        color: np.ndarray,
-        part: int | None = None,
-        soft: float = 0.0,
-        opacity: float | np.ndarray = 1.0,
+        self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
     ) -> None:
         """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; those pixels get the label ``part``, if any.
 
@@ -123,22 +116,22 @@ class Window:
         if part is not None:
             self.label(distance, part)
 
-    def label(self, distance: np.ndarray, part: int | np.ndarray) -> None:
+    def label(self, distance: Array, part: int | Array) -> None:
         """Give the pixels where ``distance < 0`` the label ``part``, one number or (h, w)."""
         np.copyto(self.parts, np.asarray(part, np.uint8), where=distance < 0)
 
-    def darken(self, amount: np.ndarray) -> None:
+    def darken(self, amount: Array) -> None:
         """Multiply the picture by ``1 - amount`` (h, w), a soft shadow."""
         self.rgb *= 1 - amount
 
 
-def smooth_union(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
+def smooth_union(a: Array, b: Array, radius: float) -> Array:
     """Union of two signed distances whose seam is filled with a fillet of about ``radius`` (polynomial minimum)."""
     overlap = np.maximum(radius - np.abs(a - b), 0)
     return np.minimum(a, b) - overlap * overlap * (0.25 / radius)
 
 
-def bulge_normals(distance: np.ndarray, pixels: float, thickness: float) -> tuple[np.ndarray, ...]:
+def bulge_normals(distance: Array, pixels: float, thickness: float) -> tuple[Array, ...]:
     """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``.
 
     The gradient of a signed distance points straight out of the outline; the deeper a pixel lies, the more its surface

@@ -2,13 +2,12 @@
 
 import json
 import math
-from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
 
 from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.raster import Canvas, Color, Limb, Point, Window, clamp, grid_limb, ink, on_grid
+from partlib.data.birds.raster import Array, Canvas, Limb, Point, clamp, grid_limb, ink, on_grid
 from partlib.data.birds.species import rgb
 from partlib.data.birds.textures import lookup
 
@@ -19,48 +18,32 @@ TABLE = json.loads(files(__package__).joinpath("scenery.json").read_text("utf-8"
 OPEN = ("sky", "overcast", "dusk", "stone")  # backdrops in which nothing grows
 
 
-@dataclass(frozen=True)
 class Light:
-    """Directional sun and diffuse sky.
+    """A random light: a sun that stands left or right, high or low, white, golden or blue, and a diffuse sky.
 
     ``direction`` is the unit vector towards the sun (x right, y down, z at the viewer); ``sun`` and ``sky`` are
     colors, together about 1 on a surface that faces the sun. ``dapple`` in [0, 1] is the strength of patchy shade.
     """
 
-    direction: tuple[float, float, float]
-    sun: Color
-    sky: Color
-    dapple: float
-    dapple_offset: tuple[float, float]
+    def __init__(self, rng: np.random.Generator) -> None:
+        u = rng.uniform(0, 1, 8).tolist()
+        x, y, z = 1.6 * u[0] - 0.8, -0.35 - 0.6 * u[1], 0.35 + 0.5 * u[2]
+        norm = (x * x + y * y + z * z) ** 0.5
+        self.direction = x / norm, y / norm, z / norm
+        strength, warm = 0.50 + 0.40 * u[3], 0.16 * (u[4] - 0.35)
+        self.sun = ink((strength * (1 + warm), strength, strength * (1 - 1.3 * warm)))
+        glow = (1.18 - strength) * (0.85 + 0.25 * u[5])
+        self.sky = ink((glow * (0.97 - 0.5 * warm), glow, glow * (1.06 + 0.6 * warm)))
+        self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])
 
-    def shade(self, normals: tuple[np.ndarray, ...]) -> np.ndarray:
+    def shade(self, normals: tuple[Array, ...]) -> Array:
         """Brightness (3, h, w) of a white surface with these normals (x, y, z), each (h, w)."""
-        nx, ny, nz = normals
-        lx, ly, lz = self.direction
-        lit = np.maximum(nx * lx + ny * ly + nz * lz, 0)
-        return lit * ink(self.sun) + (0.74 - 0.26 * ny) * ink(self.sky)
+        (nx, ny, nz), (lx, ly, lz) = normals, self.direction
+        return np.maximum(nx * lx + ny * ly + nz * lz, 0) * self.sun + (0.74 - 0.26 * ny) * self.sky
 
-    def flat(self, facing: float = 0.75) -> np.ndarray:
+    def flat(self, facing: float = 0.75) -> Array:
         """Brightness (3, 1, 1) of a surface that turns ``facing`` of 1 to the sun."""
-        return facing * ink(self.sun) + 0.8 * ink(self.sky)
-
-    def dapple_window(self, window: Window) -> None:
-        """Multiply the picture by the shade of leaves."""
-        ox, oy = self.dapple_offset
-        shade = lookup("soft", window.x * 0.9 + ox, window.y * 0.9 + oy)
-        window.darken(clamp((shade - 0.42) * 3) * self.dapple)
-
-
-def draw_light(rng: np.random.Generator) -> Light:
-    """A random light; the sun stands left or right, high or low, white, golden or blue."""
-    u = rng.uniform(0, 1, 8).tolist()
-    x, y, z = 1.6 * u[0] - 0.8, -0.35 - 0.6 * u[1], 0.35 + 0.5 * u[2]
-    norm = (x * x + y * y + z * z) ** 0.5
-    strength, warm = 0.50 + 0.40 * u[3], 0.16 * (u[4] - 0.35)
-    sun = (strength * (1 + warm), strength, strength * (1 - 1.3 * warm))
-    glow = (1.18 - strength) * (0.85 + 0.25 * u[5])
-    sky = (glow * (0.97 - 0.5 * warm), glow * 1.0, glow * (1.06 + 0.6 * warm))
-    return Light((x / norm, y / norm, z / norm), sun, sky, max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6]))
+        return facing * self.sun + 0.8 * self.sky
 
 
 class Scenery:
@@ -112,7 +95,7 @@ class Scenery:
 
     def _backdrop(self) -> None:
         """Light and dark out of focus: clouds, or a thicket that may be nearer and sharper."""
-        window = self.canvas.whole()
+        window = self.canvas.whole
         dark, middle, light = (ink(rgb(self.tones[tone])) for tone in ("dark", "middle", "light"))
         ox, oy, stretch, slope, near = self._draw(5)
         size = 0.35 + 0.5 * stretch
@@ -237,12 +220,15 @@ class Scenery:
         ground = TABLE["grounds"][int(pick * len(TABLE["grounds"]))]
         if self.habitat in ("water", "wade"):
             ground = {"texture": "soft", "color": self.tones["water"], "across": 0.5, "up": 2.6, "blades": 0.0}
-            self.waterline = self._waterline()
+            # The water meets a wader at its shins, a swimmer at its belly.
+            wades = ("shin_near", "foot_near", 0.0, 1.0)
+            upper, lower, least, more = wades if self.habitat == "wade" else ("middle", "belly", 0.55, 0.6)
+            top, bottom = self.points[upper][1], self.points[lower][1]
+            self.waterline = on_grid(top + (bottom - top) * (least + more * self._draw(1)[0]))
         horizon = max(self.ground - 0.10 - 0.35 * depth, 0.05)
         window = self.canvas.window([(0.0, horizon, 0.0, 1.0, 1.0, 0.0)])
-        tone = 0.52 + 0.75 * lookup(
-            ground["texture"], window.x * ground["across"] + offset, window.y * ground["up"] + offset
-        )
+        u, v = window.x * ground["across"] + offset, window.y * ground["up"] + offset
+        tone = 0.52 + 0.75 * lookup(ground["texture"], u, v)
         tone += 0.15 * clamp((window.y - horizon) * 2.0)
         blades = ground["blades"] * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
         color = ink(rgb(ground["color"])) * tone * self.light.flat(0.8)
@@ -251,13 +237,6 @@ class Scenery:
         shadow = (x - 0.35 * size, y, 0.09 * size, x + 0.3 * size, y, 0.09 * size)
         below = self.canvas.window([shadow], 0.08)
         below.darken(clamp(0.5 - below.union([shadow]) * 14) * 0.45)
-
-    def _waterline(self) -> float:
-        """Where the water meets the bird: the belly of a swimmer, the shins of a wader."""
-        wades = self.habitat == "wade"
-        top, bottom = (self.points[name][1] for name in (("shin_near", "foot_near") if wades else ("middle", "belly")))
-        (level,) = self._draw(1)
-        return on_grid(top + (bottom - top) * (level if wades else 0.55 + 0.6 * level))
 
     def front(self) -> None:
         """Water round the bird, grass at its feet, now and then leaves or a twig before it, and the shade of leaves."""
@@ -276,7 +255,10 @@ class Scenery:
                 self._leaf((x + dx + ex, y + dy + ey + 0.05), 0.04, front=True)
         elif busy > 0.85:
             self._twig(front=True, leaves=5)
-        self.light.dapple_window(self.canvas.whole())
+        # Leaves outside the picture throw patches of shade on all of it.
+        window, (ox, oy) = self.canvas.whole, self.light.dapple_offset
+        shade = lookup("soft", window.x * 0.9 + ox, window.y * 0.9 + oy)
+        window.darken(clamp((shade - 0.42) * 3) * self.light.dapple)
 
     def _water(self) -> None:
         """The surface in front of the bird hides what is below it and mirrors a little of what is above."""
@@ -284,7 +266,7 @@ class Scenery:
         phase = window.x * 9.0 + self.waterline * 31.0
         wave = np.abs(phase - np.floor(phase) - 0.5) * 0.012  # a triangle wave: exact, unlike a sine
         distance = self.waterline + wave - window.y  # (h, w)
-        (offset,) = self._draw(1)
+        offset = self._draw(1)[0]
         ripple = lookup("soft", window.x * 0.6 + offset, window.y * 3.4 + offset)
         color = ink(rgb(self.tones["water"])) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
         rows = self.canvas.rgb[:, : window.rows.start][:, ::-1][:, : distance.shape[0]]  # the picture above, mirrored

@@ -43,30 +43,26 @@ def _waves(rng: np.random.Generator, cells_x: int, cells_y: int) -> np.ndarray:
 
 def _octaves(rng: np.random.Generator, *layers: tuple[int, int, float]) -> np.ndarray:
     """Sum of waves, each (cells_x, cells_y, weight)."""
-    total: np.ndarray = np.zeros((SIZE, SIZE))
-    for cells_x, cells_y, weight in layers:
-        total = total + weight * _waves(rng, cells_x, cells_y)
-    return total
+    return np.sum([weight * _waves(rng, cells_x, cells_y) for cells_x, cells_y, weight in layers], axis=0)
 
 
-def _offsets(reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """dx (1, n) and dy (n, 1) of the pixels at most ``reach`` away from one."""
-    steps = np.arange(-reach, reach + 1)
-    return steps[None, :], steps[:, None]
+def _around(x: float, y: float, reach: int) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The pixels at most ``reach`` from (x, y): dx (1, n) and dy (n, 1) from there, and their indices in a texture."""
+    dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+    return dx, dy, ((int(y) + dy) % SIZE, (int(x) + dx) % SIZE)
 
 
 def _blobs(rng: np.random.Generator, length: float, width: float, count: int = 12) -> np.ndarray:
     """Separate blobs on a jittered hexagonal grid of ``count`` by ``count``, long along u."""
     field: np.ndarray = np.zeros((SIZE, SIZE))
     pitch = SIZE / count
-    dx, dy = _offsets(int(2 * pitch * max(length, width)) + 1)
     for row in range(count):
         for column in range(count):
             x = (column + 0.5 * (row % 2) + rng.uniform(-0.25, 0.25)) * pitch
             y = (row + rng.uniform(-0.22, 0.22)) * pitch
             size = rng.uniform(0.75, 1.15)
+            dx, dy, at = _around(x, y, int(2 * pitch * max(length, width)) + 1)
             squared = (dx / (pitch * length * size)) ** 2 + (dy / (pitch * width * size)) ** 2
-            at = (int(y) + dy) % SIZE, (int(x) + dx) % SIZE
             field[at] = np.maximum(field[at], np.clip(1.6 - 1.3 * squared, 0, 1))
     return field
 
@@ -100,11 +96,10 @@ def _foliage(rng: np.random.Generator) -> np.ndarray:
         length = 18 + 22 * size
         tone = (0.15 + 0.55 * tone) * (0.4 + 0.6 * i / count)  # leaves farther back are darker
         ux, uy = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
-        dx, dy = _offsets(int(length) + 1)
+        dx, dy, at = _around(x * SIZE, y * SIZE, int(length) + 1)
         along, side = dx * ux + dy * uy, dx * uy - dy * ux
         inside = np.abs(side) < 0.42 * length * (1 - (along / length) ** 2)
         value = tone + np.where(side > 0, 0.16, 0.0) + 0.22 * (np.abs(side) < 0.9) + 0.05 * (along / length)
-        at = (int(y * SIZE) + dy) % SIZE, (int(x * SIZE) + dx) % SIZE
         field[at] = np.where(inside, value, field[at] * (1 - 0.10 * (np.abs(side) < 0.55 * length)))
     return field
 
@@ -138,10 +133,9 @@ def _pebbles(rng: np.random.Generator) -> np.ndarray:
     for _ in range(900):
         x, y, size, tone, squash = rng.uniform(0, 1, 5)
         radius = 5 + 11 * size * size
-        dx, dy = _offsets(int(radius) + 2)
+        dx, dy, at = _around(x * SIZE, y * SIZE, int(radius) + 2)
         distance = np.sqrt(dx**2 + (dy * (1.3 + 0.4 * squash)) ** 2) / radius
         value = 0.25 + 0.5 * tone - 0.25 * dy / radius - 0.25 * distance**4
-        at = (int(y * SIZE) + dy) % SIZE, (int(x * SIZE) + dx) % SIZE
         field[at] = np.where(distance < 1, value, field[at])
     return field + 0.1 * _waves(rng, 150, 150)
 

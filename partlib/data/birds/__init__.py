@@ -55,8 +55,7 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
     split : "train", "val" or "test". About a third of the test images show species that no other split has.
     root : unused, the birds need no files.
     image_size : side in pixels, 32 to 512.
-    num_images : number of images; default 600, 100 and 200.
-    seed : another seed, other images.
+    num_images, seed : by default 600, 100 and 200 images; another seed, other images.
     """
     num_images = DEFAULT_IMAGES.get(split, 0) if num_images is None else num_images
     if not 32 <= image_size <= 512:
@@ -128,8 +127,8 @@ def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, n
     scenery.behind()
     BirdPainter(canvas, figure, light, colors, (grain_u, grain_v)).paint()
     scenery.front()
-    picture = _develop(canvas, noise, contrast)
-    return picture, canvas.parts, _keypoints(figure, canvas.parts), label, _box(canvas.parts)
+    parts = canvas.parts
+    return _develop(canvas, noise, contrast), parts, _keypoints(figure, parts), label, _box(parts)
 
 
 def _individual_colors(rng: np.random.Generator, species: Species) -> dict[str, Color]:
@@ -142,8 +141,7 @@ def _individual_colors(rng: np.random.Generator, species: Species) -> dict[str, 
 
 def _develop(canvas: Canvas, grain: float, contrast: float) -> np.ndarray:
     """Picture as (S, S, 3) uint8, with the camera's noise and contrast."""
-    window = canvas.whole
-    noise = lookup("fine", window.x * 0.93 + grain, window.y * 0.93 + contrast) - 0.5
+    noise = lookup("fine", canvas.whole.x * 0.93 + grain, canvas.whole.y * 0.93 + contrast) - 0.5
     picture = (canvas.rgb - 0.45) * (0.95 + 0.25 * contrast) + 0.47 + noise * 0.035
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)  # (S, S, 3)
 
@@ -178,6 +176,6 @@ def _around(center: float, reach: int, size: int) -> slice:
     return slice(max(int(center + 0.5) - reach, 0), int(center + 0.5) + reach + 1)
 
 
-def _box(parts: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero((parts > 0).any(axis=1)), np.flatnonzero((parts > 0).any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
+def _box(parts: np.ndarray) -> tuple[int, ...]:
+    rows, columns = parts.any(axis=1).nonzero()[0], parts.any(axis=0).nonzero()[0]
+    return columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1

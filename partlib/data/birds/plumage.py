@@ -83,11 +83,8 @@ class BirdPainter:
         if pattern is not None:
             name, text, strength = pattern
             wave = np.abs((along * 6.0) % 1.0 * 2 - 1)
-            if name == "spots":
-                marks = clamp(2.4 - 3.2 * wave) * clamp(np.abs(side * (1 / radius)) * 4 - 1)
-            else:
-                marks = clamp(1.6 - 3.2 * wave)
-            shade = shade + (marks * strength) * (ink(rgb(text)) - shade)
+            spots, bars = clamp(2.4 - 3.2 * wave) * clamp(np.abs(side * (1 / radius)) * 4 - 1), clamp(1.6 - 3.2 * wave)
+            shade = shade + ((spots if name == "spots" else bars) * strength) * (ink(rgb(text)) - shade)
         grain = lookup("barbs", along * 0.22 + self.grain[0] + limb[1], side * (0.9 / self.unit))
         outline = clamp(distance * (0.75 * self.canvas.size) + 1.6) * 0.34  # dark, about a pixel and a half
         tone = (0.84 + 0.3 * grain) * (1 - outline) * bright

@@ -83,12 +83,7 @@ class Scenery:
             self._twig(soft=0.008)
         if self.flying:
             return
-        if self.habitat in ("ground", "water", "wade"):
-            self._ground()
-        elif self.habitat == "trunk":
-            self._trunk()
-        else:
-            self._stand_on_branch()
+        {"branch": self._stand_on_branch, "trunk": self._trunk}.get(self.habitat, self._ground)()
         if self.habitat not in ("water", "wade"):
             for _ in range(int(self.rng.integers(0, 3))):
                 self._twig(leaves=8)

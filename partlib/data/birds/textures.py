@@ -143,8 +143,7 @@ def _pebbles(rng: np.random.Generator) -> np.ndarray:
 MAKERS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "soft": lambda rng: _octaves(rng, (4, 4, 1), (9, 9, 0.5), (19, 19, 0.25)),
     "fine": lambda rng: _octaves(rng, (48, 48, 1), (100, 100, 1), (200, 200, 0.7)),
-    # fine hair along u: what plumage looks like from near by
-    "barbs": lambda rng: _octaves(rng, (24, 110, 1), (50, 190, 0.8), (10, 20, 0.4)),
+    "barbs": lambda rng: _octaves(rng, (24, 110, 1), (50, 190, 0.8), (10, 20, 0.4)),  # hair along u: plumage near by
     "bark": lambda rng: _octaves(rng, (8, 60, 1), (26, 120, 0.7), (90, 160, 0.6), (6, 8, 0.5)),
     "streaks": partial(_blobs, length=0.48, width=0.17),
     "spots": partial(_blobs, length=0.27, width=0.25),

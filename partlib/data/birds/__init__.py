@@ -165,7 +165,7 @@ def _keypoints(figure: PlacedFigure, parts: np.ndarray) -> np.ndarray:
     for row, (point, allowed) in zip(rows, KEYPOINTS.values(), strict=True):
         x, y = points[point][0] * size - 0.5, points[point][1] * size - 0.5
         near = parts[_around(y, reach, size), _around(x, reach, size)]
-        row[:] = x, y, point not in hidden and np.isin(near, allowed).any()
+        row[:] = x, y, point not in hidden and any((near == part).any() for part in allowed)
     return rows
 
 

@@ -1,40 +1,31 @@
 """The embedded data set: procedural birds with exact part masks and CUB's 15 keypoints.
 
 Nothing is downloaded. Image i of a split depends on ``(seed, split, i)`` alone: a species, a pose, a light and a scene
-are drawn (``bird_species``, ``bird_pose``, ``bird_light``). The bird becomes a figure of capsules (``bird_anatomy``),
-painted with its labels (``bird_plumage``, ``bird_head``) between a backdrop and what hangs before it (``bird_scene``,
-``bird_plants``). Masks and keypoints are the same to the bit on every machine; colours may differ by rounding.
+are drawn (``species``, ``scene``). The bird becomes a figure of capsules (``anatomy``, ``raster``), painted
+with its labels (``plumage``) between a backdrop and what hangs before it (``scene``). Masks and keypoints are the same
+to the bit on every machine; colors may differ by rounding.
 """
 
-import hashlib
-import json
-import os
-import shutil
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from partlib.data.base import SPLITS, ArrayDataset
-from partlib.data.birds.anatomy import PlacedFigure, build_figure, place
-from partlib.data.birds.light import draw_light
+from partlib.data.birds.anatomy import Figure, PlacedFigure, place
 from partlib.data.birds.plumage import BACK, BEAK, BREAST, HEAD, LEGS, PART_NAMES, TAIL, WING, BirdPainter
-from partlib.data.birds.pose import Pose, draw_pose
 from partlib.data.birds.raster import Canvas, Color
-from partlib.data.birds.scene import Scenery
-from partlib.data.birds.species import SEEN, SPECIES, Species, region_colors, rgb
+from partlib.data.birds.scene import Light, Scenery
+from partlib.data.birds.species import SEEN, SPECIES, Species, draw_pose, region_colors
 from partlib.data.birds.textures import lookup
 from partlib.errors import ConfigError
-from partlib.paths import cache_dir
+from partlib.paths import cached_arrays
 
 VERSION = 1  # raise it whenever a picture changes: caches and fingerprints depend on it
 DEFAULT_IMAGES = {"train": 600, "val": 100, "test": 200}
 UNSEEN_EVERY = 3  # every third test image shows a species that no other split has
 LABEL_NAMES = tuple(species.name for species in SPECIES)
-UNSEEN_LABELS = tuple(range(len(SEEN), len(SPECIES)))
-ARRAYS = ("images", "parts", "keypoints", "labels", "boxes")
+UNSEEN_LABELS = frozenset(range(len(SEEN), len(SPECIES)))
 
 # CUB-200-2011's keypoints in its order -> (point of the figure, parts whose pixels may show there)
 KEYPOINTS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -54,26 +45,6 @@ KEYPOINTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "tail": ("tail", (TAIL,)),
     "throat": ("throat", (HEAD, BREAST)),
 }
-KEYPOINT_NAMES = tuple(KEYPOINTS)
-
-
-@dataclass(frozen=True)
-class BirdArrays:
-    """N rendered birds.
-
-    images : (N, S, S, 3) uint8 RGB.
-    parts : (N, S, S) uint8, 0 is background, 1..7 index ``PART_NAMES``.
-    keypoints : (N, 15, 3) float32 (x, y, visible) in pixels, 0 is the centre of the first pixel; a hidden point keeps
-        its true place.
-    labels : (N,) int64, index into ``LABEL_NAMES``.
-    boxes : (N, 4) float32 (x, y, width, height) of the visible bird in pixels; x, y is the first pixel's index.
-    """
-
-    images: np.ndarray
-    parts: np.ndarray
-    keypoints: np.ndarray
-    labels: np.ndarray
-    boxes: np.ndarray
 
 
 def load(split: str, root: Path | None, image_size: int, num_images: int | None = None, seed: int = 0) -> ArrayDataset:
@@ -84,64 +55,9 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
     split : "train", "val" or "test". About a third of the test images show species that no other split has.
     root : unused, the birds need no files.
     image_size : side in pixels, 32 to 512.
-    num_images : number of images; default 600, 100 and 200.
-    seed : another seed, other images.
-
-    Returns
-    -------
-    ArrayDataset with the extra attributes ``boxes`` (N, 4) and ``unseen_labels`` (labels that only the test split has).
-
-    Raises
-    ------
-    ConfigError : a size, number or seed out of range.
+    num_images, seed : by default 600, 100 and 200 images; another seed, other images.
     """
     num_images = DEFAULT_IMAGES.get(split, 0) if num_images is None else num_images
-    _check(split, num_images, image_size, seed)
-    key = f"v{VERSION}-{split}-{num_images}x{image_size}-seed{seed}"
-    arrays = _cached(key, split, num_images, image_size, seed)
-    return ArrayDataset(
-        arrays.images,
-        None,
-        arrays.parts,
-        arrays.keypoints,
-        arrays.labels,
-        [f"{split}-{seed}-{i:06d}" for i in range(num_images)],
-        f"birds-{key}",
-        name="birds",
-        split=split,
-        part_names=PART_NAMES,
-        keypoint_names=KEYPOINT_NAMES,
-        label_names=LABEL_NAMES,
-        boxes=arrays.boxes,
-        unseen_labels=UNSEEN_LABELS,
-    )
-
-
-def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> BirdArrays:
-    """Render ``num_images`` birds. Image i depends on ``(seed, split, i)`` alone, so the first n of
-    a longer run are those of a shorter one, and another size shows the same scenes.
-
-    Raises
-    ------
-    ConfigError : an argument out of range, as in :func:`load`.
-    """
-    _check(split, num_images, image_size, seed)
-    arrays = BirdArrays(
-        images=np.empty((num_images, image_size, image_size, 3), np.uint8),
-        parts=np.empty((num_images, image_size, image_size), np.uint8),
-        keypoints=np.empty((num_images, len(KEYPOINTS), 3), np.float32),
-        labels=np.empty(num_images, np.int64),
-        boxes=np.empty((num_images, 4), np.float32),
-    )
-    slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
-    for i in tqdm(range(num_images), desc=f"birds {split}", leave=False, disable=not slow):
-        _render(arrays, i, split, image_size, seed)
-    return arrays
-
-
-def _check(split: str, num_images: int, image_size: int, seed: int) -> None:
-    if split not in SPLITS:
-        raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
     if not 32 <= image_size <= 512:
         raise ConfigError(f"image_size is {image_size}; birds can be drawn from 32 to 512 pixels")
     if num_images < 1:
@@ -149,120 +65,117 @@ def _check(split: str, num_images: int, image_size: int, seed: int) -> None:
     if seed < 0:
         raise ConfigError(f"seed is {seed}; expected 0 or more")
 
+    def make(folder: Path) -> None:
+        for name, array in generate(split, num_images, image_size, seed).items():
+            np.save(folder / f"{name}.npy", array)
 
-def _render(arrays: BirdArrays, index: int, split: str, size: int, seed: int) -> None:
-    """Draw image ``index`` into the arrays."""
+    key = f"v{VERSION}-{split}-{num_images}x{image_size}-seed{seed}"
+    return ArrayDataset(
+        **cached_arrays("birds", key, make),
+        foreground=None,
+        names=[f"{split}-{seed}-{i:06d}" for i in range(num_images)],
+        fingerprint=f"birds-{key}",
+        name="birds",
+        split=split,
+        part_names=PART_NAMES,
+        keypoint_names=tuple(KEYPOINTS),
+        label_names=LABEL_NAMES,
+        unseen_labels=UNSEEN_LABELS,
+    )
+
+
+def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Render ``num_images`` birds, N of S by S pixels.
+
+    Image i depends on ``(seed, split, i)`` alone, so the first n of a longer run are those of a shorter one, and
+    another size shows the same scenes.
+    """
+    arrays: dict[str, np.ndarray] = {
+        "images": np.empty((num_images, image_size, image_size, 3), np.uint8),  # RGB
+        "parts": np.empty((num_images, image_size, image_size), np.uint8),  # 0 background, 1..7 index PART_NAMES
+        "keypoints": np.empty((num_images, len(KEYPOINTS), 3), np.float32),  # x, y, visible; (0, 0) is a pixel's center
+        "labels": np.empty(num_images, np.int64),  # index LABEL_NAMES
+        "boxes": np.empty((num_images, 4), np.float32),  # x, y, width, height of the visible bird in whole pixels
+    }
+    slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
+    for i in tqdm(range(num_images), desc=f"birds {split}", leave=False, disable=not slow):
+        drawn = _render(i, split, image_size, seed)
+        for array, value in zip(arrays.values(), drawn, strict=True):
+            array[i] = value
+    return arrays
+
+
+def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple]:
+    """Image ``index``, its parts, keypoints, label and box."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, SPLITS.index(split), index])))
     if split == "test" and index % UNSEEN_EVERY == 0:
         label = len(SEEN) + int(rng.integers(len(SPECIES) - len(SEEN)))
     else:
         label = int(rng.integers(len(SEEN)))
+    # What is drawn at random, always in this order.
     species = SPECIES[label]
     pose = draw_pose(rng, species)
     grow, dx, dy = rng.uniform(0, 1, 3).tolist()
     smallest = 0.70 if species.habitat == "wade" else 0.55  # long legs make a long box round a small bird
-    figure = place(build_figure(species, pose), pose, smallest + (0.95 - smallest) * grow, (dx, dy))
-    light = draw_light(rng)
+    figure = place(Figure(species, pose), smallest + (0.95 - smallest) * grow, (dx, dy))
+    light = Light(rng)
     colors = _individual_colors(rng, species)
-    grain, film = rng.uniform(0, 1, (2, 2)).tolist()
+    (grain_u, grain_v), (noise, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
+    # The picture, from back to front.
     canvas = Canvas(size)
-    scenery = Scenery(canvas, rng, species.habitat, light)
-    scenery.behind(figure, pose.flying)
-    BirdPainter(canvas, species, pose, figure, colors, light, (grain[0], grain[1])).paint()
-    scenery.front(figure, pose.flying)
-    light.dapple_window(canvas.whole())
-    arrays.images[index] = _develop(canvas, film[0], film[1])
-    arrays.parts[index], arrays.labels[index] = canvas.parts, label
-    arrays.keypoints[index] = _keypoints(figure, pose, species, canvas.parts)
-    arrays.boxes[index] = _box(canvas.parts)
+    scenery = Scenery(canvas, rng, light, figure)
+    scenery.behind()
+    BirdPainter(canvas, figure, light, colors, (grain_u, grain_v)).paint()
+    scenery.front()
+    parts = canvas.parts
+    return _develop(canvas, noise, contrast), parts, _keypoints(figure, parts), label, _box(parts)
 
 
 def _individual_colors(rng: np.random.Generator, species: Species) -> dict[str, Color]:
-    """The species' colours, a little lighter or darker, redder or bluer from bird to bird."""
+    """The species' colors, a little lighter or darker, redder or bluer from bird to bird."""
     bright, warm = (rng.uniform(-1, 1, 2) * (0.10, 0.05)).tolist()
-    gain = ((1 + bright) * (1 + warm), 1 + bright, (1 + bright) * (1 - warm))
-    colors = region_colors(species)
-    colors["bar"] = rgb(species.wing_bars or "#ffffff")
-    return {k: tuple(min(c * g, 1.0) for c, g in zip(v, gain, strict=True)) for k, v in colors.items()}  # type: ignore[misc]
+    r, g, b = (1 + bright) * (1 + warm), 1 + bright, (1 + bright) * (1 - warm)
+    colors = region_colors(species).items()
+    return {k: (min(red * r, 1.0), min(green * g, 1.0), min(blue * b, 1.0)) for k, (red, green, blue) in colors}
 
 
 def _develop(canvas: Canvas, grain: float, contrast: float) -> np.ndarray:
     """Picture as (S, S, 3) uint8, with the camera's noise and contrast."""
-    window = canvas.whole()
-    noise = lookup("fine", window.x * 0.93 + grain, window.y * 0.93 + contrast) - 0.5
+    noise = lookup("fine", canvas.whole.x * 0.93 + grain, canvas.whole.y * 0.93 + contrast) - 0.5
     picture = (canvas.rgb - 0.45) * (0.95 + 0.25 * contrast) + 0.47 + noise * 0.035
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)  # (S, S, 3)
 
 
-def _keypoints(figure: PlacedFigure, pose: Pose, species: Species, parts: np.ndarray) -> np.ndarray:
-    """CUB's keypoints (15, 3). A point is visible where a pixel of a part it belongs to shows within two pixels."""
-    points, size = dict(figure.points), len(parts)
+def _keypoints(figure: PlacedFigure, parts: np.ndarray) -> np.ndarray:
+    """CUB's keypoints (15, 3); a hidden one keeps its true place.
+
+    A point is visible where a pixel of a part that it belongs to shows within S / 64 pixels.
+    """
+    points, hidden, pose = dict(figure.points), set(), figure.pose
     # A bird that faces right shows the viewer its right side.
-    near, far = ("right", "left") if pose.facing == 1 else ("left", "right")
-    hidden = set()
-    for name in ("eye", "shin", "wing"):
-        for side, depth in ((near, "near"), (far, "far")):
+    for side, depth in zip(("right", "left")[:: pose.facing], ("near", "far"), strict=True):
+        for name in ("eye", "shin", "wing"):
             points[f"{name}_{side}"] = points.get(f"{name}_{depth}", points.get(name, points["body"]))
-    if "wing_far" not in figure.points:
-        hidden.add(f"wing_{far}")
-    hidden |= {f"eye_{s}" for s, d in ((near, "near"), (far, "far")) if not pose.eye_shows(d, species.eye_azimuth)}
+        if pose.eye_showing(depth, figure.species.eye_azimuth) <= 0.12:
+            hidden.add(f"eye_{side}")
+        if depth == "far" and "wing_far" not in figure.points:
+            hidden.add(f"wing_{side}")
     rows = np.zeros((len(KEYPOINTS), 3), np.float32)
+    size, reach = len(parts), max(len(parts) // 64, 1)
     for row, (point, allowed) in zip(rows, KEYPOINTS.values(), strict=True):
         x, y = points[point][0] * size - 0.5, points[point][1] * size - 0.5
-        row[:2] = x, y
-        row[2] = point not in hidden and _shows(parts, x, y, allowed)
+        near = parts[_around(y, reach, size), _around(x, reach, size)]
+        row[:] = x, y, point not in hidden and any((near == part).any() for part in allowed)
     return rows
 
 
-def _shows(parts: np.ndarray, x: float, y: float, allowed: tuple[int, ...]) -> bool:
-    size, reach = len(parts), max(len(parts) // 64, 1)
-    if not (-0.5 <= x <= size - 0.5 and -0.5 <= y <= size - 0.5):
-        return False
-    column, row = int(x + 0.5), int(y + 0.5)
-    patch = parts[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
-    return any(bool((patch == part).any()) for part in allowed)
+def _around(center: float, reach: int, size: int) -> slice:
+    """Pixels at most ``reach`` from the one that ``center`` lies in; none where it lies outside the picture."""
+    if not -0.5 <= center <= size - 0.5:
+        return slice(0, 0)
+    return slice(max(int(center + 0.5) - reach, 0), int(center + 0.5) + reach + 1)
 
 
-def _box(parts: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero((parts > 0).any(axis=1)), np.flatnonzero((parts > 0).any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
-
-
-def _cached(key: str, split: str, num_images: int, image_size: int, seed: int) -> BirdArrays:
-    """Arrays of this split, memory-mapped from the cache; rendered where the cache is missing or broken."""
-    folder = cache_dir() / f"birds-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if folder.is_dir():
-        try:
-            return _read(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"cache {folder} is broken ({error}); it is made again", stacklevel=2)
-            shutil.rmtree(folder)
-    arrays = generate(split, num_images, image_size, seed)
-    _write(folder, arrays, key)
-    return _read(folder)
-
-
-def _read(folder: Path) -> BirdArrays:
-    sizes = json.loads((folder / "sizes.json").read_text())
-    for name in ARRAYS:
-        found = (folder / f"{name}.npy").stat().st_size
-        if found != sizes[name]:
-            raise ValueError(f"{name}.npy has {found} bytes, expected {sizes[name]}")
-    return BirdArrays(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS})
-
-
-def _write(folder: Path, arrays: BirdArrays, key: str) -> None:
-    """Write to a temporary folder first: the cache is complete or not there at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
-    temporary.mkdir(exist_ok=True)
-    for name in ARRAYS:
-        np.save(temporary / f"{name}.npy", getattr(arrays, name))
-    sizes = {name: (temporary / f"{name}.npy").stat().st_size for name in ARRAYS}
-    (temporary / "sizes.json").write_text(json.dumps({**sizes, "key": key}))
-    try:
-        os.replace(temporary, folder)
-    except OSError:  # another process was faster; its content is the same
-        shutil.rmtree(temporary)
-        if not folder.is_dir():
-            raise
+def _box(parts: np.ndarray) -> tuple[int, ...]:
+    rows, columns = parts.any(axis=1).nonzero()[0], parts.any(axis=0).nonzero()[0]
+    return columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1

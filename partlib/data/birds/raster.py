@@ -1,4 +1,4 @@
-"""Drawing with signed distances: smooth shapes, anti-aliased colours and exact part labels from one formula.
+"""Drawing with signed distances: smooth shapes, anti-aliased colors and exact part labels from one formula.
 
 Everything here is a capsule, a thick line from ``a`` (radius ``ra``) to ``b`` (radius ``rb``): beaks, feathers, toes,
 twigs. Coordinates are in units of the image side, x to the right, y down, so that a scene is the same at every size.
@@ -8,17 +8,18 @@ their last bit, so the masks are the same on every machine.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 GRID = 8192  # geometry is rounded to 1 / GRID of the image side
 Limb = tuple[float, float, float, float, float, float]  # ax, ay, ra, bx, by, rb
 Color = tuple[float, float, float]
+Point = tuple[float, float]
+Array = np.ndarray
 
 
-def ink(color: Color) -> np.ndarray:
-    """A colour as (3, 1, 1) float32, ready to be mixed with pictures (3, h, w)."""
+def ink(color: Color) -> Array:
+    """A color as float32, ready to be mixed with pictures (3, h, w)."""
     return np.array(color, np.float32).reshape(3, 1, 1)  # (3, 1, 1)
 
 
@@ -33,138 +34,104 @@ def grid_limb(*values: float) -> Limb:
     return ax, ay, ra, bx, by, rb
 
 
-def clamp(values: np.ndarray) -> np.ndarray:
+def clamp(values: Array) -> Array:
     """``values`` limited to [0, 1]; for small arrays several times as fast as ``np.clip``."""
     return np.minimum(np.maximum(values, 0), 1)
 
 
 class Canvas:
-    """A square picture and its part labels.
-
-    Attributes
-    ----------
-    rgb : (3, H, W) float32 in [0, 1].
-    parts : (H, W) uint8, 0 is background.
-    """
+    """A square picture ``rgb``, (3, H, W) float32 in [0, 1], and its part labels, (H, W) uint8 with 0 as background."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.rgb = np.zeros((3, size, size), np.float32)
         self.parts = np.zeros((size, size), np.uint8)
-        self.centres = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+        self.centers = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+        self.whole = Window(self, slice(0, size), slice(0, size))
 
-    def window(self, limbs: list[Limb], margin: float = 0.0) -> "Window | None":
-        """The part of the canvas that ``limbs``, each grown by ``margin``, can touch; None where that is outside."""
+    def window(self, limbs: list[Limb], margin: float = 0.0) -> "Window":
+        """The part of the canvas, possibly empty, that ``limbs``, each grown by ``margin``, can touch."""
         grow = margin + 1.0 / self.size  # a pixel more for the anti-aliased rim
-        x0, y0, x1, y1 = math.inf, math.inf, -math.inf, -math.inf
-        for ax, ay, ra, bx, by, rb in limbs:
-            x0, y0 = min(x0, ax - ra, bx - rb), min(y0, ay - ra, by - rb)
-            x1, y1 = max(x1, ax + ra, bx + rb), max(y1, ay + ra, by + rb)
-        c0, c1 = max(int((x0 - grow) * self.size), 0), min(int((x1 + grow) * self.size) + 1, self.size)
-        r0, r1 = max(int((y0 - grow) * self.size), 0), min(int((y1 + grow) * self.size) + 1, self.size)
-        if c0 >= c1 or r0 >= r1:
-            return None
-        return Window(self, slice(r0, r1), slice(c0, c1))
 
-    def whole(self) -> "Window":
-        """The whole canvas as a window."""
-        return Window(self, slice(0, self.size), slice(0, self.size))
+        def span(low: float, high: float) -> slice:
+            start = max(int((low - grow) * self.size), 0)
+            return slice(start, max(min(int((high + grow) * self.size) + 1, self.size), start))
+
+        ends = [end for ax, ay, ra, bx, by, rb in limbs for end in ((ax, ay, ra), (bx, by, rb))]
+        cols = span(min(x - r for x, _, r in ends), max(x + r for x, _, r in ends))
+        rows = span(min(y - r for _, y, r in ends), max(y + r for _, y, r in ends))
+        return Window(self, rows, cols)
 
 
-@dataclass(frozen=True)
 class Window:
-    """A rectangle of a canvas; all fields below are (h, w) of that rectangle."""
+    """A rectangle of h by w pixels of a canvas. Distances to shapes are signed, negative inside."""
 
-    canvas: Canvas
-    rows: slice
-    cols: slice
+    def __init__(self, canvas: Canvas, rows: slice, cols: slice) -> None:
+        self.size, self.rows = canvas.size, rows
+        self.x, self.y = canvas.centers[None, cols], canvas.centers[rows, None]  # (1, w), (h, 1)
+        self.rgb, self.parts = canvas.rgb[:, rows, cols], canvas.parts[rows, cols]  # views (3, h, w), (h, w)
 
-    @property
-    def x(self) -> np.ndarray:
-        return self.canvas.centres[None, self.cols]  # (1, w)
+    def capsule(self, limb: Limb) -> tuple[Array, Array]:
+        """Distance (h, w) to a capsule, and how far along its axis, 0 to 1, each pixel lies."""
+        ax, ay, ra, bx, by, rb = limb
+        dx, dy = bx - ax, by - ay
+        inverse = 1.0 / max(dx * dx + dy * dy, 1e-9)
+        px, py = self.x - ax, self.y - ay  # (1, w), (h, 1)
+        along = clamp(px * (dx * inverse) + py * (dy * inverse))  # (h, w)
+        qx, qy = px - along * dx, py - along * dy
+        return np.sqrt(qx * qx + qy * qy) - (along * (rb - ra) + ra), along
 
-    @property
-    def y(self) -> np.ndarray:
-        return self.canvas.centres[self.rows, None]  # (h, 1)
+    def union(self, limbs: list[Limb], radius: float = 1.0) -> Array:
+        """Distance (h, w) to several capsules, whose seams have fillets of about ``radius``."""
+        distance = self.capsule(limbs[0])[0]
+        for limb in limbs[1:]:
+            distance = smooth_union(distance, self.capsule(limb)[0], radius)
+        return distance
 
-    def coverage(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
-        """Fraction of each pixel inside ``distance < 0``; ``softness`` blurs the rim (units of the image side)."""
-        width = max(softness, 1.0 / self.canvas.size)
-        return clamp(0.5 - distance * (1.0 / width))
+    def across(self, limb: Limb) -> Array:
+        """Distance (h, w) to the axis of a capsule; positive to the left of a -> b as seen in the picture."""
+        ax, ay, _, bx, by, _ = limb
+        dx, dy = bx - ax, by - ay
+        inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
+        return (self.x - ax) * (dy * inverse) - (self.y - ay) * (dx * inverse)
 
-    def paint(self, coverage: np.ndarray, color: Color | np.ndarray) -> None:
-        """Lay ``color``, three numbers or (3, h, w), over the picture where ``coverage`` (h, w) says."""
-        if isinstance(color, tuple):
-            color = ink(color)
-        view = self.canvas.rgb[:, self.rows, self.cols]  # (3, h, w)
-        view += coverage * (color - view)
+    def frame(self, points: dict[str, Point], name: str) -> tuple[Array, Array]:
+        """Coordinates (h, w) in the frame whose origin is the point ``name`` and whose unit vectors, at right angles,
+        end in ``name_x`` and ``name_y``."""
+        (ox, oy), (ax, ay), (bx, by) = points[name], points[f"{name}_x"], points[f"{name}_y"]
+        ux, uy, vx, vy = ax - ox, ay - oy, bx - ox, by - oy
+        px, py = self.x - ox, self.y - oy
+        uu, vv = max(ux * ux + uy * uy, 1e-9), max(vx * vx + vy * vy, 1e-9)
+        return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
 
-    def darken(self, amount: np.ndarray, only: np.ndarray | None = None) -> None:
+    def paint(
+        self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
+    ) -> None:
+        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; those pixels get the label ``part``, if any.
+
+        Each pixel is covered by the fraction of it that lies inside; ``soft`` blurs the rim (units of the image side).
+        """
+        coverage = clamp(0.5 - distance * (1.0 / max(soft, 1.0 / self.size)))
+        self.rgb += coverage * opacity * (color - self.rgb)
+        if part is not None:
+            self.label(distance, part)
+
+    def label(self, distance: Array, part: int | Array) -> None:
+        """Give the pixels where ``distance < 0`` the label ``part``, one number or (h, w)."""
+        np.copyto(self.parts, np.asarray(part, np.uint8), where=distance < 0)
+
+    def darken(self, amount: Array) -> None:
         """Multiply the picture by ``1 - amount`` (h, w), a soft shadow."""
-        if only is not None:
-            amount = amount * only
-        self.canvas.rgb[:, self.rows, self.cols] *= 1 - amount
-
-    def label(self, inside: np.ndarray, part: int | np.ndarray) -> None:
-        """Give the pixels of the boolean ``inside`` (h, w) the label ``part``, one number or (h, w)."""
-        view = self.canvas.parts[self.rows, self.cols]
-        np.copyto(view, np.asarray(part, np.uint8), where=inside)
+        self.rgb *= 1 - amount
 
 
-def capsule(window: Window, limb: Limb) -> np.ndarray:
-    """Signed distance (h, w) to a capsule whose radius changes linearly from end to end; negative inside."""
-    return capsule_frame(window, limb)[0]
-
-
-def capsule_frame(window: Window, limb: Limb) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance (h, w) to a capsule, and how far along its axis each pixel lies, clipped to [0, 1]."""
-    ax, ay, ra, bx, by, rb = limb
-    dx, dy = bx - ax, by - ay
-    inverse = 1.0 / max(dx * dx + dy * dy, 1e-9)
-    px, py = window.x - ax, window.y - ay  # (1, w), (h, 1)
-    along = clamp(px * (dx * inverse) + py * (dy * inverse))  # (h, w)
-    qx, qy = px - along * dx, py - along * dy
-    distance = np.sqrt(qx * qx + qy * qy) - (along * (rb - ra) + ra)
-    return distance, along
-
-
-def across(window: Window, limb: Limb) -> np.ndarray:
-    """Signed distance (h, w) to the axis of a capsule; positive to the left of a -> b as seen in the picture."""
-    ax, ay, _, bx, by, _ = limb
-    dx, dy = bx - ax, by - ay
-    inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
-    return (window.x - ax) * (dy * inverse) - (window.y - ay) * (dx * inverse)
-
-
-def smooth_union(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
+def smooth_union(a: Array, b: Array, radius: float) -> Array:
     """Union of two signed distances whose seam is filled with a fillet of about ``radius`` (polynomial minimum)."""
     overlap = np.maximum(radius - np.abs(a - b), 0)
     return np.minimum(a, b) - overlap * overlap * (0.25 / radius)
 
 
-def union(window: Window, limbs: list[Limb], radius: float) -> np.ndarray:
-    """Smooth union (h, w) of several capsules."""
-    distance = capsule(window, limbs[0])
-    for limb in limbs[1:]:
-        distance = smooth_union(distance, capsule(window, limb), radius)
-    return distance
-
-
-def frame_coordinates(
-    window: Window, origin: tuple[float, float], ex: tuple[float, float], ey: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (h, w) of the pixels in the frame with unit vectors from ``origin`` to the points ``ex`` and ``ey``.
-
-    The two vectors must be at right angles; their length is the unit.
-    """
-    ux, uy = ex[0] - origin[0], ex[1] - origin[1]
-    vx, vy = ey[0] - origin[0], ey[1] - origin[1]
-    px, py = window.x - origin[0], window.y - origin[1]
-    uu, vv = max(ux * ux + uy * uy, 1e-9), max(vx * vx + vy * vy, 1e-9)
-    return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
-
-
-def bulge_normals(distance: np.ndarray, pixels: float, thickness: float) -> tuple[np.ndarray, ...]:
+def bulge_normals(distance: Array, pixels: float, thickness: float) -> tuple[Array, ...]:
     """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``.
 
     The gradient of a signed distance points straight out of the outline; the deeper a pixel lies, the more its surface

@@ -1,99 +1,98 @@
-"""Everything that is not the bird: what lies behind it, what it stands on, and what hangs in front of it."""
+"""Everything that is not the bird: the light, what lies behind it, what it stands on, and what hangs in front of it."""
 
+import json
 import math
+from importlib.resources import files
 
 import numpy as np
 
 from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.light import Light
-from partlib.data.birds.plants import Plants
-from partlib.data.birds.raster import Canvas, Limb, capsule, clamp, grid_limb, ink, on_grid
+from partlib.data.birds.raster import Array, Canvas, Limb, Point, clamp, grid_limb, ink, on_grid
 from partlib.data.birds.species import rgb
 from partlib.data.birds.textures import lookup
 
-# dark, middle and light tone of what is out of focus behind the bird; colour of water under it
-BACKDROPS: dict[str, tuple[str, str, str, str]] = {
-    "foliage": ("#1c2a14", "#4d6b2c", "#b4c474", "#46604c"),
-    "olive": ("#2c2c18", "#6e6e3a", "#c8c290", "#5c6a58"),
-    "autumn": ("#3c2414", "#96602a", "#e2b45c", "#5c6a58"),
-    "shade": ("#101814", "#2c4034", "#7c948c", "#34484a"),
-    "sky": ("#7ba4cc", "#a4c4e0", "#e8eef2", "#6c92b0"),
-    "overcast": ("#a2a8ac", "#c2c6c8", "#e4e6e6", "#8c989c"),
-    "dusk": ("#5c5870", "#b48c84", "#f0c49c", "#8c7c84"),
-    "reeds": ("#4a4428", "#94864e", "#d4c890", "#5c7474"),
-    "stone": ("#3c3a38", "#7c7670", "#b8b2a8", "#5c6a6c"),
-    "blossom": ("#3a4a34", "#8c9a78", "#ecc8d4", "#6c8078"),
-}
-# texture, colour, its scale across and up (the ground is seen at a low angle), height of the blades on the horizon
-GROUNDS = (
-    ("grass", "#7c8c40", 0.75, 0.8, 0.10),
-    ("grass", "#a0905c", 0.75, 0.8, 0.10),
-    ("pebbles", "#a08c6c", 0.7, 1.9, 0.0),
-    ("pebbles", "#a8a094", 0.7, 1.9, 0.0),
-)
-OPEN = ("sky", "overcast", "dusk", "stone")  # nothing grows in these
-LEAVES: dict[str, tuple[str, ...]] = {
-    "green": ("#4c7426", "#6c9434", "#35581e", "#8cac48"),
-    "olive": ("#6c702c", "#8c8a44", "#545a26"),
-    "autumn": ("#b4641c", "#d49a2c", "#8c3c1a", "#a88434"),
-    "dark": ("#1e3c22", "#2c5230", "#3c6238"),
-    "blossom": ("#e8b8c8", "#f4dce2", "#6c8c44"),
-}
-BARKS = ("#5c4a3a", "#746456", "#4a4440", "#8a7c6c", "#6a5238")
+# backdrops: dark, middle and light tone of what is out of focus behind the bird, color of water under it, leaves
+# habitats: their backdrops
+# grounds: scale of the texture across and up (it is seen at a low angle), height of the blades on the horizon
+TABLE = json.loads(files(__package__).joinpath("scenery.json").read_text("utf-8"))
+OPEN = ("sky", "overcast", "dusk", "stone")  # backdrops in which nothing grows
+
+
+class Light:
+    """A random light: a sun that stands left or right, high or low, white, golden or blue, and a diffuse sky.
+
+    ``direction`` is the unit vector towards the sun (x right, y down, z at the viewer); ``sun`` and ``sky`` are
+    colors, together about 1 on a surface that faces the sun. ``dapple`` in [0, 1] is the strength of patchy shade.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        u = rng.uniform(0, 1, 8).tolist()
+        x, y, z = 1.6 * u[0] - 0.8, -0.35 - 0.6 * u[1], 0.35 + 0.5 * u[2]
+        norm = (x * x + y * y + z * z) ** 0.5
+        self.direction = x / norm, y / norm, z / norm
+        strength, warm = 0.50 + 0.40 * u[3], 0.16 * (u[4] - 0.35)
+        self.sun = ink((strength * (1 + warm), strength, strength * (1 - 1.3 * warm)))
+        glow = (1.18 - strength) * (0.85 + 0.25 * u[5])
+        self.sky = ink((glow * (0.97 - 0.5 * warm), glow, glow * (1.06 + 0.6 * warm)))
+        self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])
+
+    def shade(self, normals: tuple[Array, ...]) -> Array:
+        """Brightness (3, h, w) of a white surface with these normals (x, y, z), each (h, w)."""
+        (nx, ny, nz), (lx, ly, lz) = normals, self.direction
+        return np.maximum(nx * lx + ny * ly + nz * lz, 0) * self.sun + (0.74 - 0.26 * ny) * self.sky
+
+    def flat(self, facing: float = 0.75) -> Array:
+        """Brightness (3, 1, 1) of a surface that turns ``facing`` of 1 to the sun."""
+        return facing * self.sun + 0.8 * self.sky
 
 
 class Scenery:
-    """Paints one scene around one placed bird. All draws come from ``rng``, in one fixed order."""
+    """Paints one scene around one placed bird. All draws come from ``rng``, in one fixed order.
 
-    def __init__(self, canvas: Canvas, rng: np.random.Generator, habitat: str, light: Light) -> None:
-        self.canvas, self.rng, self.habitat, self.light = canvas, rng, habitat, light
-        kinds = {
-            "branch": ("foliage", "olive", "autumn", "shade", "sky", "overcast", "dusk", "blossom"),
-            "trunk": ("foliage", "olive", "autumn", "shade", "overcast", "sky"),
-            "ground": ("foliage", "olive", "reeds", "stone", "sky", "autumn", "overcast"),
-            "water": ("reeds", "foliage", "shade", "sky", "overcast"),
-            "wade": ("reeds", "foliage", "shade", "dusk", "overcast"),
-        }[habitat]
-        self.backdrop = kinds[int(rng.integers(len(kinds)))]
-        near = {"autumn": "autumn", "blossom": "blossom", "shade": "dark", "olive": "olive"}.get(self.backdrop, "green")
-        bark = rgb(BARKS[int(rng.integers(len(BARKS)))])
-        self.plants = Plants(canvas, rng, light, [rgb(c) for c in LEAVES[near]], bark)
+    With ``front=True`` a plant takes its pixels away from the bird; its geometry is then rounded to the grid like the
+    bird's own. ``soft`` blurs the rim, for plants out of focus (units of the image side).
+    """
+
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: PlacedFigure) -> None:
+        self.canvas, self.rng, self.light = canvas, rng, light
+        self.points, self.scale, self.flying = figure.points, figure.scale, figure.pose.flying
+        self.habitat = figure.species.habitat
+        self.backdrop = self._choice(TABLE["habitats"][self.habitat])
+        self.tones = TABLE["backdrops"][self.backdrop]
+        self.leaf_colors = [rgb(color) for color in TABLE["leaves"][self.tones["leaves"]]]
+        self.bark = rgb(self._choice(TABLE["barks"]))
         self.perch: list[Limb] = []
+        self.ground = max(self.points["foot_near"][1], self.points["foot_far"][1])
         self.waterline = 2.0  # height of the water's edge in the picture; 2 is below it
 
-    # -- behind --------------------------------------------------------------------------------------------------
+    def _choice(self, items: list[str]) -> str:
+        return items[int(self.rng.integers(len(items)))]
 
-    def behind(self, figure: PlacedFigure, flying: bool) -> None:
+    def _draw(self, count: int, low: float = 0.0, high: float = 1.0) -> list[float]:
+        return self.rng.uniform(low, high, count).tolist()
+
+    def behind(self) -> None:
         """Backdrop, bokeh, blurred and sharp leaves, then what the bird stands on."""
         self._backdrop()
         for _ in range(int(self.rng.integers(0, 7))):
             self._bokeh()
         for _ in range(int(self.rng.integers(0, 4))):
-            self.plants.leaf(self._anywhere(), 0.07, 0.02, 0.7)
+            x, y = self._draw(2, -0.05, 1.05)
+            self._leaf((x, y), 0.07, 0.02, 0.7)
         for _ in range(int(self.rng.integers(0, 3))):
-            self.plants.twig(soft=0.008)
-        feet = [figure.points["foot_near"], figure.points["foot_far"]]
-        if flying:
+            self._twig(soft=0.008)
+        if self.flying:
             return
-        if self.habitat in ("ground", "water", "wade"):
-            self._ground(figure, max(y for _, y in feet))
-        elif self.habitat == "trunk":
-            self._trunk(figure)
-        else:
-            self._stand_on_branch(feet)
+        {"branch": self._stand_on_branch, "trunk": self._trunk}.get(self.habitat, self._ground)()
         if self.habitat not in ("water", "wade"):
             for _ in range(int(self.rng.integers(0, 3))):
-                self.plants.twig(leaves=8)
-
-    def _anywhere(self) -> tuple[float, float]:
-        x, y = self.rng.uniform(-0.05, 1.05, 2).tolist()
-        return x, y
+                self._twig(leaves=8)
 
     def _backdrop(self) -> None:
         """Light and dark out of focus: clouds, or a thicket that may be nearer and sharper."""
-        window = self.canvas.whole()
-        dark, middle, light = (ink(rgb(c)) for c in BACKDROPS[self.backdrop][:3])
-        ox, oy, stretch, slope, near = self.rng.uniform(0, 1, 5).tolist()
+        window = self.canvas.whole
+        dark, middle, light = (ink(rgb(self.tones[tone])) for tone in ("dark", "middle", "light"))
+        ox, oy, stretch, slope, near = self._draw(5)
         size = 0.35 + 0.5 * stretch
         tone = lookup("soft", window.x * size + ox, window.y * size + oy)  # (H, W)
         tone = 0.15 + 0.9 * tone + (slope - 0.6) * (window.y - 0.5)
@@ -107,19 +106,81 @@ class Scenery:
 
     def _bokeh(self) -> None:
         """A highlight out of focus: a pale disc."""
-        (x, y), (size, alpha) = self._anywhere(), self.rng.uniform(0, 1, 2).tolist()
+        (x, y), (size, alpha) = self._draw(2, -0.05, 1.05), self._draw(2)
         radius = 0.02 + 0.05 * size
-        window = self.canvas.window([(x, y, radius, x, y, radius)], 0.02)
-        if window is not None:
-            distance = capsule(window, (x, y, radius, x, y, radius))
-            window.paint(window.coverage(distance, 0.015) * (0.06 + 0.2 * alpha), rgb(BACKDROPS[self.backdrop][2]))
+        disc = (x, y, radius, x, y, radius)
+        window = self.canvas.window([disc], 0.02)
+        window.paint(window.union([disc]), ink(rgb(self.tones["light"])), soft=0.015, opacity=0.06 + 0.2 * alpha)
 
-    # -- what the bird stands on ---------------------------------------------------------------------------------
+    def _leaf(self, at: Point, size: float, soft: float = 0.0, opacity: float = 1.0, front: bool = False) -> None:
+        """A pointed leaf: where two discs overlap."""
+        angle, grow, tone, pick, fold = self._draw(5)
+        length, turn = size * (0.7 + 1.2 * grow), 6.2832 * angle
+        ux, uy = on_grid(math.cos(turn)), on_grid(math.sin(turn))
+        x, y, length = on_grid(at[0]), on_grid(at[1]), on_grid(length)
+        window = self.canvas.window([(x, y, length, x, y, length)], soft)
+        px, py = window.x - x, window.y - y
+        along, side = px * ux + py * uy, px * uy - py * ux
+        bow, radius = 0.95 * length, 1.38 * length  # half the leaf's width is radius - bow
+        left, right = side - bow, side + bow
+        squared = along * along
+        distance = np.maximum(np.sqrt(squared + left * left), np.sqrt(squared + right * right)) - radius
+        color = ink(self.leaf_colors[int(pick * len(self.leaf_colors))])
+        half = np.where(side > 0, 1.12, 0.82 + 0.2 * fold)
+        vein = 1 + 0.35 * clamp(1 - np.abs(side) * (14 / length))
+        ribs = 0.95 + 0.1 * (np.abs(((along + np.abs(side)) * (4 / length)) % 1 - 0.5) > 0.3)
+        shade = half * vein * ribs * (0.65 + 0.6 * tone)
+        if front:
+            window.darken(clamp(0.6 - distance * (1 / (0.25 * length))) * 0.3)
+        window.paint(distance, color * shade * self.light.flat(0.8), 0 if front else None, soft, opacity)
 
-    def _stand_on_branch(self, feet: list[tuple[float, float]]) -> None:
+    def _branch(self, limb: Limb, soft: float = 0.0, front: bool = False) -> None:
+        """A piece of wood with bark, lit from above."""
+        window = self.canvas.window([limb], soft)
+        distance, along = window.capsule(limb)
+        side = window.across(limb) * (1 / max(limb[2], 1e-3))
+        length = math.hypot(limb[3] - limb[0], limb[4] - limb[1])
+        bark = lookup("bark", along * (length * 1.2) + limb[1], side * 0.1 + limb[0])
+        upward = side * (1.0 if limb[3] < limb[0] else -1.0)  # across() is positive to the left of a -> b
+        shade = np.clip(0.78 - 0.42 * upward, 0.3, 1.25) * (0.7 + 0.6 * bark)
+        window.paint(distance, ink(self.bark) * self.light.flat(0.8) * shade, 0 if front else None, soft)
+
+    def _twig(self, soft: float = 0.0, front: bool = False, leaves: int = 0) -> None:
+        """A thin branch across the picture, with up to ``leaves`` leaves on it."""
+        x, y, angle, length, radius = self._draw(5)
+        turn, length = 6.2832 * angle, 0.5 + 0.8 * length
+        dx, dy = math.cos(turn) * length / 2, math.sin(turn) * length / 2
+        self._branch(grid_limb(x - dx, y - dy, 0.005 + 0.009 * radius, x + dx, y + dy, 0.004), soft, front)
+        for i in range(leaves):
+            k = (i + 0.5) / leaves * 2 - 1
+            aside = 0.02 * (-1) ** i  # leaves alternate
+            self._leaf((x + k * dx + aside * dy, y + k * dy - aside * dx), 0.032, soft, front=front)
+
+    def _side_twig(self, x: float, y: float, tilt: float, radius: float) -> None:
+        """A twig that leaves the perch, with leaves at its end."""
+        t, rise, reach, count = self._draw(4)
+        along = 0.9 * t - 0.45
+        sx, sy = x + along, y + tilt * along
+        ex, ey = sx + (0.25 * reach + 0.05) * (1 if along > 0 else -1), sy + 0.4 * (rise - 0.6)
+        self._branch((sx, sy, radius * 0.45, ex, ey, radius * 0.2))
+        for i in range(int(count * 5)):
+            k = 0.4 + 0.15 * i
+            self._leaf((sx + k * (ex - sx), sy + k * (ey - sy)), 0.035)
+
+    def _grass(self, count: int) -> None:
+        """Blades of grass before everything that stands on the ground."""
+        color = ink(self.leaf_colors[0]) * self.light.flat(0.8)
+        for x, y, lean, height, tone in self.rng.uniform(0, 1, (count, 5)).tolist():
+            foot, left = self.ground + 0.03 + 0.16 * y, 1.1 * x - 0.05
+            top = foot - 0.05 - 0.10 * height
+            limb = grid_limb(left, foot, 0.005, left + 0.12 * (lean - 0.5), top, 0.0012)
+            window = self.canvas.window([limb])
+            window.paint(window.union([limb]), color * (0.6 + 0.8 * tone), 0)
+
+    def _stand_on_branch(self) -> None:
         """A branch under both feet, some side twigs with leaves."""
-        slope, thick, bend, left, right = self.rng.uniform(0, 1, 5).tolist()
-        (ax, ay), (bx, by) = sorted(feet)
+        slope, thick, bend, left, right = self._draw(5)
+        (ax, ay), (bx, by) = sorted((self.points["foot_near"], self.points["foot_far"]))
         tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * (by - ay) / max(bx - ax, 0.03)
         radius = 0.016 + 0.026 * thick
         mx, my = (ax + bx) / 2, (ay + by) / 2 + radius * 0.85
@@ -130,91 +191,79 @@ class Scenery:
             grid_limb(mx, my, radius, mx + stop, right_y, radius * 0.6),
         ]
         for _ in range(int(self.rng.integers(0, 4))):
-            self.plants.side_twig(mx, my, tilt, radius)
+            self._side_twig(mx, my, tilt, radius)
         for limb in self.perch:
-            self.plants.branch(limb)
+            self._branch(limb)
 
-    def _trunk(self, figure: PlacedFigure) -> None:
+    def _trunk(self) -> None:
         """A trunk on the belly's side of an upright bird."""
-        lean, thick = self.rng.uniform(0, 1, 2).tolist()
-        points = figure.points
-        (nx, ny), (fx, fy), (bx, by), (cx, cy) = (points[k] for k in ("foot_near", "foot_far", "belly", "body"))
-        px, py = points["root"][0] - points["chest"][0], points["root"][1] - points["chest"][1]
-        norm = max(math.hypot(px, py), 1e-3)
-        px, py = px / norm, py / norm  # along the body
+        lean, thick = self._draw(2)
+        names = ("foot_near", "foot_far", "belly", "body", "root", "chest")
+        (nx, ny), (fx, fy), (bx, by), (cx, cy), (rx, ry), (tx, ty) = (self.points[name] for name in names)
+        norm = max(math.hypot(rx - tx, ry - ty), 1e-3)
+        px, py = (rx - tx) / norm, (ry - ty) / norm  # along the body
         ox, oy = (py, -px) if py * (bx - cx) - px * (by - cy) > 0 else (-py, px)  # from back to belly
         radius = 0.10 + 0.12 * thick
         mx, my = (nx + fx) / 2 + ox * radius * 0.8, (ny + fy) / 2 + oy * radius * 0.8
         skew = (lean - 0.5) * 0.3
         dx, dy = 1.3 * (px + skew * ox), 1.3 * (py + skew * oy)
-        self.plants.branch(grid_limb(mx - dx, my - dy, radius, mx + dx, my + dy, radius * 1.1))
+        self._branch(grid_limb(mx - dx, my - dy, radius, mx + dx, my + dy, radius * 1.1))
 
-    def _ground(self, figure: PlacedFigure, feet: float) -> None:
+    def _ground(self) -> None:
         """Grass, pebbles or water from the bottom up to a horizon behind the feet, with the bird's shadow on it."""
-        depth, pick, offset = self.rng.uniform(0, 1, 3).tolist()
-        kind, base, wide, high, ragged = GROUNDS[int(pick * len(GROUNDS))]
+        depth, pick, offset = self._draw(3)
+        ground = TABLE["grounds"][int(pick * len(TABLE["grounds"]))]
         if self.habitat in ("water", "wade"):
-            kind, base, wide, high, ragged = "soft", BACKDROPS[self.backdrop][3], 0.5, 2.6, 0.0
-            self.waterline = self._waterline(figure)
-        horizon = max(feet - 0.10 - 0.35 * depth, 0.05)
+            ground = {"texture": "soft", "color": self.tones["water"], "across": 0.5, "up": 2.6, "blades": 0.0}
+            # The water meets a wader at its shins, a swimmer at its belly.
+            wades = ("shin_near", "foot_near", 0.0, 1.0)
+            upper, lower, least, more = wades if self.habitat == "wade" else ("middle", "belly", 0.55, 0.6)
+            top, bottom = self.points[upper][1], self.points[lower][1]
+            self.waterline = on_grid(top + (bottom - top) * (least + more * self._draw(1)[0]))
+        horizon = max(self.ground - 0.10 - 0.35 * depth, 0.05)
         window = self.canvas.window([(0.0, horizon, 0.0, 1.0, 1.0, 0.0)])
-        if window is None:
-            return
-        tone = 0.52 + 0.75 * lookup(kind, window.x * wide + offset, window.y * high + offset)
+        u, v = window.x * ground["across"] + offset, window.y * ground["up"] + offset
+        tone = 0.52 + 0.75 * lookup(ground["texture"], u, v)
         tone += 0.15 * clamp((window.y - horizon) * 2.0)
-        blades = ragged * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
-        color = ink(rgb(base)) * tone * self.light.flat(0.8)
-        window.paint(window.coverage(horizon + 0.02 - window.y + blades, 0.02), color)
-        x, size = figure.points["body"][0], figure.scale
-        shadow: Limb = (x - 0.35 * size, feet + 0.01, 0.09 * size, x + 0.3 * size, feet + 0.01, 0.09 * size)
+        blades = ground["blades"] * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
+        color = ink(rgb(ground["color"])) * tone * self.light.flat(0.8)
+        window.paint(horizon + 0.02 - window.y + blades, color, soft=0.02)
+        x, y, size = self.points["body"][0], self.ground + 0.01, self.scale
+        shadow = (x - 0.35 * size, y, 0.09 * size, x + 0.3 * size, y, 0.09 * size)
         below = self.canvas.window([shadow], 0.08)
-        if below is not None:
-            below.darken(clamp(0.5 - capsule(below, shadow) * 14) * 0.45)
+        below.darken(clamp(0.5 - below.union([shadow]) * 14) * 0.45)
 
-    def _waterline(self, figure: PlacedFigure) -> float:
-        """Where the water meets the bird: the belly of a swimmer, the shins of a wader."""
-        level = float(self.rng.uniform(0, 1))
-        if self.habitat == "wade":
-            shin, foot = figure.points["shin_near"][1], figure.points["foot_near"][1]
-            return on_grid(shin + (foot - shin) * level)
-        middle, belly = figure.points["middle"][1], figure.points["belly"][1]
-        return on_grid(middle + (belly - middle) * (0.55 + 0.6 * level))
-
-    # -- in front ------------------------------------------------------------------------------------------------
-
-    def front(self, figure: PlacedFigure, flying: bool) -> None:
-        """Water round the bird, grass at its feet, and now and then leaves or a twig before it."""
+    def front(self) -> None:
+        """Water round the bird, grass at its feet, now and then leaves or a twig before it, and the shade of leaves."""
         if self.waterline < 1:
             self._water()
-        busy, feet_hidden, count = self.rng.uniform(0, 1, 3).tolist()
-        if self.habitat == "ground" and not flying and feet_hidden < 0.6:
-            ground = max(figure.points["foot_near"][1], figure.points["foot_far"][1])
-            self.plants.grass(ground, 10 + int(30 * count))
-        if self.habitat == "branch" and not flying and feet_hidden < 0.22:
+        busy, feet_hidden, count = self._draw(3)
+        if self.habitat == "ground" and not self.flying and feet_hidden < 0.6:
+            self._grass(10 + int(30 * count))
+        if self.habitat == "branch" and not self.flying and feet_hidden < 0.22:
             for limb in self.perch:
-                self.plants.branch(limb, front=True)
+                self._branch(limb, front=True)
         if busy < 0.45 and self.habitat != "water":
-            x, y = figure.points["body"]
-            dx, dy = self.rng.uniform(-0.3, 0.3, 2).tolist()
+            (x, y), (dx, dy) = self.points["body"], self._draw(2, -0.3, 0.3)
             for _ in range(1 + int(5 * count)):
-                ex, ey = self.rng.uniform(-0.10, 0.10, 2).tolist()
-                self.plants.leaf((x + dx + ex, y + dy + ey + 0.05), 0.04, 0.0, 1.0, front=True)
+                ex, ey = self._draw(2, -0.10, 0.10)
+                self._leaf((x + dx + ex, y + dy + ey + 0.05), 0.04, front=True)
         elif busy > 0.85:
-            self.plants.twig(front=True, leaves=5)
+            self._twig(front=True, leaves=5)
+        # Leaves outside the picture throw patches of shade on all of it.
+        window, (ox, oy) = self.canvas.whole, self.light.dapple_offset
+        shade = lookup("soft", window.x * 0.9 + ox, window.y * 0.9 + oy)
+        window.darken(clamp((shade - 0.42) * 3) * self.light.dapple)
 
     def _water(self) -> None:
         """The surface in front of the bird hides what is below it and mirrors a little of what is above."""
         window = self.canvas.window([(0.0, self.waterline, 0.0, 1.0, 1.0, 0.0)])
-        if window is None:
-            return
         phase = window.x * 9.0 + self.waterline * 31.0
         wave = np.abs(phase - np.floor(phase) - 0.5) * 0.012  # a triangle wave: exact, unlike a sine
         distance = self.waterline + wave - window.y  # (h, w)
-        offset = float(self.rng.uniform(0, 1))
+        offset = self._draw(1)[0]
         ripple = lookup("soft", window.x * 0.6 + offset, window.y * 3.4 + offset)
-        base = np.array(rgb(BACKDROPS[self.backdrop][3]), np.float32)
-        color = base[:, None, None] * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
+        color = ink(rgb(self.tones["water"])) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
         rows = self.canvas.rgb[:, : window.rows.start][:, ::-1][:, : distance.shape[0]]  # the picture above, mirrored
         color[:, : rows.shape[1]] += 0.32 * (rows - color[:, : rows.shape[1]])
-        window.paint(window.coverage(distance), color)
-        window.label(distance < 0, 0)
+        window.paint(distance, color, 0)

@@ -1,10 +1,11 @@
-"""Tileable grey textures, made once: feather noise, streaks, spots, bars, scales, bark.
+"""Tileable gray textures, made once: feather noise, streaks, spots, bars, scales, bark.
 
-They colour pictures and decide no mask, so they may use any arithmetic. Each is (SIZE, SIZE) float32 in [0, 1] and is
+They color pictures and decide no mask, so they may use any arithmetic. Each is (SIZE, SIZE) float32 in [0, 1] and is
 read at coordinates that wrap around.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 
@@ -29,68 +30,46 @@ def texture(name: str) -> np.ndarray:
 
 def _waves(rng: np.random.Generator, cells_x: int, cells_y: int) -> np.ndarray:
     """Smooth noise of about ``cells_x`` by ``cells_y`` bumps per tile."""
-    grid = rng.uniform(0, 1, (cells_y, cells_x))
-    return _stretch(_stretch(grid, SIZE, 0), SIZE, 1)
+    noise = rng.uniform(0, 1, (cells_y, cells_x))
+    for axis in (0, 1):  # interpolated smoothly and periodically along each
+        cells = noise.shape[axis]
+        position = np.arange(SIZE) * cells / SIZE
+        low = position.astype(int)
+        t = position - low
+        weight = np.expand_dims(t * t * (3 - 2 * t), 1 - axis)  # (SIZE, 1) or (1, SIZE)
+        noise = np.take(noise, low, axis) * (1 - weight) + np.take(noise, (low + 1) % cells, axis) * weight
+    return noise
 
 
-def _stretch(grid: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Interpolate ``grid`` smoothly and periodically to ``size`` along ``axis``."""
-    position = np.arange(size) * grid.shape[axis] / size
-    low = position.astype(int)
-    t = position - low
-    t = t * t * (3 - 2 * t)
-    shape = (-1, 1) if axis == 0 else (1, -1)
-    weight = t.reshape(shape)  # (size, 1) or (1, size)
-    high = (low + 1) % grid.shape[axis]
-    return np.take(grid, low, axis) * (1 - weight) + np.take(grid, high, axis) * weight
+def _octaves(rng: np.random.Generator, *layers: tuple[int, int, float]) -> np.ndarray:
+    """Sum of waves, each (cells_x, cells_y, weight)."""
+    return np.sum([weight * _waves(rng, cells_x, cells_y) for cells_x, cells_y, weight in layers], axis=0)
 
 
-def _soft(rng: np.random.Generator) -> np.ndarray:
-    return _waves(rng, 4, 4) + 0.5 * _waves(rng, 9, 9) + 0.25 * _waves(rng, 19, 19)
+def _around(x: float, y: float, reach: int) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The pixels at most ``reach`` from (x, y): dx (1, n) and dy (n, 1) from there, and their indices in a texture."""
+    dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+    return dx, dy, ((int(y) + dy) % SIZE, (int(x) + dx) % SIZE)
 
 
-def _fine(rng: np.random.Generator) -> np.ndarray:
-    return _waves(rng, 48, 48) + _waves(rng, 100, 100) + 0.7 * _waves(rng, 200, 200)
-
-
-def _barbs(rng: np.random.Generator) -> np.ndarray:
-    """Fine hair along u: what plumage looks like from near by."""
-    return _waves(rng, 24, 110) + 0.8 * _waves(rng, 50, 190) + 0.4 * _waves(rng, 10, 20)
-
-
-def _bark(rng: np.random.Generator) -> np.ndarray:
-    return _waves(rng, 8, 60) + 0.7 * _waves(rng, 26, 120) + 0.6 * _waves(rng, 90, 160) + 0.5 * _waves(rng, 6, 8)
-
-
-def _blobs(rng: np.random.Generator, count: int, length: float, width: float) -> np.ndarray:
+def _blobs(rng: np.random.Generator, length: float, width: float, count: int = 12) -> np.ndarray:
     """Separate blobs on a jittered hexagonal grid of ``count`` by ``count``, long along u."""
-    field = np.zeros((SIZE, SIZE))
+    field: np.ndarray = np.zeros((SIZE, SIZE))
     pitch = SIZE / count
     for row in range(count):
         for column in range(count):
             x = (column + 0.5 * (row % 2) + rng.uniform(-0.25, 0.25)) * pitch
             y = (row + rng.uniform(-0.22, 0.22)) * pitch
             size = rng.uniform(0.75, 1.15)
-            reach = int(2 * pitch * max(length, width)) + 1
-            dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+            dx, dy, at = _around(x, y, int(2 * pitch * max(length, width)) + 1)
             squared = (dx / (pitch * length * size)) ** 2 + (dy / (pitch * width * size)) ** 2
-            rows, cols = (int(y) + dy) % SIZE, (int(x) + dx) % SIZE
-            field[rows, cols] = np.maximum(field[rows, cols], np.clip(1.6 - 1.3 * squared, 0, 1))
+            field[at] = np.maximum(field[at], np.clip(1.6 - 1.3 * squared, 0, 1))
     return field
-
-
-def _streaks(rng: np.random.Generator) -> np.ndarray:
-    return _blobs(rng, 12, 0.48, 0.17)
-
-
-def _spots(rng: np.random.Generator) -> np.ndarray:
-    return _blobs(rng, 12, 0.27, 0.25)
 
 
 def _bars(rng: np.random.Generator) -> np.ndarray:
     """Wavy stripes across u."""
-    u = np.arange(SIZE)[None, :] / SIZE
-    phase = 12 * u + 0.7 * _waves(rng, 6, 10)
+    phase = 12 * (np.arange(SIZE)[None, :] / SIZE) + 0.7 * _waves(rng, 6, 10)
     return np.clip(0.5 + 2.2 * (np.abs((phase % 1) * 2 - 1) - 0.5), 0, 1)
 
 
@@ -100,8 +79,7 @@ def _scales(rng: np.random.Generator) -> np.ndarray:
     u, v = np.meshgrid(np.arange(SIZE) * count / SIZE, np.arange(SIZE) * count / SIZE)
     height: np.ndarray = np.zeros((SIZE, SIZE))
     for row in range(count * 2 + 2):  # painted from front to back along +u
-        centre_u = row / 2
-        du = (u - centre_u + count / 2) % count - count / 2
+        du = (u - row / 2 + count / 2) % count - count / 2
         dv = ((v + 0.5 * (row % 2)) % 1) - 0.5
         radius = np.sqrt((du * 0.9) ** 2 + dv**2)
         inside = (radius < 0.56) & (du < 0.3)
@@ -118,13 +96,11 @@ def _foliage(rng: np.random.Generator) -> np.ndarray:
         length = 18 + 22 * size
         tone = (0.15 + 0.55 * tone) * (0.4 + 0.6 * i / count)  # leaves farther back are darker
         ux, uy = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
-        reach = int(length) + 1
-        dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+        dx, dy, at = _around(x * SIZE, y * SIZE, int(length) + 1)
         along, side = dx * ux + dy * uy, dx * uy - dy * ux
         inside = np.abs(side) < 0.42 * length * (1 - (along / length) ** 2)
         value = tone + np.where(side > 0, 0.16, 0.0) + 0.22 * (np.abs(side) < 0.9) + 0.05 * (along / length)
-        rows, cols = (int(y * SIZE) + dy) % SIZE, (int(x * SIZE) + dx) % SIZE
-        field[rows, cols] = np.where(inside, value, field[rows, cols] * (1 - 0.10 * (np.abs(side) < 0.55 * length)))
+        field[at] = np.where(inside, value, field[at] * (1 - 0.10 * (np.abs(side) < 0.55 * length)))
     return field
 
 
@@ -143,12 +119,12 @@ def _grass(rng: np.random.Generator) -> np.ndarray:
         x, tone, lean, size = rng.uniform(0, 1, 4)
         height, tip = int(40 + 60 * size), 30 * (lean - 0.5)
         t = np.arange(height) / height
-        centre = x * SIZE + tip * t * t
+        center = x * SIZE + tip * t * t
         for offset in (-1, 0, 1):
             if offset:
-                t, centre = t[: int(0.6 * height)], centre[: int(0.6 * height)]
+                t, center = t[: int(0.6 * height)], center[: int(0.6 * height)]
             rows = (int(i / 1500 * SIZE) - np.arange(len(t))) % SIZE
-            field[rows, (centre + offset).astype(int) % SIZE] = 0.15 + 0.5 * tone + 0.35 * t + 0.08 * offset
+            field[rows, (center + offset).astype(int) % SIZE] = 0.15 + 0.5 * tone + 0.35 * t + 0.08 * offset
     return field + 0.25 * _waves(rng, 6, 12)
 
 
@@ -157,22 +133,20 @@ def _pebbles(rng: np.random.Generator) -> np.ndarray:
     for _ in range(900):
         x, y, size, tone, squash = rng.uniform(0, 1, 5)
         radius = 5 + 11 * size * size
-        reach = int(radius) + 2
-        dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+        dx, dy, at = _around(x * SIZE, y * SIZE, int(radius) + 2)
         distance = np.sqrt(dx**2 + (dy * (1.3 + 0.4 * squash)) ** 2) / radius
         value = 0.25 + 0.5 * tone - 0.25 * dy / radius - 0.25 * distance**4
-        rows, cols = (int(y * SIZE) + dy) % SIZE, (int(x * SIZE) + dx) % SIZE
-        field[rows, cols] = np.where(distance < 1, value, field[rows, cols])
+        field[at] = np.where(distance < 1, value, field[at])
     return field + 0.1 * _waves(rng, 150, 150)
 
 
-MAKERS = {
-    "soft": _soft,
-    "fine": _fine,
-    "barbs": _barbs,
-    "bark": _bark,
-    "streaks": _streaks,
-    "spots": _spots,
+MAKERS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "soft": lambda rng: _octaves(rng, (4, 4, 1), (9, 9, 0.5), (19, 19, 0.25)),
+    "fine": lambda rng: _octaves(rng, (48, 48, 1), (100, 100, 1), (200, 200, 0.7)),
+    "barbs": lambda rng: _octaves(rng, (24, 110, 1), (50, 190, 0.8), (10, 20, 0.4)),  # hair along u: plumage near by
+    "bark": lambda rng: _octaves(rng, (8, 60, 1), (26, 120, 0.7), (90, 160, 0.6), (6, 8, 0.5)),
+    "streaks": partial(_blobs, length=0.48, width=0.17),
+    "spots": partial(_blobs, length=0.27, width=0.25),
     "bars": _bars,
     "scales": _scales,
     "foliage": _foliage,

@@ -2,38 +2,35 @@
 
 import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-import partlib
 from partlib.config import TrainConfig
-from partlib.data.base import PartDataset
+from partlib.data.base import Batch, PartDataset
 from partlib.errors import DataError
-from partlib.evaluation import predict, score
-from partlib.features import DEFAULT_LAYERS, FeatureBank
-from partlib.memory import return_freed
+from partlib.evaluation import Segment, evaluate_all, network
+from partlib.features import DEFAULT_LAYERS
 from partlib.metrics import part_share
 from partlib.report import plots
-from partlib.report.baselines import fit_baselines
+from partlib.report.baselines import BATCH, Baseline, fit_baselines
 from partlib.runs import checkpoint
 from partlib.segmenter import PartSegmenter
 from partlib.sources import dataset_features, pick_device, training_data
 from partlib.training import load_or_train
 
-SCORES = ("fg_nmi", "fg_ari", "nmi", "ari")
+SCORES = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 
 
 @dataclass
 class Evaluation:
-    """Scores of a run on one split and the labels they were computed from.
+    """Scores of a run on one split, as ``metrics.json`` holds them, and labels (N, H, W) uint8 of every method.
 
-    Attributes
-    ----------
-    metrics : what ``metrics.json`` holds: data, split, num_parts, seed, ours, baselines, part_share.
-    labels : name ("ours" or a baseline's) -> (N, H, W) uint8.
+    ``metrics`` has data, split, num_parts, seed, ours, baselines, part_share; ``labels`` has "ours" and the baselines.
     """
 
     metrics: dict
@@ -55,26 +52,16 @@ def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
 def evaluate(
     segmenter: PartSegmenter, config: TrainConfig, dataset: PartDataset, *, with_baselines: bool = False
 ) -> Evaluation:
-    """Score a segmenter, and on request every baseline, on ``dataset``.
-
-    Baselines are fitted to the training split of the run's own data with as many parts, and see the same frozen
-    features that the run was trained with.
-
-    Raises
-    ------
-    DataError : the data set has no part annotation to score against.
-    """
+    """Score a segmenter, and on request every baseline, on ``dataset``, whose samples are read once for all of them."""
     if dataset[0].parts is None:
         raise DataError(
             f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
             "`partlib evaluate --protocol cub` scores them where there are keypoints"
         )
-    return_freed()  # a training may have come before
-    labels = {"ours": predict(segmenter, dataset)}
-    if with_baselines:
-        labels |= baseline_labels(config, dataset)
-    return_freed()  # images and features
-    scores = {name: score(found, dataset) for name, found in labels.items()}
+    methods = {"ours": network(segmenter)} | (baselines(config, dataset) if with_baselines else {})
+    found = evaluate_all(methods, dataset, BATCH)
+    labels = {name: maps for name, (maps, _) in found.items()}
+    scores = {name: values for name, (_, values) in found.items()}
     metrics = {
         "data": dataset.name,
         "split": dataset.split,
@@ -87,27 +74,34 @@ def evaluate(
     return Evaluation(metrics, labels)
 
 
-def baseline_labels(config: TrainConfig, dataset: PartDataset) -> dict[str, Tensor]:
-    """Labels (N, H, W) of ``dataset`` by every baseline, fitted to the training split that ``config`` names.
+def baselines(config: TrainConfig, dataset: PartDataset) -> dict[str, Segment]:
+    """Every baseline as a method for ``dataset``: as many parts, fitted to the training split that ``config`` names."""
+    # the training images have no name here, so that they are freed before others are read
+    fitted = fit_baselines(*stacked(training_data(config)), features(config), config.num_parts, seed=config.seed)
+    levels = features(config, dataset)
 
-    Those that use features get the coarse ones alone, :data:`partlib.features.DEFAULT_LAYERS`, where a configuration
-    has finer ones beside them: these make clusters worse, and a baseline is worth beating at its best.
+    def method(model: Baseline) -> Segment:
+        def segment(batch: Batch, indices: list[int]) -> Tensor:
+            pick = slice(indices[0], indices[-1] + 1)
+            return model.predict(batch.images, batch.foreground, [level[pick] for level in levels])
+
+        return segment
+
+    return {name: method(model) for name, model in fitted.items()}
+
+
+def features(config: TrainConfig, dataset: PartDataset | None = None) -> list[np.ndarray]:
+    """What baselines see of the training split, or of ``dataset``: (N, C, h, w) per default layer of the network.
+
+    Finer layers beside the default ones make clusters worse, and a baseline is worth beating at its best.
     """
-    device = pick_device()
-    bank = dataset_features(config, "train", device)
-    # the training images have no name here, so that they are freed before the others are stacked
-    fitted = fit_baselines(*stacked(training_data(config)), _coarse(bank), config.num_parts, seed=config.seed)
-    # Only images that the configuration itself names can be had at feature_size; others are enlarged.
-    own = dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
-    test_bank = dataset_features(config, dataset.split, device, None if own else dataset)
-    images, foregrounds = stacked(dataset)
-    return {
-        name: model.predict(images, foregrounds, _coarse(test_bank)).to(torch.uint8) for name, model in fitted.items()
-    }
-
-
-def _coarse(bank: FeatureBank) -> list[np.ndarray]:
-    """The levels of the layers that a network has by default; all where there is none of them."""
+    if dataset is None:
+        bank = dataset_features(config, "train", pick_device())
+    else:  # only images that the configuration itself names can be had at feature_size; others are enlarged
+        own = (
+            dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
+        )
+        bank = dataset_features(config, dataset.split, pick_device(), None if own else dataset)
     default = {layer for layers in DEFAULT_LAYERS.values() for layer in layers}
     levels = [level for layer, level in zip(bank.layers, bank.levels, strict=True) if layer in default]
     return levels or bank.levels
@@ -115,26 +109,22 @@ def _coarse(bank: FeatureBank) -> list[np.ndarray]:
 
 def table(metrics: dict) -> str:
     """The scores as text, best baseline first, ours last."""
-    rows = sorted(metrics["baselines"].items(), key=lambda item: -item[1]["fg_nmi"])
-    rows.append(("ours", metrics["ours"]))
+    frame = pd.DataFrame.from_dict(metrics["baselines"], orient="index", columns=list(SCORES))
+    frame = frame.sort_values("fg_nmi", ascending=False)
+    frame.loc["ours"] = metrics["ours"]
     title = f"{metrics['data']} {metrics['split']}, K = {metrics['num_parts']}, seed {metrics['seed']}"
-    lines = [f"{title:<32} FG-NMI  FG-ARI     NMI     ARI"]
-    lines += [f"{name:<32}" + "".join(f"{values[s]:7.1f} " for s in SCORES).rstrip() for name, values in rows]
     shares = "  ".join(f"{share:.1%}" for share in metrics["part_share"])
-    return "\n".join([*lines, f"share of the foreground per part: {shares}"])
+    scores = frame.rename(columns=SCORES).rename_axis(columns=title).to_string(float_format="{:.1f}".format)
+    return f"{scores}\nshare of the foreground per part: {shares}"
 
 
 def picture(evaluation: Evaluation, dataset: PartDataset, path: Path, columns: int = 8) -> None:
     """Grid of images, ground truth, the best baseline and ours, evenly spread over the data set, as a PNG."""
-    baselines = evaluation.metrics["baselines"]
-    best = max(baselines, key=lambda name: baselines[name]["fg_nmi"]) if baselines else None
-    pick = torch.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().int().tolist()
-    plots.results_grid(
-        [dataset[i] for i in pick],
-        {name: evaluation.labels[name][pick] for name in (best, "ours") if name is not None},
-        path,
-        part_names=dataset.part_names,
-    )
+    scores = evaluation.metrics["baselines"]
+    best = sorted(scores, key=lambda name: scores[name]["fg_nmi"])[-1:]
+    pick = np.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().astype(int).tolist()
+    found = {name: evaluation.labels[name][pick] for name in (*best, "ours")}
+    plots.results_grid([dataset[i] for i in pick], found, path, part_names=dataset.part_names)
 
 
 def demo(config: TrainConfig, out: Path, device: str = "auto") -> Evaluation:
@@ -151,15 +141,6 @@ def demo(config: TrainConfig, out: Path, device: str = "auto") -> Evaluation:
 
 def environment() -> dict[str, str]:
     """What a result depends on besides its configuration: versions and hardware."""
-    import timm
-    import torchvision
-
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {
-        "partlib": partlib.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "timm": timm.__version__,
-        "device": device,
-    }
+    versions = {name: version(name) for name in ("partlib", "torch", "torchvision", "timm")}
+    return {**versions, "python": platform.python_version(), "device": device}

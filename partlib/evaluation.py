@@ -22,8 +22,8 @@ def batches(dataset: PartDataset, batch_size: int = BATCH) -> Iterator[tuple[Bat
 
 def evaluate_all(
     methods: Mapping[str, Segment], dataset: PartDataset, batch_size: int = BATCH
-) -> dict[str, tuple[Tensor, dict[str, float]]]:
-    """Labels (N, H, W) uint8 of every method and their scores, as :func:`evaluate`; keys as in ``methods``."""
+) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Labels and scores of every method, as :func:`evaluate` has them, by the names in ``methods``."""
     labels: dict[str, list[Tensor]] = {name: [] for name in methods}
     scores = {name: PartScores() for name in methods}
     for batch, indices in batches(dataset, batch_size):
@@ -31,8 +31,8 @@ def evaluate_all(
             labels[name].append(segment(batch, indices).to("cpu", torch.uint8))  # (B, H, W)
             if batch.parts is not None:
                 scores[name].update(labels[name][-1], batch.parts)
-    found = {name: scores[name].compute() if scores[name].table.any() else {} for name in methods}
-    return {name: (torch.cat(labels[name]), found[name]) for name in methods}
+    computed = {name: pooled.compute() if pooled.table.any() else {} for name, pooled in scores.items()}
+    return {name: torch.cat(maps) for name, maps in labels.items()}, computed
 
 
 def network(segmenter: PartSegmenter) -> Segment:
@@ -53,7 +53,8 @@ def evaluate(
     segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH
 ) -> tuple[Tensor, dict[str, float]]:
     """Labels (N, H, W) uint8, 0 for background and 1..K for parts, and their scores ({} without annotated parts)."""
-    return evaluate_all({"ours": network(segmenter)}, dataset, batch_size)["ours"]
+    labels, scores = evaluate_all({"ours": network(segmenter)}, dataset, batch_size)
+    return labels["ours"], scores["ours"]
 
 
 def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH) -> Tensor:

@@ -1,9 +1,10 @@
 """A trained segmenter beside every baseline, as scores, table and picture: ``partlib demo`` and ``evaluate``."""
 
 import platform
-from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,24 +27,18 @@ from partlib.training import load_or_train
 SCORES = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 
 
-@dataclass
-class Evaluation:
-    """Scores of a run on one split, as ``metrics.json`` holds them, and labels (N, H, W) uint8 of every method.
+class Evaluation(NamedTuple):
+    """Scores of a run on one split, and the labels that they were computed from."""
 
-    ``metrics`` has data, split, num_parts, seed, ours, baselines, part_share; ``labels`` has "ours" and the baselines.
-    """
-
-    metrics: dict
-    labels: dict[str, Tensor]
+    metrics: dict  # what metrics.json holds: data, split, num_parts, seed, ours, baselines, part_share
+    labels: dict[str, Tensor]  # "ours" or a baseline's name -> (N, H, W) uint8
 
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
     """All images (N, 3, H, W) and foregrounds (N, 1, H, W) of a data set."""
     first = dataset[0]
-    # filled one by one: a list of all samples beside the stack would double the memory
-    images = torch.empty(len(dataset), *first.image.shape)  # (N, 3, H, W)
-    foregrounds = torch.empty(len(dataset), *first.foreground.shape)  # (N, 1, H, W)
-    for i in range(len(dataset)):
+    images, foregrounds = (torch.empty(len(dataset), *field.shape) for field in (first.image, first.foreground))
+    for i in range(len(dataset)):  # filled one by one: a list of all samples beside the stack would double the memory
         sample = dataset[i]
         images[i], foregrounds[i] = sample.image, sample.foreground
     return images, foregrounds
@@ -52,26 +47,17 @@ def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
 def evaluate(
     segmenter: PartSegmenter, config: TrainConfig, dataset: PartDataset, *, with_baselines: bool = False
 ) -> Evaluation:
-    """Score a segmenter, and on request every baseline, on ``dataset``, whose samples are read once for all of them."""
+    """Score a segmenter, and on request every baseline, on ``dataset``, which is read once for all of them."""
     if dataset[0].parts is None:
         raise DataError(
             f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
             "`partlib evaluate --protocol cub` scores them where there are keypoints"
         )
-    methods = {"ours": network(segmenter)} | (baselines(config, dataset) if with_baselines else {})
-    found = evaluate_all(methods, dataset, BATCH)
-    labels = {name: maps for name, (maps, _) in found.items()}
-    scores = {name: values for name, (_, values) in found.items()}
-    metrics = {
-        "data": dataset.name,
-        "split": dataset.split,
-        "num_parts": config.num_parts,
-        "seed": config.seed,
-        "ours": scores.pop("ours"),
-        "baselines": scores,
-        "part_share": part_share(labels["ours"], config.num_parts).tolist(),
-    }
-    return Evaluation(metrics, labels)
+    methods = {"ours": network(segmenter), **(baselines(config, dataset) if with_baselines else {})}
+    labels, scores = evaluate_all(methods, dataset, BATCH)
+    metrics = {"data": dataset.name, "split": dataset.split, "num_parts": config.num_parts, "seed": config.seed}
+    metrics |= {"ours": scores.pop("ours"), "baselines": scores}
+    return Evaluation(metrics | {"part_share": part_share(labels["ours"], config.num_parts).tolist()}, labels)
 
 
 def baselines(config: TrainConfig, dataset: PartDataset) -> dict[str, Segment]:
@@ -80,14 +66,10 @@ def baselines(config: TrainConfig, dataset: PartDataset) -> dict[str, Segment]:
     fitted = fit_baselines(*stacked(training_data(config)), features(config), config.num_parts, seed=config.seed)
     levels = features(config, dataset)
 
-    def method(model: Baseline) -> Segment:
-        def segment(batch: Batch, indices: list[int]) -> Tensor:
-            pick = slice(indices[0], indices[-1] + 1)
-            return model.predict(batch.images, batch.foreground, [level[pick] for level in levels])
+    def segment(model: Baseline, batch: Batch, indices: list[int]) -> Tensor:
+        return model.predict(batch.images, batch.foreground, [level[indices[0] : indices[-1] + 1] for level in levels])
 
-        return segment
-
-    return {name: method(model) for name, model in fitted.items()}
+    return {name: partial(segment, model) for name, model in fitted.items()}
 
 
 def features(config: TrainConfig, dataset: PartDataset | None = None) -> list[np.ndarray]:
@@ -98,9 +80,8 @@ def features(config: TrainConfig, dataset: PartDataset | None = None) -> list[np
     if dataset is None:
         bank = dataset_features(config, "train", pick_device())
     else:  # only images that the configuration itself names can be had at feature_size; others are enlarged
-        own = (
-            dataset.name == config.data and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
-        )
+        own = dataset.name == config.data
+        own = own and training_data(config, dataset.split).fingerprint() == dataset.fingerprint()
         bank = dataset_features(config, dataset.split, pick_device(), None if own else dataset)
     default = {layer for layers in DEFAULT_LAYERS.values() for layer in layers}
     levels = [level for layer, level in zip(bank.layers, bank.levels, strict=True) if layer in default]
@@ -112,18 +93,17 @@ def table(metrics: dict) -> str:
     frame = pd.DataFrame.from_dict(metrics["baselines"], orient="index", columns=list(SCORES))
     frame = frame.sort_values("fg_nmi", ascending=False)
     frame.loc["ours"] = metrics["ours"]
-    title = f"{metrics['data']} {metrics['split']}, K = {metrics['num_parts']}, seed {metrics['seed']}"
+    frame.columns = pd.Index(SCORES.values(), name="{data} {split}, K = {num_parts}, seed {seed}".format(**metrics))
     shares = "  ".join(f"{share:.1%}" for share in metrics["part_share"])
-    scores = frame.rename(columns=SCORES).rename_axis(columns=title).to_string(float_format="{:.1f}".format)
-    return f"{scores}\nshare of the foreground per part: {shares}"
+    return frame.to_string(float_format="{:.1f}".format) + f"\nshare of the foreground per part: {shares}"
 
 
 def picture(evaluation: Evaluation, dataset: PartDataset, path: Path, columns: int = 8) -> None:
     """Grid of images, ground truth, the best baseline and ours, evenly spread over the data set, as a PNG."""
     scores = evaluation.metrics["baselines"]
-    best = sorted(scores, key=lambda name: scores[name]["fg_nmi"])[-1:]
-    pick = np.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().astype(int).tolist()
-    found = {name: evaluation.labels[name][pick] for name in (*best, "ours")}
+    best = max(scores, key=lambda name: scores[name]["fg_nmi"], default="ours")
+    pick = torch.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().int().tolist()
+    found = {name: evaluation.labels[name][pick] for name in (best, "ours")}
     plots.results_grid([dataset[i] for i in pick], found, path, part_names=dataset.part_names)
 
 
@@ -141,6 +121,9 @@ def demo(config: TrainConfig, out: Path, device: str = "auto") -> Evaluation:
 
 def environment() -> dict[str, str]:
     """What a result depends on besides its configuration: versions and hardware."""
+    import timm
+    import torchvision
+
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    versions = {name: version(name) for name in ("partlib", "torch", "torchvision", "timm")}
-    return {**versions, "python": platform.python_version(), "device": device}
+    versions = {module.__name__: module.__version__ for module in (torch, torchvision, timm)}
+    return {"partlib": version("partlib"), "python": platform.python_version(), **versions, "device": device}

@@ -168,7 +168,7 @@ def keypoint_regression_error(
 
 def _in_box(points: Array, boxes: Array | float) -> np.ndarray:
     """Points (N, P, 2 or 3) in units of the sides of the boxes, from their corners."""
-    result, boxes = np.array(points, np.float64), np.asarray(boxes, np.float64)
+    result, boxes = np.asarray(points, np.float64).copy(), np.asarray(boxes, np.float64)
     corner, side = (boxes[:, None, :2], boxes[:, None, 2:]) if boxes.ndim else (0.0, boxes)  # (N, 1, 2)
     result[..., :2] = (result[..., :2] - corner) / side
     return result

@@ -5,7 +5,9 @@ annotation. Pixels, or cells of a feature map, become vectors, a model with K co
 and a pixel takes the component with the highest score.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,14 +26,13 @@ SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training 
 RESTARTS = 5  # of k-means; the best of them is kept
 
 Features = Sequence[np.ndarray]  # (N, C, h, w) per layer, memory-mapped halves or any floats
-Images = tuple[Tensor, Tensor, list[Tensor]]  # (B, 3, H, W) in [0, 1], foregrounds (B, 1, H, W), layers (B, C, h, w)
+Images = tuple[Tensor, Tensor, list]  # (B, 3, H, W) in [0, 1], foregrounds (B, 1, H, W), functions that read the layers
 
 
 class Baseline:
     """Common part of all: sampling, batches, and labels from scores. The same seed gives the same labels."""
 
     name = ""
-    needs_features = False
 
     def __init__(self, num_parts: int, seed: int = 0) -> None:
         self.num_parts, self.seed = num_parts, seed
@@ -42,9 +43,8 @@ class Baseline:
         per_image = max(1, SAMPLE // len(images))
         drawn = []
         for batch in self._batches(images, foregrounds, features, SAMPLE_BATCH):
-            vectors, inside = self._vectors(batch)  # (B, D, h, w), (B, 1, h, w)
-            for values, mask in zip(vectors, inside[:, 0], strict=True):  # (D, h, w), (h, w)
-                found = values[:, mask].T  # (pixels, D)
+            for values, mask in zip(*self._vectors(batch), strict=True):  # (D, h, w), (1, h, w)
+                found = values[:, mask[0]].T  # (pixels, D)
                 drawn.append(found[torch.randperm(len(found), generator=generator)[:per_image]])
         sample = torch.cat(drawn)  # (P, D), P at most SAMPLE or one per image
         del drawn
@@ -62,8 +62,7 @@ class Baseline:
     def _batches(self, images: Tensor, foregrounds: Tensor, features: Features, size: int) -> Iterator[Images]:
         for start in range(0, len(images), size):
             pick = slice(start, start + size)
-            layers = [torch.from_numpy(read_copy(z, pick)).float() for z in features if self.needs_features]
-            yield images[pick], foregrounds[pick], layers
+            yield images[pick], foregrounds[pick], [partial(read_copy, np.asanyarray(z), pick) for z in features]
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Vectors (B, D, h, w) that the model is fitted to and which of them count, (B, 1, h, w) bool."""
@@ -112,20 +111,14 @@ class PixelKMeans(Baseline):
 
 
 class PositionKMeans(PixelKMeans):
-    """The same K regions on every object."""
-
     name, color = "position k-means", False
 
 
 class ColorKMeans(PixelKMeans):
-    """Blind to where a pixel lies."""
-
     name, position = "color k-means", False
 
 
 class ColorPositionKMeans(PixelKMeans):
-    """Both."""
-
     name = "color + position k-means"
 
 
@@ -137,15 +130,15 @@ class FeatureKMeans(Baseline):
     """
 
     name = "feature k-means"
-    needs_features = True
 
     def fit(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> Baseline:
         self.scaling = FeatureScaling.fit(features, foregrounds)
         return super().fit(images, foregrounds, features)
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
-        size = max((layer.shape[-2:] for layer in batch[2]), key=lambda s: s[0] * s[1])
-        layers = [z if z.shape[-2:] == size else resize(z, size) for z in self.scaling(batch[2])]
+        layers = self.scaling([torch.from_numpy(read()).float() for read in batch[2]])  # (B, C_l, h_l, w_l) each
+        size = max((z.shape[-2:] for z in layers), key=math.prod)
+        layers = [z if z.shape[-2:] == size else resize(z, size) for z in layers]
         return torch.cat(layers, dim=1), foreground_cells(batch[1], size)  # (B, sum C_l, h, w), (B, 1, h, w)
 
     def _scores(self, batch: Images) -> Tensor:

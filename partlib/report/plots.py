@@ -48,8 +48,8 @@ def to_rgb_array(image: Picture) -> np.ndarray:
 def overlay(image: Picture, labels: Picture, alpha: float = 0.6, outline: bool = True, scale: int = 1) -> np.ndarray:
     """Parts drawn on an image, (scale * H, scale * W, 3) uint8: each in its color, the background faded.
 
-    ``labels`` are (H, W), 0 for background and 1..K for parts; ``alpha`` is the opacity of the colors, ``outline`` draws
-    thin white lines between parts, and ``scale`` enlarges the picture first, with smooth borders.
+    ``labels`` are (H, W), 0 for background and 1..K for parts; ``alpha`` is the opacity of the colors, ``outline``
+    draws thin white lines between parts, and ``scale`` enlarges the picture first, with smooth borders.
     """
     picture, found = to_rgb_array(image), np.asarray(labels)
     assert picture.shape[:2] == found.shape, f"image is {picture.shape[:2]} pixels but labels are {found.shape}"

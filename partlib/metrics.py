@@ -11,7 +11,7 @@ import torch
 from scipy.special import entr, rel_entr
 from torch import Tensor
 
-CHUNK = {"cpu": 1 << 18, "cuda": 1 << 26}  # pixels counted at a time: what the cache holds / enough to fill a GPU
+CPU_CHUNK, GPU_CHUNK = 1 << 18, 1 << 26  # pixels counted at a time: what the cache holds / enough to fill a GPU
 MAX_LABEL = 1023  # a larger label is a bug, not a part, and its table would fill the memory
 
 Array = Tensor | np.ndarray
@@ -29,7 +29,7 @@ def contingency_table(
     # The narrowest type that holds rows * columns: reading and writing is most of the work.
     narrow = torch.uint8 if rows * columns < 256 else torch.int16 if rows * columns < 1 << 15 else torch.int32
     table = torch.zeros(rows * columns, dtype=torch.int64, device=target.device)
-    chunk = CHUNK[target.device.type]
+    chunk = CPU_CHUNK if target.device.type == "cpu" else GPU_CHUNK
     for predicted, wanted in zip(prediction.reshape(-1).split(chunk), target.reshape(-1).split(chunk), strict=True):
         cell = wanted.to(narrow) * columns + predicted.to(target.device, narrow)  # (<= chunk,)
         table += torch.bincount(cell, minlength=rows * columns)

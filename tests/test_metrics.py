@@ -103,7 +103,7 @@ def test_counts_do_not_depend_on_the_chunk_or_the_dtype(monkeypatch):
     whole = contingency_table(prediction, target)
     for dtype in (torch.uint8, torch.int16, torch.int32):
         assert torch.equal(contingency_table(prediction.to(dtype), target.to(dtype)), whole)
-    monkeypatch.setattr("partlib.metrics.CHUNK", {"cpu": 97})
+    monkeypatch.setattr("partlib.metrics.CPU_CHUNK", 97)
     assert torch.equal(contingency_table(prediction, target), whole)
 
 

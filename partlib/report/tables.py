@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -90,6 +89,8 @@ def features(config: TrainConfig, dataset: PartDataset | None = None) -> list[np
 
 def table(metrics: dict) -> str:
     """The scores as text, best baseline first, ours last."""
+    import pandas as pd  # on use: it takes tens of megabytes
+
     frame = pd.DataFrame.from_dict(metrics["baselines"], orient="index", columns=list(SCORES))
     frame = frame.sort_values("fg_nmi", ascending=False)
     frame.loc["ours"] = metrics["ours"]

@@ -8,16 +8,18 @@ figures/results/<data>-k<K>.json with the command, versions and hardware, and a 
 """
 
 import argparse
+import json
 import shlex
-import statistics
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from partlib.config import TrainConfig
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
+from partlib.paths import write_atomically
 from partlib.presets import default_preset
 from partlib.report import tables as report
 from partlib.runs import checkpoint
@@ -38,101 +40,80 @@ def main() -> None:
     run.add_argument("--root", default="", help="left out of the stored command: it is a place on one machine")
     run.add_argument("--preset", default="", help="the one that fits the data set by default")
     run.add_argument("--num-parts", type=int, default=4)
-    run.add_argument("--contrastive", type=float, help="weight of the contrastive loss; the preset's by default")
-    run.add_argument("--visual", type=float, help="weight of the visual loss; the preset's by default")
-    run.add_argument("--steps", type=int, help="training steps; the preset's by default")
+    for name, kind in (("contrastive", float), ("visual", float), ("steps", int)):
+        run.add_argument(f"--{name}", type=kind, help="the preset's by default")
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    commands.add_parser("table")
+    run.set_defaults(run=measure)
+    commands.add_parser("table").set_defaults(run=write_table)
     arguments = parser.parse_args()
-    if arguments.command == "run":
-        measure(arguments)
-    else:
-        write_table()
+    arguments.run(arguments)
 
 
 def measure(arguments: argparse.Namespace) -> None:
+    names = ("data", "root", "num_parts", "contrastive", "visual", "steps")
+    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    base = TrainConfig.preset(arguments.preset or default_preset(arguments.data), **changes)
     seeds, evaluations = {}, {}
-    changes = {"data": arguments.data, "root": arguments.root, "num_parts": arguments.num_parts}
-    for name in ("contrastive", "visual", "steps"):
-        if getattr(arguments, name) is not None:
-            changes[name] = getattr(arguments, name)
     for seed in arguments.seeds:
-        preset = arguments.preset or default_preset(arguments.data)
-        config = TrainConfig.preset(preset, **changes, seed=seed)
+        config = base.replace(seed=seed)
         result = load_or_train(config)
         test_set = training_data(config, "test")
         evaluations[seed] = report.evaluate(result.segmenter, config, test_set, with_baselines=True)
-        metrics = evaluations[seed].metrics
-        seeds[seed] = {**metrics, **by_novelty(evaluations[seed], test_set)}
-        print(report.table(metrics), flush=True)
-    name = f"{arguments.data}-k{arguments.num_parts}"
+        seeds[seed] = {**evaluations[seed].metrics, **by_novelty(evaluations[seed], test_set)}
+        print(report.table(evaluations[seed].metrics), flush=True)
+    words = sys.argv[1:]
+    if "--root" in words:
+        del words[words.index("--root") : words.index("--root") + 2]
     stored = {
-        "command": shlex.join(["python", "figures/results.py", *without_root(sys.argv[1:])]),
+        "command": shlex.join(["python", "figures/results.py", *words]),
         "environment": report.environment(),
-        "config": {**config.replace(seed=0, root="").to_dict()},
+        "config": base.replace(seed=0, root="").to_dict(),
         "seeds": seeds,
     }
+    name = f"{arguments.data}-k{arguments.num_parts}"
     checkpoint.write_json(RESULTS / f"{name}.json", stored)
     ranked = sorted(seeds, key=lambda seed: seeds[seed]["ours"]["fg_nmi"])
     for title, seed in (("best", ranked[-1]), ("worst", ranked[0])):
         report.picture(evaluations[seed], test_set, RESULTS / f"{name}-{title}.png")
 
 
-def without_root(words: list[str]) -> list[str]:
-    if "--root" not in words:
-        return words
-    place = words.index("--root")
-    return words[:place] + words[place + 2 :]
-
-
 def by_novelty(evaluation: report.Evaluation, dataset: PartDataset) -> dict:
     """Scores of species that training has seen and of those it has not, where the data set knows of such."""
-    unseen = getattr(dataset, "unseen_labels", None)
-    if not unseen:
+    if not hasattr(dataset, "unseen_labels"):
         return {}
-    is_new = np.array([dataset[i].label in unseen for i in range(len(dataset))])
-    labels = evaluation.labels["ours"]
-    return {
-        "seen": score(labels, dataset, np.flatnonzero(~is_new).tolist()),
-        "unseen": score(labels, dataset, np.flatnonzero(is_new).tolist()),
-    }
+    is_new = np.isin(dataset.labels, list(dataset.unseen_labels))  # type: ignore[attr-defined]
+    picks = {"seen": np.flatnonzero(~is_new), "unseen": np.flatnonzero(is_new)}
+    return {kind: score(evaluation.labels["ours"], dataset, pick.tolist()) for kind, pick in picks.items()}
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation over the seeds."""
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else 0:.1f}"
+def rows(stored: dict) -> pd.DataFrame:
+    """Methods, best baseline first, with mean and standard deviation over the seeds of one stored result."""
+    runs = list(stored["seeds"].values())
+    methods = {"**ours**": [run["ours"] for run in runs]}
+    methods |= {f"ours, {kind} species": [run[kind] for run in runs] for kind in ("seen", "unseen") if kind in runs[0]}
+    baselines = {name: [run["baselines"][name] for run in runs] for name in runs[0]["baselines"]}
+    methods |= dict(sorted(baselines.items(), key=lambda item: -sum(one["fg_nmi"] for one in item[1])))
+    table = pd.DataFrame({"data, K": "", "method": list(methods)})
+    for column in ("fg_nmi", "fg_ari"):
+        values = pd.DataFrame([[one[column] for one in found] for found in methods.values()])  # (methods, seeds)
+        spread = values.std(axis=1).fillna(0)  # of one seed
+        table[report.SCORES[column]] = [f"{m:.1f} ± {s:.1f}" for m, s in zip(values.mean(axis=1), spread, strict=True)]
+    table["smallest part"] = ""
+    smallest = min(min(run["part_share"]) for run in runs)
+    title = f"{stored['config']['data']} test, {stored['config']['num_parts']}"
+    table.loc[0, ["data, K", "smallest part"]] = title, f"{smallest:.1%}"
+    return table
 
 
-def write_table() -> None:
-    import json
-
-    lines = [
-        "| data, K | method | FG-NMI | FG-ARI | smallest part |",
-        "|---|---|---|---|---|",
-    ]
-    commands = []
-    for path in sorted(RESULTS.glob("*.json")):
-        stored = json.loads(path.read_text())
-        runs = list(stored["seeds"].values())
-        title = f"{stored['config']['data']} test, {stored['config']['num_parts']}"
-        smallest = min(min(r["part_share"]) for r in runs)
-        ours = [spread([r["ours"][s] for r in runs]) for s in ("fg_nmi", "fg_ari")]
-        lines.append(f"| {title} | **ours** | {ours[0]} | {ours[1]} | {smallest:.1%} |")
-        for kind in ("seen", "unseen"):
-            if kind in runs[0]:
-                nmi, ari = (spread([r[kind][s] for r in runs]) for s in ("fg_nmi", "fg_ari"))
-                lines.append(f"| | ours, {kind} species | {nmi} | {ari} | |")
-        ranked = sorted(runs[0]["baselines"], key=lambda b: -statistics.mean(r["baselines"][b]["fg_nmi"] for r in runs))
-        for name in ranked:
-            nmi, ari = (spread([r["baselines"][name][s] for r in runs]) for s in ("fg_nmi", "fg_ari"))
-            lines.append(f"| | {name} | {nmi} | {ari} | |")
-        machine = stored["environment"]
-        commands.append(f"`{stored['command']}` (torch {machine['torch']}, {machine['device']}, {len(runs)} seeds)")
-    lines += ["", "Mean ± standard deviation over seeds. Commands: " + "; ".join(commands) + "."]
-    text = README.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    README.write_text(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + tail, encoding="utf-8")
+def write_table(_: argparse.Namespace) -> None:
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    made = "`{command}` (torch {environment[torch]}, {environment[device]}, {number} seeds)"
+    commands = [made.format(**stored, number=len(stored["seeds"])) for stored in results]
+    table = pd.concat([rows(stored) for stored in results]).to_markdown(index=False, disable_numparse=True)
+    note = f"Mean ± standard deviation over seeds. Commands: {'; '.join(commands)}."
+    head, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    text = f"{head}{BEGIN}\n{table}\n\n{note}\n{END}{rest.split(END)[1]}"
+    write_atomically(README, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

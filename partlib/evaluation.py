@@ -1,6 +1,6 @@
-"""Scores of a segmentation of a whole data set, whoever made it."""
+"""Labels of a whole data set and their scores; the data set is read once for both, and once for several methods."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -16,45 +16,62 @@ BATCH = 8  # images in memory at a time
 
 def batches(dataset: PartDataset, batch_size: int = BATCH) -> Iterator[tuple[Batch, list[int]]]:
     """The samples in order, with their indices."""
-    for start in range(0, len(dataset), batch_size):
-        indices = list(range(start, min(start + batch_size, len(dataset))))
-        yield collate([dataset[i] for i in indices]), indices
+    for indices in torch.arange(len(dataset)).split(batch_size):
+        yield collate([dataset[i] for i in indices.tolist()]), indices.tolist()
+
+
+def evaluate_all(
+    methods: Mapping[str, Segment], dataset: PartDataset, batch_size: int = BATCH
+) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Labels and scores of every method, as :func:`evaluate` has them, by the names in ``methods``."""
+    labels: dict[str, list[Tensor]] = {name: [] for name in methods}
+    scores = {name: PartScores() for name in methods}
+    for batch, indices in batches(dataset, batch_size):
+        for name, segment in methods.items():
+            labels[name].append(segment(batch, indices).to("cpu", torch.uint8))  # (B, H, W)
+            if batch.parts is not None:
+                scores[name].update(labels[name][-1], batch.parts)
+    computed = {name: pooled.compute() if pooled.table.any() else {} for name, pooled in scores.items()}
+    return {name: torch.cat(maps) for name, maps in labels.items()}, computed
+
+
+def network(segmenter: PartSegmenter) -> Segment:
+    """A segmenter as one of the methods: in eval mode for the while, ``BATCH`` images at a time."""
+
+    def segment(batch: Batch, indices: list[int]) -> Tensor:
+        device, was_training = next(segmenter.parameters()).device, segmenter.training
+        segmenter.eval()
+        pairs = zip(batch.images.split(BATCH), batch.foreground.split(BATCH), strict=True)
+        labels = [segmenter.segment(images.to(device), masks.to(device)) for images, masks in pairs]
+        segmenter.train(was_training)
+        return torch.cat(labels)  # (B, H, W)
+
+    return segment
+
+
+def evaluate(
+    segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH
+) -> tuple[Tensor, dict[str, float]]:
+    """Labels (N, H, W) uint8, 0 for background and 1..K for parts, and their scores ({} without annotated parts)."""
+    labels, scores = evaluate_all({"ours": network(segmenter)}, dataset, batch_size)
+    return labels["ours"], scores["ours"]
 
 
 def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH) -> Tensor:
-    """Labels (N, H, W) uint8 of every image; 0 is background, 1..K are parts."""
-    device = next(segmenter.parameters()).device
-    was_training = segmenter.training
-    segmenter.eval()
-    labels = [
-        segmenter.segment(batch.images.to(device), batch.foreground.to(device)).to("cpu", torch.uint8)
-        for batch, _ in batches(dataset, batch_size)
-    ]
-    segmenter.train(was_training)
-    return torch.cat(labels)  # (N, H, W)
+    """The labels of :func:`evaluate` alone."""
+    return evaluate(segmenter, dataset, batch_size)[0]
 
 
 def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> dict[str, float]:
-    """NMI and ARI in percent of labels (N, H, W) against the parts of ``dataset``, over the samples ``keep`` (all).
-
-    The scores are of the pooled pixels, as in the paper: one contingency table for the whole data set.
-    """
-    scores = PartScores()
-    for i in range(len(dataset)) if keep is None else keep:
-        parts = dataset[i].parts
-        assert parts is not None
-        scores.update(labels[i].long(), parts)
-    return scores.compute()
+    """Scores in percent of labels (N, H, W) of ``dataset``, over the samples ``keep`` (all)."""
+    pick = list(range(len(dataset))) if keep is None else keep
+    return PartScores().update(labels[pick], annotated_parts(dataset, pick)).compute()
 
 
-def annotated_parts(dataset: PartDataset) -> Tensor:
-    """Annotated parts (N, H, W) uint8 of a data set that has them; bytes, as hundreds of maps are kept."""
-    found = [dataset[i].parts for i in range(len(dataset))]
-    if not found or any(parts is None for parts in found):
+def annotated_parts(dataset: PartDataset, keep: list[int] | None = None) -> Tensor:
+    """Annotated parts (N, H, W) uint8 of a data set that has them, or of its samples ``keep``."""
+    samples = (dataset[i] for i in (range(len(dataset)) if keep is None else keep))
+    parts = [sample.parts.to(torch.uint8) for sample in samples if sample.parts is not None]
+    if not parts:
         raise DataError(f"data set {dataset.name!r} has no annotated parts")
-    return torch.stack([parts.to(torch.uint8) for parts in found if parts is not None])
-
-
-def evaluate(segmenter: PartSegmenter, dataset: PartDataset) -> tuple[Tensor, dict[str, float]]:
-    labels = predict(segmenter, dataset)
-    return labels, score(labels, dataset) if dataset[0].parts is not None else {}
+    return torch.stack(parts)

@@ -1,267 +1,187 @@
-"""Scores for discovered parts: NMI and ARI from one streaming contingency table, and the share of each part.
+"""Scores for discovered parts: NMI and ARI from one streaming contingency table, and the two keypoint protocols.
 
-Parts come without names, so predictions are compared with annotations as two *clusterings* of the same pixels. Both
-scores ignore how clusters are numbered: NMI asks how much one label tells about the other, ARI how often two pixels
-that share a label in one clustering share it in the other, against chance.
-
-Everything the scores need is the contingency table ``table[i, j]`` = number of pixels with target i and prediction j.
-It is a few hundred integers however many pixels went in, which is why a data set of any size fits in constant memory.
-
-The keypoint protocols live in :mod:`partlib.keypoints` and are re-exported here.
+Parts come without names, so predictions and annotations are compared as two *clusterings* of the same pixels. All that
+the scores need is ``table[i, j]``, the number of pixels with target i and prediction j, however many pixels went in.
 """
 
-from collections.abc import Sequence
+from math import comb
 
 import numpy as np
 import torch
+from scipy.special import entr, rel_entr
 from torch import Tensor
 
-from partlib.errors import ConfigError, DataError
-from partlib.keypoints import KeypointRegression, keypoint_labels, keypoint_regression_error, part_centers
-
-__all__ = [
-    "KeypointRegression",
-    "PartScores",
-    "ari",
-    "contingency_table",
-    "keypoint_labels",
-    "keypoint_regression_error",
-    "nmi",
-    "part_centers",
-    "part_share",
-]
-
-CHUNK = {"cpu": 1 << 18, "cuda": 1 << 26}  # pixels counted at a time: what the cache holds / enough to fill a GPU
+CPU_CHUNK, GPU_CHUNK = 1 << 18, 1 << 26  # pixels counted at a time: what the cache holds / enough to fill a GPU
 MAX_LABEL = 1023  # a larger label is a bug, not a part, and its table would fill the memory
+
+Array = Tensor | np.ndarray
 
 
 def contingency_table(
     prediction: Tensor, target: Tensor, num_predicted: int | None = None, num_target: int | None = None
 ) -> Tensor:
-    """Count how often each target label meets each predicted label.
+    """How often each target label (row) meets each predicted label (column): (num_target + 1, num_predicted + 1) int64.
 
-    Parameters
-    ----------
-    prediction, target : integer tensors of one shape, labels from 0.
-    num_predicted, num_target : largest label of each, so that the table has ``num + 1`` columns (rows); found from
-        the labels where None.
-
-    Returns
-    -------
-    Tensor, (num_target + 1, num_predicted + 1) int64 on the device of ``target``.
-
-    Raises
-    ------
-    DataError
-        Where the shapes differ or a label is negative, too large or not an integer.
+    Labels are integers from 0 and of one shape; the numbers are the largest labels, by default those that occur.
     """
-    if prediction.shape != target.shape:
-        raise DataError(
-            f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape; "
-            "resize the label maps (nearest neighbour) to one size first"
-        )
-    columns = _number_of_labels(prediction, num_predicted, "prediction")
-    rows = _number_of_labels(target, num_target, "target")
+    assert prediction.shape == target.shape, f"prediction {prediction.shape} and target {target.shape} differ in shape"
+    columns, rows = _largest(prediction, num_predicted) + 1, _largest(target, num_target) + 1
     # The narrowest type that holds rows * columns: reading and writing is most of the work.
     narrow = torch.uint8 if rows * columns < 256 else torch.int16 if rows * columns < 1 << 15 else torch.int32
     table = torch.zeros(rows * columns, dtype=torch.int64, device=target.device)
-    chunk = CHUNK["cpu" if target.device.type == "cpu" else "cuda"]
-    pairs = zip(prediction.reshape(-1).split(chunk), target.reshape(-1).split(chunk), strict=True)  # (<= chunk,)
-    for predicted, wanted in pairs:
-        cell = wanted.to(narrow) * columns + predicted.to(target.device, narrow)
+    chunk = CPU_CHUNK if target.device.type == "cpu" else GPU_CHUNK
+    for predicted, wanted in zip(prediction.reshape(-1).split(chunk), target.reshape(-1).split(chunk), strict=True):
+        cell = wanted.to(narrow) * columns + predicted.to(target.device, narrow)  # (<= chunk,)
         table += torch.bincount(cell, minlength=rows * columns)
     return table.view(rows, columns)  # (rows * columns,) -> (rows, columns)
 
 
-def _number_of_labels(labels: Tensor, largest: int | None, name: str) -> int:
-    """Number of rows or columns for ``labels``; checks that they are integers from 0 to ``largest``."""
-    if labels.is_floating_point() or labels.is_complex():
-        raise DataError(f"{name} has dtype {labels.dtype}; expected integer labels, 0 for background")
-    allowed = MAX_LABEL if largest is None else largest
-    if labels.numel() == 0:
-        return 1 if largest is None else largest + 1
-    low, high = torch.stack(list(labels.aminmax())).tolist()
-    if low < 0 or high > allowed:
-        raise DataError(f"{name} has labels from {int(low)} to {int(high)}; expected 0 to {allowed}")
-    return int(high) + 1 if largest is None else largest + 1
+def _largest(labels: Tensor, allowed: int | None) -> int:
+    low, high = map(int, labels.aminmax()) if labels.numel() else (0, 0)
+    right = not labels.is_floating_point() and 0 <= low <= high <= (MAX_LABEL if allowed is None else allowed)
+    assert right, f"labels {low} to {high} of {labels.dtype}; expected integers from 0 to {allowed or MAX_LABEL}"
+    return high if allowed is None else allowed
 
 
-def _as_array(table: Tensor | np.ndarray | Sequence) -> np.ndarray:
-    """Contingency table -> (R, C) int64 array without empty rows and columns."""
-    array = table.detach().cpu().numpy() if isinstance(table, Tensor) else np.asarray(table)
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-        raise DataError(f"a contingency table is a 2-d array of integers, not {array.dtype} of shape {array.shape}")
-    array = array.astype(np.int64)
-    return array[array.sum(1) > 0][:, array.sum(0) > 0]
-
-
-def nmi(table: Tensor | np.ndarray | Sequence) -> float:
-    """Normalised mutual information of two clusterings, arithmetic mean of the entropies.
-
-    Equal to ``sklearn.metrics.normalized_mutual_info_score``, its corner cases included: 1 where both clusterings are
-    one cluster (or there is nothing to cluster), 0 where one of them is or where they are independent.
-
-    Parameters
-    ----------
-    table : (R, C) integers, ``contingency_table``.
-
-    Returns
-    -------
-    float in [0, 1].
-    """
-    counts = _as_array(table)
-    if counts.size == 0 or counts.shape == (1, 1):
+def nmi(table: Array) -> float:
+    """Normalized mutual information of a contingency table, arithmetic mean of the entropies; 1 where both are 0."""
+    counts = np.asarray(table, dtype=np.int64)
+    total = max(counts.sum(), 1)
+    joint, rows, columns = counts / total, counts.sum(1) / total, counts.sum(0) / total
+    entropies = entr(rows).sum() + entr(columns).sum()
+    if entropies == 0:
         return 1.0
-    joint = counts / counts.sum()  # float64: counts are exact up to 2**53
-    rows, columns = joint.sum(1), joint.sum(0)
-    i, j = np.nonzero(joint)
-    information = float((joint[i, j] * (np.log(joint[i, j]) - np.log(rows[i]) - np.log(columns[j]))).sum())
-    if information <= 4 * np.finfo(np.float64).eps:  # rounding of independent clusterings
-        return 0.0
-    return float(2 * information / (_entropy(rows) + _entropy(columns)))
+    information = rel_entr(joint, np.outer(rows, columns)).sum()
+    return float(2 * information / entropies) if information > 1e-15 else 0.0  # independent up to rounding
 
 
-def _entropy(probabilities: np.ndarray) -> float:
-    return float(-(probabilities * np.log(probabilities)).sum())
+def ari(table: Array) -> float:
+    """Adjusted Rand index (Hubert and Arabie, 1985) of a contingency table: 0 at chance, 1 when equal.
 
-
-def ari(table: Tensor | np.ndarray | Sequence) -> float:
-    """Adjusted Rand index (Hubert and Arabie, 1985): agreement on pairs of pixels, 0 at chance, 1 when equal.
-
-    Equal to ``sklearn.metrics.adjusted_rand_score`` and, unlike it, right for any number of pixels: pairs are counted
-    in Python's unbounded integers and divided once. (The number of pairs squared passes 2**63 from about 1e8 pixels,
-    where int64 arithmetic returns values such as -5.3.)
-
-    Parameters
-    ----------
-    table : (R, C) integers, ``contingency_table``.
-
-    Returns
-    -------
-    float in [-0.5, 1].
+    Numbers of pairs of pixels, multiplied, pass 2**63 from about 1e8 pixels; Python's integers are exact at any size.
     """
-    counts = _as_array(table)
-    # ordered pairs of pixels (a pixel with itself included) that share target and prediction / target / prediction
-    both = sum(n * n for n in counts.ravel().tolist())
-    same_target = sum(n * n for n in counts.sum(1).tolist())
-    same_prediction = sum(n * n for n in counts.sum(0).tolist())
-    total = int(counts.sum())
-    together = both - total  # in the same cluster twice, a pixel with itself excluded
-    only_target, only_prediction = same_target - both, same_prediction - both
-    apart = total * total - same_target - same_prediction + both
-    if only_target == 0 and only_prediction == 0:
-        return 1.0
-    numerator = 2 * (together * apart - only_target * only_prediction)
-    denominator = (together + only_target) * (only_target + apart) + (together + only_prediction) * (
-        only_prediction + apart
-    )
-    return numerator / denominator  # division of Python integers is correctly rounded at any size
+    counts = np.asarray(table, dtype=np.int64)
+    sums = (counts.ravel(), counts.sum(1), counts.sum(0), counts.sum(keepdims=True)[0])
+    both, in_rows, in_columns, pairs = (sum(comb(n, 2) for n in part.tolist()) for part in sums)
+    # (both - expected) / ((in_rows + in_columns) / 2 - expected) with expected = in_rows * in_columns / pairs
+    numerator = 2 * (both * pairs - in_rows * in_columns)
+    denominator = (in_rows + in_columns) * pairs - 2 * in_rows * in_columns
+    return numerator / denominator if denominator else 1.0
 
 
 class PartScores:
-    """NMI and ARI of predicted part labels, pooled over all pixels of all images.
+    """NMI and ARI of all pixels of all images at once, as in the paper; ``table`` of counts grows with the labels."""
 
-    Counts go into one table on the device of the labels; ``compute`` reads it once. The scores are those of all pixels
-    at once, never a mean over images or batches, as in the paper's evaluation.
-
-    Parameters
-    ----------
-    num_predicted, num_target : int, optional
-        Largest label (K parts: K). Without them the table grows with the labels it meets.
-
-    Examples
-    --------
-    >>> scores = PartScores()
-    >>> scores.update(torch.tensor([[0, 1], [2, 2]]), torch.tensor([[0, 5], [3, 3]])).compute()["fg_nmi"]
-    100.0
-    """
-
-    def __init__(self, num_predicted: int | None = None, num_target: int | None = None) -> None:
-        for name, value in (("num_predicted", num_predicted), ("num_target", num_target)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; expected the number of parts, at least 1")
-        self.num_predicted, self.num_target = num_predicted, num_target
-        self._table = torch.zeros((num_target or 0) + 1, (num_predicted or 0) + 1, dtype=torch.int64)
-
-    @property
-    def table(self) -> Tensor:
-        """(targets, predictions) int64 counts; row and column 0 are background. Add over ranks to pool processes."""
-        return self._table
+    def __init__(self) -> None:
+        self.table = torch.zeros(1, 1, dtype=torch.int64)
 
     def update(self, prediction: Tensor, target: Tensor) -> "PartScores":
-        """Count a batch of label maps.
+        """Count label maps of one shape: 0 is background, 1.. are parts."""
+        return self.add(contingency_table(prediction, target))
 
-        Parameters
-        ----------
-        prediction, target : (..., H, W) or flat integers of one shape; 0 is background, 1.. are parts.
-
-        Returns
-        -------
-        PartScores, itself.
-        """
-        self._add(contingency_table(prediction, target, self.num_predicted, self.num_target))
+    def add(self, table: Tensor) -> "PartScores":
+        """Add the counts of other images, or of another process."""
+        total = table.new_zeros([max(sizes) for sizes in zip(table.shape, self.table.shape, strict=True)])
+        for part in (self.table.to(table.device), table):
+            total[: part.shape[0], : part.shape[1]] += part
+        self.table = total
         return self
-
-    def merge(self, other: "PartScores") -> "PartScores":
-        """Add the counts of ``other`` (another group of images, another process); returns itself."""
-        self._add(other.table)
-        return self
-
-    def __add__(self, other: "PartScores") -> "PartScores":
-        return PartScores().merge(self).merge(other)
-
-    def _add(self, table: Tensor) -> None:
-        if table.shape != self._table.shape:
-            shape = [max(a, b) for a, b in zip(table.shape, self._table.shape, strict=True)]
-            self._table, table = _pad(self._table, shape), _pad(table, shape)
-        self._table = self._table.to(table.device) + table
 
     def compute(self) -> dict[str, float]:
-        """The four scores in percent.
+        """Percent: "fg_nmi" and "fg_ari" over pixels whose **target** is foreground, "nmi" and "ari" over all pixels.
 
-        Returns
-        -------
-        dict with "fg_nmi" and "fg_ari", over the pixels whose **target** is foreground (a pixel there that was
-        predicted background counts as one more cluster), and "nmi" and "ari", over all pixels with background as a
-        class on both sides. ``nan`` where there was no such pixel: scikit-learn's 1 for "nothing to compare" would
-        read as a perfect score.
+        Predicted background is one more cluster. NaN where there is no such pixel: 1 would read as a perfect score.
         """
-        table = self._table.cpu()
-        scores = {}
+        table, scores = self.table.cpu(), {}
         for prefix, part in (("fg_", table[1:]), ("", table)):
-            empty = int(part.sum()) == 0
-            scores[f"{prefix}nmi"] = float("nan") if empty else 100 * nmi(part)
-            scores[f"{prefix}ari"] = float("nan") if empty else 100 * ari(part)
+            for name, measure in (("nmi", nmi), ("ari", ari)):
+                scores[prefix + name] = 100 * measure(part) if part.any() else float("nan")
         return scores
 
 
-def _pad(table: Tensor, shape: Sequence[int]) -> Tensor:
-    """``table`` with zero rows and columns added up to ``shape``."""
-    padded = table.new_zeros(tuple(shape))
-    padded[: table.shape[0], : table.shape[1]] = table
-    return padded
+def part_share(labels: Tensor, num_parts: int) -> Tensor:
+    """Shares (K,) float64 of parts 1..K in the predicted foreground (all 0 without one); near 0 is a dead part."""
+    counts = contingency_table(labels, torch.zeros_like(labels), num_parts)[0, 1:].double().cpu()  # (K,)
+    return counts / counts.sum().clamp(min=1)
 
 
-def part_share(labels: Tensor | PartScores, num_parts: int) -> Tensor:
-    """How the predicted foreground is divided among the parts; a share near 0 means a dead part.
+def part_moments(part_maps: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Sums (B, K, 2) of x and y, and mass (B, K, 1), of part maps (B, K, H, W); the first pixel lies at ``first``."""
+    xs, ys = (torch.arange(first, first + n).to(part_maps) for n in (part_maps.shape[3], part_maps.shape[2]))
+    moments = torch.stack([part_maps.sum(2) @ xs, part_maps.sum(3) @ ys], dim=-1)  # (B, K, 2)
+    return moments, part_maps.sum((2, 3))[..., None]
 
-    Parameters
-    ----------
-    labels : integer label maps of any shape (0 background, 1..K parts), or a :class:`PartScores`, whose table holds
-        the predicted counts already.
-    num_parts : K.
 
-    Returns
-    -------
-    Tensor, (K,) float64 that sums to 1; zeros where nothing was predicted foreground.
+def part_centers(part_maps: Tensor) -> Tensor:
+    """Centers of mass (B, K, 2) ``(x, y)`` in pixels of part maps (B, K, H, W); an empty part lies in the middle."""
+    moments, mass = part_moments(part_maps)
+    middle = moments.new_tensor([(part_maps.shape[3] - 1) / 2, (part_maps.shape[2] - 1) / 2])
+    return torch.where(mass > 0, moments / mass.clamp(min=torch.finfo(mass.dtype).tiny), middle)
+
+
+class KeypointRegression:
+    """Linear map from part centers (N, K, 2) to keypoints (N, M, 2), one least-squares problem per keypoint.
+
+    Both are standardized on the images in which the keypoint is visible; no intercept (after Thewlis et al., 2017).
     """
-    if isinstance(labels, PartScores):
-        counts = labels.table.sum(0)  # (predictions,)
-    else:
-        counts = contingency_table(labels, torch.zeros_like(labels), num_predicted=num_parts)[0]  # (K + 1,)
-    if len(counts) > num_parts + 1 and bool(counts[num_parts + 1 :].any()):
-        raise DataError(f"labels go up to {len(counts) - 1}; expected 0 to {num_parts} for {num_parts} parts")
-    share = torch.zeros(num_parts, dtype=torch.float64)
-    found = counts[1 : num_parts + 1].double().cpu()
-    share[: len(found)] = found
-    return share / share.sum().clamp(min=1)
+
+    def fit(self, centers: Array, keypoints: Array) -> "KeypointRegression":
+        """Keypoints (N, M, 3) are ``(x, y, visible)``; one seen in fewer than two images is not ``fitted`` (M,)."""
+        inputs = np.asarray(centers, np.float64).reshape(len(centers), -1)  # (N, K, 2) -> (N, 2K)
+        targets, visible = np.asarray(keypoints, np.float64)[..., :2], np.asarray(keypoints)[..., 2] > 0
+        self.fitted = visible.sum(0) >= 2
+        self.weights = np.zeros((len(self.fitted), inputs.shape[1], 2))  # (M, 2K, 2)
+        self.offsets = np.zeros((len(self.fitted), 2))
+        for k in np.flatnonzero(self.fitted):
+            x, y = inputs[visible[:, k]], targets[visible[:, k], k]
+            x_std, y_std = (np.where(v.std(0) > 0, v.std(0), 1.0) for v in (x, y))  # what never moves tells nothing
+            weights, *_ = np.linalg.lstsq((x - x.mean(0)) / x_std, (y - y.mean(0)) / y_std, rcond=None)  # (2K, 2)
+            self.weights[k] = weights * y_std / x_std[:, None]
+            self.offsets[k] = y.mean(0) - x.mean(0) @ self.weights[k]
+        return self
+
+    def predict(self, centers: Array) -> np.ndarray:
+        inputs = np.asarray(centers, np.float64).reshape(len(centers), -1)  # (N, K, 2) -> (N, 2K)
+        return np.einsum("nd,mdc->nmc", inputs, self.weights) + self.offsets
+
+
+def keypoint_regression_error(
+    train_centers: Array,
+    train_keypoints: Array,
+    test_centers: Array,
+    test_keypoints: Array,
+    train_boxes: Array | float = 1.0,
+    test_boxes: Array | float | None = None,
+) -> float:
+    """Mean distance of regressed and annotated visible keypoints in percent of the box side (the paper's table 1).
+
+    Centers (N, K, 2), keypoints (N, M, 3) and boxes (N, 4) ``(left, top, width, height)``, or the side of all images.
+    """
+    test_boxes = train_boxes if test_boxes is None else test_boxes
+    keypoints = _in_box(test_keypoints, test_boxes)
+    model = KeypointRegression().fit(_in_box(train_centers, train_boxes), _in_box(train_keypoints, train_boxes))
+    distance = np.linalg.norm(model.predict(_in_box(test_centers, test_boxes)) - keypoints[..., :2], axis=-1)  # (N, M)
+    counted = (keypoints[..., 2] > 0) & model.fitted
+    assert counted.any(), "no visible keypoint to score in the test images"
+    return float(100 * distance[counted].mean())
+
+
+def _in_box(points: Array, boxes: Array | float) -> np.ndarray:
+    """Points (N, P, 2 or 3) in units of the sides of the boxes, from their corners."""
+    result, boxes = np.asarray(points, np.float64).copy(), np.asarray(boxes, np.float64)
+    corner, side = (boxes[:, None, :2], boxes[:, None, 2:]) if boxes.ndim else (0.0, boxes)  # (N, 1, 2)
+    result[..., :2] = (result[..., :2] - corner) / side
+    return result
+
+
+def keypoint_labels(labels: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (B, H, W) as a clustering of the P visible keypoints (B, M, 3): prediction and target, (P,) int64 each.
+
+    The prediction is the nearest pixel's, 0 outside the image; the target is 1 + the index of the keypoint.
+    """
+    height, width = labels.shape[-2:]
+    image, index = torch.nonzero(keypoints[..., 2] > 0, as_tuple=True)  # (P,), (P,)
+    x, y = keypoints[image, index, :2].round().long().unbind(-1)  # (P,), (P,)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    found = labels[image, y.clamp(0, height - 1), x.clamp(0, width - 1)].long()
+    return torch.where(inside, found, 0), index + 1

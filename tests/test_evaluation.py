@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from partlib import PartSegmenter
-from partlib.evaluation import batches, predict, score
+from partlib.evaluation import batches, evaluate, evaluate_all, predict, score
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,38 @@ def test_prediction_uses_eval_mode_and_puts_the_old_mode_back(training, segmente
     expected = predict(segmenter.eval(), tiny_birds[1])
     assert torch.equal(predict(segmenter.train(training), tiny_birds[1]), expected)
     assert segmenter.training == training
+
+
+def test_labels_and_scores_come_from_one_reading(segmenter, tiny_birds, monkeypatch):
+    dataset = tiny_birds[1]
+    read = []
+    monkeypatch.setattr(type(dataset), "__getitem__", spied(type(dataset).__getitem__, read))
+    labels, scores = evaluate(segmenter, dataset)
+    assert read == list(range(8))
+    assert torch.equal(labels, predict(segmenter, dataset))
+    assert scores == score(labels, dataset)
+
+
+def spied(method, read):
+    return lambda self, index: (read.append(index), method(self, index))[1]
+
+
+def test_several_methods_are_scored_by_name(tiny_birds):
+    dataset = tiny_birds[1]
+    methods = {"annotation": lambda batch, _: batch.parts, "number": lambda batch, i: batch.parts.sign() * (i[0] + 1)}
+    labels, scores = evaluate_all(methods, dataset, 1)
+    assert torch.equal(labels["annotation"], torch.from_numpy(np.array(dataset.parts)))
+    assert labels["number"].amax((1, 2)).tolist() == list(range(1, 9))
+    assert scores["annotation"]["fg_nmi"] == pytest.approx(100)
+    assert scores["number"] == score(labels["number"], dataset)
+
+
+def test_there_are_no_scores_without_annotated_parts(segmenter, tiny_birds):
+    dataset = tiny_birds[1].subset([0, 1])
+    dataset.masks, dataset.parts = (np.asarray(dataset.parts) > 0).astype(np.uint8) * 255, None
+    labels, scores = evaluate(segmenter, dataset)
+    assert labels.any()
+    assert scores == {}
 
 
 def test_batches_hold_all_samples_in_order(tiny_birds):

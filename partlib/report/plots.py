@@ -1,8 +1,7 @@
 """Pictures: parts on images, and grids of them. Only reads; never computes a score.
 
-One palette everywhere: part (or class) k has the same colour in every figure, and neighbours in the list can be told
-apart with the common kinds of colour blindness. Functions return arrays or closed matplotlib figures, which a notebook
-shows when they are the last expression of a cell.
+One palette everywhere: part (or class) k has the same color in every figure, and neighbors in the list can be told
+apart with the common kinds of color blindness. Functions return arrays or closed figures.
 """
 
 import io
@@ -20,25 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from partlib.data.base import Sample
-from partlib.errors import ConfigError, DataError
 from partlib.metrics import contingency_table
+from partlib.paths import write_atomically
 
-# The seven colours of Okabe and Ito (2008), then five of Tol's "muted" scheme. Strongest contrasts first: most
-# figures have four parts.
-PART_COLORS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-    "#332288",
-    "#882255",
-    "#44AA99",
-    "#DDCC77",
-    "#999933",
-)
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")  # strongest contrasts first
+TOL_MUTED = ("#332288", "#882255", "#44AA99", "#DDCC77", "#999933")
+PART_COLORS = OKABE_ITO + TOL_MUTED
 BACKGROUND_COLOR = "#D9D9D9"
 INK = "#333333"
 
@@ -46,122 +32,71 @@ Picture = Tensor | np.ndarray
 
 
 def part_color(label: int) -> tuple[float, float, float]:
-    """RGB in [0, 1] of a label: 0 is grey, parts beyond the palette start it again."""
+    """RGB in [0, 1] of a label: 0 is gray, parts beyond the palette start it again."""
     return to_rgb(BACKGROUND_COLOR if label == 0 else PART_COLORS[(label - 1) % len(PART_COLORS)])
 
 
 def to_rgb_array(image: Picture) -> np.ndarray:
-    """Any image as (H, W, 3) uint8.
-
-    Parameters
-    ----------
-    image : (3, H, W) tensor or (H, W, 3) array; floats in [0, 1] or uint8.
-    """
+    """An image (3, H, W) or (H, W, 3), floats in [0, 1] or uint8, as (H, W, 3) uint8."""
     array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+    if array.shape[0] == 3 and array.shape[-1] != 3:
         array = array.transpose(1, 2, 0)  # (3, H, W) -> (H, W, 3)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise DataError(f"image has shape {tuple(array.shape)}; expected (3, H, W) or (H, W, 3)")
-    if array.dtype == np.uint8:
-        return array
-    return (array.clip(0, 1) * 255).round().astype(np.uint8)
+    assert array.shape[2:] == (3,), f"image has shape {array.shape}; expected (3, H, W) or (H, W, 3)"
+    return array if array.dtype == np.uint8 else (array.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def overlay(image: Picture, labels: Picture, alpha: float = 0.6, outline: bool = True, scale: int = 1) -> np.ndarray:
-    """Parts drawn on an image: each in its colour, thin white lines between them, the background faded.
+    """Parts drawn on an image, (scale * H, scale * W, 3) uint8: each in its color, the background faded.
 
-    Parameters
-    ----------
-    image : (3, H, W) or (H, W, 3), see :func:`to_rgb_array`.
-    labels : (H, W) integers; 0 is background, 1..K are parts.
-    alpha : opacity of the part colours, 0 to 1.
-    outline : draw the borders of the parts.
-    scale : enlarge the picture by this factor first, with smooth borders.
-
-    Returns
-    -------
-    (scale * H, scale * W, 3) uint8.
+    ``labels`` are (H, W), 0 for background and 1..K for parts; ``alpha`` is the opacity of the colors, ``outline``
+    draws thin white lines between parts, and ``scale`` enlarges the picture first, with smooth borders.
     """
-    picture, found = to_rgb_array(image), _label_array(labels)
-    if picture.shape[:2] != found.shape:
-        raise DataError(f"image is {picture.shape[:2]} pixels but labels are {found.shape}; resize one of them")
-    if not 0 <= alpha <= 1:
-        raise ConfigError(f"alpha is {alpha}; expected an opacity from 0 to 1")
-    if scale > 1:
-        picture, found = _enlarge(picture, found, scale)
-    pixels = picture.astype(np.float64) / 255
+    picture, found = to_rgb_array(image), np.asarray(labels)
+    assert picture.shape[:2] == found.shape, f"image is {picture.shape[:2]} pixels but labels are {found.shape}"
+    if scale > 1:  # a pixel takes the label whose interpolated indicator is largest
+        values = np.unique(found)
+        found = values[np.argmax([_enlarge((found == v).astype(np.float32), scale) for v in values], axis=0)]
+        picture = _enlarge(picture, scale)
+    pixels = picture / 255
     palette = np.array([part_color(k) for k in range(int(found.max(initial=0)) + 1)])  # (K + 1, 3)
-    grey = pixels.mean(2, keepdims=True)
-    faded = 0.25 * pixels + 0.25 * grey + 0.5  # half of the colour, and halfway to white
-    # Grey under the parts: the object's own colours would mix with theirs into colours of other parts.
-    tinted = (1 - alpha) * (0.15 + 0.85 * grey) + alpha * palette[found]
+    gray = pixels.mean(2, keepdims=True)
+    faded = 0.25 * pixels + 0.25 * gray + 0.5  # half of the color, and halfway to white
+    # Gray under the parts: the object's own colors would mix with theirs into colors of other parts.
+    tinted = (1 - alpha) * (0.15 + 0.85 * gray) + alpha * palette[found]
     result = np.where(found[..., None] > 0, tinted, faded)
-    if outline:
-        result[_borders(found)] = 1.0
+    if outline:  # pixels that differ from their right or lower neighbor
+        result[:, :-1][found[:, :-1] != found[:, 1:]] = 1.0
+        result[:-1][found[:-1] != found[1:]] = 1.0
     return (result * 255).round().astype(np.uint8)
 
 
-def _label_array(labels: Picture) -> np.ndarray:
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-        raise DataError(f"labels are {array.dtype} of shape {array.shape}; expected (H, W) integers")
-    return array.astype(np.int64)
-
-
-def _borders(labels: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool that differ from their right or lower neighbour; one pixel wide."""
-    border = np.zeros(labels.shape, dtype=bool)
-    border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    border[:-1] |= labels[:-1] != labels[1:]
-    return border
-
-
-def _enlarge(picture: np.ndarray, labels: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both ``scale`` times as large; a pixel takes the label whose interpolated indicator is largest."""
-    size = (labels.shape[1] * scale, labels.shape[0] * scale)  # Pillow counts (width, height)
-    enlarged = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-    values = np.unique(labels)
-    indicators = [
-        np.asarray(Image.fromarray((labels == v).astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
-        for v in values
-    ]
-    return enlarged, values[np.argmax(indicators, axis=0)]
+def _enlarge(array: np.ndarray, scale: int) -> np.ndarray:
+    picture = Image.fromarray(array)
+    return np.asarray(picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC))
 
 
 def palette_image(labels: Picture) -> Image.Image:
-    """Label map (H, W) as a Pillow palette image: pixel values are the labels, shown in the part colours."""
-    array = _label_array(labels)
-    if array.min(initial=0) < 0 or array.max(initial=0) > 255:
-        raise DataError(f"labels from {array.min()} to {array.max()}; a palette image holds 0 to 255")
-    picture = Image.frombytes("P", (array.shape[1], array.shape[0]), array.astype(np.uint8).tobytes())
+    """Label map (H, W) as a Pillow palette image: pixel values are the labels, shown in the part colors."""
+    picture = Image.fromarray(np.asarray(labels).astype(np.uint8))
     picture.putpalette([round(255 * channel) for k in range(256) for channel in part_color(k)])
     return picture
 
 
 def match_parts(labels: Picture, reference: Picture) -> Tensor:
-    """Renumber parts so that each takes the number, and with it the colour, of the class it overlaps most.
+    """Labels (..., H, W) renumbered so that each part has the number, and the color, of the class it overlaps most.
 
-    Found parts come in any order. Parts and classes are paired one to one so that the total overlap is largest
-    (Hungarian method); parts without a class get the numbers after the last class. For pictures only: the scores
-    ignore numbering.
-
-    Parameters
-    ----------
-    labels, reference : integer tensors or arrays of one shape, (N, H, W) or (H, W); 0 is background.
-
-    Returns
-    -------
-    Tensor of that shape, int64.
+    Parts and classes are paired one to one so that the total overlap is largest (Hungarian method); parts without a
+    class get the numbers after the last class. For pictures only: the scores ignore numbering.
     """
     from scipy.optimize import linear_sum_assignment  # imported on use: it takes tens of megabytes
 
     found, classes = torch.as_tensor(labels).long(), torch.as_tensor(reference).long()
     overlap = contingency_table(found, classes)[1:, 1:].cpu().numpy()  # (classes, parts)
     wanted, parts = linear_sum_assignment(overlap, maximize=True)
-    number = {int(p) + 1: int(c) + 1 for c, p in zip(wanted, parts, strict=True)}
-    unmatched = (p for p in range(1, overlap.shape[1] + 1) if p not in number)
-    number |= {p: overlap.shape[0] + i for i, p in enumerate(unmatched, start=1)}
-    lookup = torch.tensor([0] + [number[p] for p in sorted(number)], device=found.device)
+    unmatched = np.setdiff1d(np.arange(overlap.shape[1]), parts)
+    lookup = torch.zeros(overlap.shape[1] + 1, dtype=torch.int64, device=found.device)  # part -> number
+    lookup[parts + 1] = torch.as_tensor(wanted + 1)
+    lookup[unmatched + 1] = overlap.shape[0] + 1 + torch.arange(len(unmatched))
     return lookup[found]
 
 
@@ -172,22 +107,13 @@ def parts_grid(
     column_titles: Sequence[str] = (),
     legend: Sequence[str] = (),
     cell: int = 150,
-    max_bytes: int | None = 600_000,
 ) -> Figure:
-    """Pictures in rows with a title each: images, ground truth, baselines, ours.
+    """Pictures of one size in rows, each under its title: images, ground truth, baselines, ours.
 
-    Parameters
-    ----------
-    rows : title -> images of that row (:func:`to_rgb_array`), all of one size.
-    path : PNG to write, or None.
-    column_titles : above the columns.
-    legend : names of the classes 1, 2, ...; drawn below in their colours.
-    cell : width of one picture in pixels of the PNG.
-    max_bytes : limit of the PNG; see :func:`save_png`.
+    ``path`` is a PNG to write; ``legend`` names the classes 1, 2, ... below, in their colors; ``cell`` is the width of
+    one picture in pixels.
     """
-    columns = max((len(images) for images in rows.values()), default=0)
-    if columns == 0:
-        raise ConfigError("rows has no picture; expected a title and at least one image per row")
+    columns = max(len(images) for images in rows.values())
     first = to_rgb_array(next(images[0] for images in rows.values() if len(images)))
     gap, left, dpi = 4, 34, 100
     top = 22 if column_titles else gap
@@ -214,7 +140,7 @@ def parts_grid(
         figure.legend(handles, legend, loc="lower center", ncols=min(across, len(legend)), **style)
     plt.close(figure)
     if path is not None:
-        save_png(figure, path, max_bytes)
+        save_png(figure, path, max_bytes=600_000)
     return figure
 
 
@@ -226,55 +152,34 @@ def results_grid(
     part_names: Sequence[str] = (),
     cell: int = 150,
 ) -> Figure:
-    """The picture of a result: images, ground truth where there is one, and every prediction, a row each.
+    """The picture of a result: images, ground truth where there is one, and predictions (N, H, W), a row each.
 
-    Predicted parts take the colours of the annotated parts that they overlap most in these samples.
-
-    Parameters
-    ----------
-    samples : N samples.
-    predictions : name -> labels (N, H, W).
-    path : PNG to write, or None.
-    part_names : names of the annotated parts, for a legend.
-    cell : width of one picture in pixels.
+    Predicted parts take the colors of the annotated parts that they overlap most in these samples; ``part_names`` are
+    for the legend.
     """
-    scale = max(1, math.ceil(cell / samples[0].image.shape[-1])) if samples else 1
-    rows: dict[str, list[Picture]] = {"image": [sample.image for sample in samples]}
+    scale = math.ceil(cell / samples[0].image.shape[-1])
     annotated = [sample.parts for sample in samples if sample.parts is not None]
-    truth = torch.stack(annotated) if annotated and len(annotated) == len(samples) else None  # (N, H, W)
-    shown = {"ground truth": truth} if truth is not None else {}
-    for name, labels in predictions.items():
-        if len(labels) != len(samples):
-            raise DataError(f"{name} has labels of {len(labels)} images; expected {len(samples)}, one per sample")
-        shown[name] = labels if truth is None else match_parts(labels, truth)
+    shown = dict(predictions)
+    if annotated:
+        truth = torch.stack(annotated)  # (N, H, W)
+        shown = {"ground truth": truth, **{name: match_parts(labels, truth) for name, labels in shown.items()}}
+    rows: dict[str, Sequence[Picture]] = {"image": [sample.image for sample in samples]}
     for name, labels in shown.items():
         rows[name] = [overlay(s.image, found, scale=scale) for s, found in zip(samples, labels, strict=True)]
-    return parts_grid(rows, path, legend=part_names if truth is not None else (), cell=cell)
+    return parts_grid(rows, path, legend=part_names if annotated else (), cell=cell)
 
 
-def save_png(figure: Figure, path: str | Path, max_bytes: int | None = None) -> None:
-    """Write a figure as PNG; folders are made.
-
-    Parameters
-    ----------
-    figure : drawn at its own resolution.
-    path : file to write.
-    max_bytes : where the file would be larger, its colours are reduced to 256 (hardly visible, and about a third of
-        the size), and then its pixels until it fits.
-    """
+def save_png(figure: Figure, path: str | Path, max_bytes: float = math.inf) -> None:
+    """Write a figure as PNG. One that is too large gets 256 colors, and then fewer pixels until it fits."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=figure.dpi)
-    picture = Image.open(buffer).convert("RGB")
-    content, scale = buffer.getvalue(), 1.0
-    while max_bytes is not None and len(content) > max_bytes and scale > 0.1:
+    picture, scale = Image.open(buffer).convert("RGB"), 1.0
+    while len(buffer.getvalue()) > max_bytes and scale > 0.1:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         smaller = picture.resize(size, Image.Resampling.LANCZOS)
-        # Maximum coverage keeps rare colours (a small part, the legend), which the median cut would merge.
+        # Maximum coverage keeps rare colors (a small part, the legend), which the median cut would merge.
         colors = smaller.quantize(256, method=Image.Quantize.MAXCOVERAGE)
-        reduced = smaller.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG)
         buffer = io.BytesIO()
-        reduced.save(buffer, format="png", optimize=True)
-        content, scale = buffer.getvalue(), scale * 0.9
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+        smaller.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, format="png", optimize=True)
+        scale *= 0.9
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(buffer.getvalue()))

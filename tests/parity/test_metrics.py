@@ -10,11 +10,10 @@ from partlib.metrics import (
     PartScores,
     ari,
     contingency_table,
-    keypoint_labels,
     keypoint_regression_error,
     nmi,
-    part_centers,
 )
+from partlib.paper.conventions import keypoint_labels_release, part_centers_evaluation, part_centers_training
 from tests.parity.compare import assert_same
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5  # the stored values are of one precision or the other
@@ -43,24 +42,24 @@ def part_maps(logits, mask, align_corners):
     return F.interpolate(logits, size=mask.shape[-2:], mode="bilinear", align_corners=align_corners).softmax(1) * mask
 
 
-def test_part_centres_match_both_conventions(golden):
+def test_part_centers_match_both_conventions(golden):
     g = golden("centers")
     in_training = part_maps(g["pred_low"], g["mask"], align_corners=True)
     in_evaluation = part_maps(g["pred_low"], g["mask"], align_corners=False)
     stored_maps = [
         g[f"assignment_{n}"] * g["mask"] for n in ("trainer_align_corners_true", "notebook_align_corners_false")
     ]
-    width = g["mask"].shape[-1]  # the release's training centres are in units of the image width
+    width = g["mask"].shape[-1]  # the release's training centers are in units of the image width
     quantities = {
         "part maps, training": (in_training, stored_maps[0]),
         "part maps, evaluation": (in_evaluation, stored_maps[1]),
-        "part centres, training": (part_centers(in_training, "training") / width, g["trainer_pred_centers_normalised"]),
-        "part centres, evaluation, training's maps": (
-            part_centers(in_training, "evaluation"),
+        "part centers, training": (part_centers_training(in_training) / width, g["trainer_pred_centers_normalised"]),
+        "part centers, evaluation, training's maps": (
+            part_centers_evaluation(in_training),
             g["notebook_calc_center_same_assignment_pixels_1based"],
         ),
-        "part centres, evaluation": (
-            part_centers(in_evaluation, "evaluation"),
+        "part centers, evaluation": (
+            part_centers_evaluation(in_evaluation),
             g["notebook_calc_center_own_assignment_pixels_1based"],
         ),
     }
@@ -73,7 +72,7 @@ def test_keypoint_labels_in_training_match(golden):
     maps = F.interpolate(torch.from_numpy(g["pred_low"]), size=(size, size), mode="bilinear", align_corners=True)
     keypoints = torch.from_numpy(g["kp"]).clone()
     keypoints[..., :2] = (keypoints[..., :2] + 1) / 2 * size  # [-1, 1] -> pixels
-    predicted, target = keypoint_labels(maps.argmax(1) + 1, keypoints, "release")
+    predicted, target = keypoint_labels_release(maps.argmax(1) + 1, keypoints)
     assert (predicted - 1).tolist() == g["trainer_nmi_pred"].tolist()
     assert (target - 1).tolist() == g["trainer_nmi_gt"].tolist()
 
@@ -95,7 +94,7 @@ def test_cub_clustering_protocol_matches(golden):
     for maps, foreground, keypoints, _ in cub_images(g):
         labels = maps.argmax(1) + 1
         for kind, label_map in (("fg", labels), ("full", labels * (foreground[:, 0] > 0))):
-            predicted, target = keypoint_labels(label_map, keypoints, "release")
+            predicted, target = keypoint_labels_release(label_map, keypoints)
             scores[kind].update(predicted, target)
             found[kind] += predicted.tolist()
     quantities = {
@@ -108,14 +107,14 @@ def test_cub_clustering_protocol_matches(golden):
     assert_same(quantities, FLOAT64)
 
 
-def test_cub_centres_and_keypoints_match_relative_to_the_box(golden):
+def test_cub_centers_and_keypoints_match_relative_to_the_box(golden):
     g = golden("cub_notebook_nmi")
     for i, (maps, foreground, keypoints, box) in enumerate(cub_images(g)):
-        centres = (part_centers(maps * foreground, "evaluation").numpy() - box[:, None, :2]) / box[:, None, 2:]
+        centers = (part_centers_evaluation(maps * foreground).numpy() - box[:, None, :2]) / box[:, None, 2:]
         places = ((keypoints[..., :2].numpy() - box[:, None, :2]) / box[:, None, 2:])[0]  # (15, 2)
         visible = keypoints[0, :, 2].numpy() > 0
         quantities = {
-            "CUB part centres": (centres.ravel(), g["create_centers_centers"][i]),
+            "CUB part centers": (centers.ravel(), g["create_centers_centers"][i]),
             "CUB keypoints": (places[visible], g["create_centers_annos"][i].reshape(15, 2)[visible]),
             "CUB visibility": (visible, g["create_centers_masks"][i].reshape(15, 2)[:, 0]),
         }
@@ -129,10 +128,10 @@ def test_keypoint_regression_matches(golden):
     predicted = KeypointRegression().fit(g["train_pred"], train).predict(g["val_pred"])
     assert_same({"regressed keypoints": (predicted[visible], g["fitted_val_keypoints"][visible])}, FLOAT32)
 
-    def error(**options):
-        return keypoint_regression_error(g["train_pred"], train, g["val_pred"], test, **options) / 100
+    def error(pick):
+        return keypoint_regression_error(g["train_pred"], train, g["val_pred"][pick], test[pick]) / 100
 
-    quantities = {"keypoint error": (error(), g["error_all_f64"])}
+    quantities = {"keypoint error": (error(np.s_[:]), g["error_all_f64"])}
     for i, stored in enumerate(g["error_class_f64"]):
-        quantities[f"keypoint error, class {i + 1}"] = (error(groups=g["val_labels"], group=i + 1), stored)
+        quantities[f"keypoint error, class {i + 1}"] = (error(g["val_labels"] == i + 1), stored)
     assert_same(quantities, FLOAT64)

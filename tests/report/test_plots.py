@@ -1,4 +1,4 @@
-"""Pictures: shapes, colours, matching of parts, file sizes."""
+"""Pictures: shapes, colors, matching of parts, file sizes."""
 
 import io
 import itertools
@@ -11,7 +11,6 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from partlib.data.base import Sample
-from partlib.errors import ConfigError, DataError
 from partlib.report.plots import (
     PART_COLORS,
     match_parts,
@@ -48,7 +47,7 @@ BLINDNESS = {
 
 
 @pytest.mark.parametrize(("kind", "least"), [("none", 20), ("protan", 10), ("deutan", 10)])
-def test_the_first_eight_part_colours_can_be_told_apart(kind, least):
+def test_the_first_eight_part_colors_can_be_told_apart(kind, least):
     rgb = np.array([part_color(k) for k in range(1, 9)])
     linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     seen = (linear @ BLINDNESS[kind].T).clip(0, 1)
@@ -57,12 +56,12 @@ def test_the_first_eight_part_colours_can_be_told_apart(kind, least):
     assert min(distances) > least
 
 
-def test_every_label_has_a_colour():
+def test_every_label_has_a_color():
     assert len({part_color(k) for k in range(len(PART_COLORS) + 1)}) == len(PART_COLORS) + 1
     assert part_color(len(PART_COLORS) + 1) == part_color(1)
 
 
-def test_overlay_shows_parts_in_their_colours_and_fades_the_rest():
+def test_overlay_shows_parts_in_their_colors_and_fades_the_rest():
     image, labels = torch.full((3, 32, 32), 0.5), quarters()
     picture = overlay(image, labels, alpha=1.0, outline=False)
     assert picture.shape == (32, 32, 3)
@@ -72,7 +71,7 @@ def test_overlay_shows_parts_in_their_colours_and_fades_the_rest():
         assert (picture[labels.numpy() == k] == expected).all()
     assert picture[0, 0].min() > 128  # lighter than the image
     untouched = overlay(image, labels, alpha=0.0, outline=False)
-    assert np.ptp(untouched[labels.numpy() > 0], axis=1).max() == 0  # grey under the parts
+    assert np.ptp(untouched[labels.numpy() > 0], axis=1).max() == 0  # gray under the parts
 
 
 def test_overlay_draws_a_line_between_parts_only_where_asked():
@@ -101,19 +100,11 @@ def test_overlay_enlarges_without_inventing_parts():
     assert found == small
 
 
-def test_unusable_pictures_are_refused():
-    with pytest.raises(DataError, match="resize one of them"):
+def test_pictures_and_labels_of_two_sizes_are_refused():
+    with pytest.raises(AssertionError, match=r"image is \(8, 8\) pixels but labels are \(9, 8\)"):
         overlay(torch.zeros(3, 8, 8), torch.zeros(9, 8).long())
-    with pytest.raises(DataError, match="expected \\(H, W\\) integers"):
-        overlay(torch.zeros(3, 8, 8), torch.zeros(8, 8))
-    with pytest.raises(DataError, match="expected \\(3, H, W\\)"):
+    with pytest.raises(AssertionError, match="expected \\(3, H, W\\)"):
         overlay(torch.zeros(8, 8), torch.zeros(8, 8).long())
-    with pytest.raises(ConfigError, match="alpha is 2"):
-        overlay(torch.zeros(3, 8, 8), torch.zeros(8, 8).long(), alpha=2)
-    with pytest.raises(ConfigError, match="no picture"):
-        parts_grid({})
-    with pytest.raises(DataError, match="labels of 1 images"):
-        results_grid([sample(0), sample(1)], {"ours": quarters()[None]})
 
 
 def test_palette_image_keeps_the_labels_through_a_file():
@@ -176,7 +167,7 @@ def test_results_grid_without_annotation_shows_labels_as_they_are():
 
 def test_png_stays_under_its_limit(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (4, 150, 150, 3), dtype=np.uint8)  # hardest to compress
-    figure = parts_grid({"noise": list(noise)}, max_bytes=None)
+    figure = parts_grid({"noise": list(noise)})
     save_png(figure, tmp_path / "full.png")
     save_png(figure, tmp_path / "small.png", max_bytes=60_000)
     assert (tmp_path / "full.png").stat().st_size > 100_000

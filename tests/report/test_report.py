@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from partlib import TrainConfig, load_dataset
 from partlib.data import birds
 from partlib.errors import DataError
-from partlib.evaluation import predict, score
+from partlib.evaluation import evaluate_all, predict, score
 from partlib.report import tables as report
 from partlib.report.baselines import BASELINES
 from partlib.runs.checkpoint import load_model
@@ -98,11 +99,16 @@ def test_images_that_are_not_the_runs_own_are_scored_too(which, run, bird_folder
     assert all(len(labels) == len(dataset) for labels in evaluation.labels.values())
 
 
+def baseline_labels(config, dataset):
+    """Labels of every baseline by name."""
+    return evaluate_all(report.baselines(config, dataset), dataset)[0]
+
+
 def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):
     """Another order of the run's own test images: features of the usual order would be those of other pictures."""
     own = training_data(run[1], "test")
     backwards = list(reversed(range(len(own))))
-    straight, reverse = (report.baseline_labels(run[1], d) for d in (own, own.subset(backwards)))
+    straight, reverse = (baseline_labels(run[1], d) for d in (own, own.subset(backwards)))
     for name in BASELINES:
         assert (reverse[name] == straight[name][backwards]).float().mean() > 0.99, name
 
@@ -110,11 +116,26 @@ def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):
 def test_baselines_keep_to_the_coarse_layers_where_there_are_any(run):
     config = run[1]
     test_set = training_data(config, "test")
-    usual = report.baseline_labels(config, test_set)["feature k-means"]
+    usual = baseline_labels(config, test_set)["feature k-means"]
     more = config.replace(feature_layers=("stride8", "stride16", "stride32"))
-    assert torch.equal(report.baseline_labels(more, test_set)["feature k-means"], usual)
-    fine = report.baseline_labels(config.replace(feature_layers=("stride8",)), test_set)["feature k-means"]
+    assert torch.equal(baseline_labels(more, test_set)["feature k-means"], usual)
+    fine = baseline_labels(config.replace(feature_layers=("stride8",)), test_set)["feature k-means"]
     assert not torch.equal(fine, usual)
+
+
+def test_every_image_is_read_once_for_the_method_and_all_baselines(run, monkeypatch):
+    segmenter, config = run
+    test_set = training_data(config, "test")
+    reads, read = Counter(), type(test_set).__getitem__
+
+    def counted(self, index):
+        reads[id(self), index] += 1
+        return read(self, index)
+
+    monkeypatch.setattr(type(test_set), "__getitem__", counted)
+    report.evaluate(segmenter, config, test_set, with_baselines=True)
+    own = [reads[id(test_set), i] for i in range(len(test_set))]
+    assert own == [2, *[1] * (len(test_set) - 1)]  # the first says whether there are parts
 
 
 def test_images_without_parts_cannot_be_scored(run, tiny_birds):
@@ -128,11 +149,21 @@ def test_images_without_parts_cannot_be_scored(run, tiny_birds):
 def test_table_lists_baselines_best_first_and_ours_last(metrics):
     lines = report.table(metrics).splitlines()
     assert lines[0].startswith("folder test, K = 4, seed 0")
-    assert lines[-2].startswith("ours")
+    assert lines[0].split()[-4:] == ["FG-NMI", "FG-ARI", "NMI", "ARI"]
+    assert lines[-2].split() == [
+        "ours",
+        *(f"{metrics['ours'][name]:.1f}" for name in ("fg_nmi", "fg_ari", "nmi", "ari")),
+    ]
     found = [float(line.rsplit(maxsplit=4)[1]) for line in lines[1:-2]]
     assert len(found) == len(BASELINES)
     assert found == sorted(found, reverse=True)
     assert sum(float(s.rstrip("%")) for s in lines[-1].split(":")[1].split()) == pytest.approx(100, abs=0.3)
+
+
+def test_table_without_baselines_has_ours_alone(metrics):
+    lines = report.table(metrics | {"baselines": {}}).splitlines()
+    assert lines[1].split()[:2] == ["ours", f"{metrics['ours']['fg_nmi']:.1f}"]
+    assert len(lines) == 3
 
 
 def test_picture_has_a_row_each_for_image_truth_best_baseline_and_ours(demo_run):

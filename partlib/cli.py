@@ -199,15 +199,18 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from partlib.paper.report import Source
+    from partlib.data import load_dataset
+    from partlib.data.options import read_options
+    from partlib.paper.report import on_data
     from partlib.report import tables as report
     from partlib.runs.checkpoint import load_model, write_json
 
     segmenter, config = load_model(arguments.directory)
-    source = Source.of(config, arguments.data, arguments.root, arguments.data_options)
+    config = on_data(config, arguments.data, arguments.root, arguments.data_options)
     if arguments.protocol or arguments.masks or arguments.reproduce_release:
-        return _evaluate_protocol(arguments, segmenter, config, source)
-    dataset = source.load(arguments.split)
+        return _evaluate_protocol(arguments, segmenter, config)
+    options = read_options(config.data, config.data_options)
+    dataset = load_dataset(config.data, arguments.split, config.root or None, config.image_size, **options)
     evaluation = report.evaluate(segmenter, config, dataset, with_baselines=arguments.baselines)
     print(report.table(evaluation.metrics))
     if arguments.json:
@@ -216,7 +219,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         report.picture(evaluation, dataset, arguments.picture)
 
 
-def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainConfig, source) -> None:
+def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainConfig) -> None:
     from partlib.paper import report as protocol_report
     from partlib.runs.checkpoint import write_json
 
@@ -227,7 +230,7 @@ def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainCo
             )
     names = ("split", "masks", "reproduce_release")
     options = {name: getattr(arguments, name) for name in names}
-    result = protocol_report.evaluate(segmenter, config, source, arguments.protocol, **options)
+    result = protocol_report.evaluate(segmenter, config, arguments.protocol, **options)
     print(protocol_report.table(result))
     if arguments.json:
         write_json(arguments.json, result)

@@ -256,8 +256,7 @@ def _segment(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     from partlib.paper.checkpoint import convert_release_checkpoint
 
-    mapping = convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root)
-    print(mapping.report())
+    print(convert_release_checkpoint(arguments.checkpoint, arguments.out, arguments.data, arguments.root))
     print(f"model and configuration are in {arguments.out}")
 
 

@@ -4,13 +4,12 @@
     python -m figures.reproduction formats --seeds 0 1 2                 # the birds through the paper's file formats
     python -m figures.reproduction table                                 # rewrites docs/REPRODUCTION.md
 
-``measure`` trains each seed and a foreground network (or loads them from runs/) and scores by every protocol that the
+Data sets are where ``$PARTLIB_DATA`` says. ``measure`` trains each seed and a foreground network (or loads them from runs/) and scores by every protocol that the
 data set has annotation for, with annotated and with predicted masks.
 """
 
 import argparse
 import json
-import re
 import shlex
 import statistics
 import sys
@@ -32,7 +31,11 @@ from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 FILE = Path(__file__).parent / "reproduction.json"
 PAGE = Path(__file__).parent.parent / "docs" / "REPRODUCTION.md"
-FORMATS = {"cub": export_cub, "deepfashion": export_deepfashion, "pascal-part": export_pascal_part}
+FORMATS: dict[str, tuple] = {  # what writes the birds as this data set, and options to read them with
+    "cub": (export_cub, ()),
+    "deepfashion": (export_deepfashion, ()),
+    "pascal-part": (export_pascal_part, ("category=bird", "min_area=0")),
+}
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -42,23 +45,20 @@ def main() -> None:
     parser.add_argument("--preset", default="", help="the one that fits the data set by default")
     parser.add_argument("--num-parts", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data", default="birds", help="to measure; formats writes out the birds")
-    parser.add_argument("--root", default="", help="left out of the stored command: a place on one machine")
+    parser.add_argument("--data", default="birds", help="to train on, and to measure; formats writes out the birds")
     given = parser.parse_args()
     if given.command != "table":
-        changes = {"num_parts": given.num_parts}
-        if given.command == "measure":
-            changes |= {"data": given.data, "root": given.root}
-        config = TrainConfig.preset(given.preset or default_preset(given.data), **changes)
+        preset = given.preset or default_preset(given.data)
+        config = TrainConfig.preset(preset, data=given.data, num_parts=given.num_parts)
         store((measure if given.command == "measure" else formats)(config, given.seeds))
     PAGE.write_text(page(json.loads(FILE.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
 def measure(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
     """Scores by every protocol that fits the data set, one entry each."""
-    dataset = load_dataset(config.data, "test", config.root or None, config.image_size)
+    dataset = load_dataset(config.data, "test", None, config.image_size)
     folder = runs_dir() / f"{config.data}-foreground"
-    foreground(foreground_config(data=config.data, root=config.root, image_size=config.image_size), folder)
+    foreground(foreground_config(data=config.data, image_size=config.image_size), folder)
     asked = [("pixels", False)] if dataset.part_names else []
     asked += [("cub", False), ("cub", True)] if dataset.keypoint_names else []
     title, masks = f"{config.data} test", folder / "masks"
@@ -68,12 +68,12 @@ def measure(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
 def formats(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
     """The birds written out as the paper's data sets and scored through their loaders, one entry each."""
     drawn = [load_dataset("birds", split, None, config.image_size) for split in SPLITS]
-    more = {"pascal-part": ["category=bird", "min_area=0"]}
+    entries = []
     with tempfile.TemporaryDirectory() as folder:
-        files = [
-            (name, str(export(drawn, Path(folder) / name)), more.get(name, [])) for name, export in FORMATS.items()
-        ]
-        return [entry(config, seeds, f"birds test as {one[0]} files", one[0], one) for one in files]
+        for name, (export, options) in FORMATS.items():
+            files = (name, str(export(drawn, Path(folder) / name)), options)
+            entries.append(entry(config, seeds, f"birds test as {name} files", name, files))
+    return entries
 
 
 def entry(
@@ -88,13 +88,9 @@ def entry(
     kinds = [kind for kind in ("annotated_masks", "predicted_masks") if results[0][kind] is not None]
     return {
         "title": f"{title}, K = {config.num_parts}",
-        "protocol": protocol,
-        "reproduce_release": results[0]["reproduce_release"],
-        "command": re.sub(
-            r" --root ('.*?'|\S+)", "", shlex.join(["python", "-m", "figures.reproduction", *sys.argv[1:]])
-        ),
+        **{key: results[0][key] for key in ("protocol", "reproduce_release", "num_images")},
+        "command": "python -m figures.reproduction " + shlex.join(sys.argv[1:]),
         "environment": report.environment(),
-        "num_images": results[0]["num_images"],
         "seeds": seeds,
         "scores": {kind: [result[kind] for result in results] for kind in kinds},
     }
@@ -120,7 +116,7 @@ def measured_table(stored: dict) -> str:
         machine = one["environment"]
         commands[one["command"]] = f"torch {machine['torch']}, {machine['device']}, {len(one['seeds'])} seeds"
     lines += ["", "Mean ± standard deviation over seeds. Commands and hardware:", ""]
-    return "\n".join([*lines, *(f"* `{command}` ({where})" for command, where in commands.items())])
+    return "\n".join(lines + [f"* `{command}` ({where})" for command, where in commands.items()])
 
 
 def spread(values: list) -> str:
@@ -133,8 +129,8 @@ def spread(values: list) -> str:
 
 def page(stored: dict) -> str:
     """The text of docs/REPRODUCTION.md with its measured table made anew."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{measured_table(stored)}\n{END}{rest.split(END)[1]}"
+    text = PAGE.read_text(encoding="utf-8")
+    return f"{text.split(BEGIN)[0]}{BEGIN}\n{measured_table(stored)}\n{END}{text.split(END)[1]}"
 
 
 if __name__ == "__main__":

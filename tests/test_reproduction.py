@@ -1,10 +1,13 @@
 """The reproduction page is what its script makes of the measurements, and every one of them says where it is from."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from figures import reproduction
+from partlib.runs.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +42,20 @@ def test_a_row_shows_mean_and_spread_over_the_seeds_and_a_dash_for_what_is_not_s
     assert cells == ["birds, K = 4", "cub", "annotated", "—", "—", "—", "—", "41.0 ± 1.4", "20.0", "50.0", "60.0"]
 
 
-def test_a_measurement_is_stored_without_places_and_replaces_the_old_one_of_its_kind(tmp_path, monkeypatch, own_cache):
+def test_a_measurement_replaces_the_old_one_of_its_kind(tmp_path, monkeypatch, demo_run):
     for name in ("FILE", "PAGE"):
         copy = tmp_path / getattr(reproduction, name).name
         copy.write_text(getattr(reproduction, name).read_text(encoding="utf-8"), encoding="utf-8")
         monkeypatch.setattr(reproduction, name, copy)
-    monkeypatch.setenv("PARTLIB_RUNS", str(tmp_path / "runs"))
+    segmenter, config = load_model(demo_run)
+    monkeypatch.setattr(reproduction, "load_dataset", partial(reproduction.load_dataset, num_images=16))
+    monkeypatch.setattr(reproduction, "load_or_train", lambda _: SimpleNamespace(segmenter=segmenter, config=config))
+    monkeypatch.setattr("sys.argv", ["reproduction", "formats", "--preset", "ci", "--seeds", "0"])
     before = json.loads(reproduction.FILE.read_text(encoding="utf-8"))["measured"]
-    words = ["reproduction", "formats", "--preset", "ci", "--seeds", "0", "--root", "some where"]
-    monkeypatch.setattr("sys.argv", words)
     reproduction.main()
     after = json.loads(reproduction.FILE.read_text(encoding="utf-8"))["measured"]
     assert [one["title"] for one in after] == [one["title"] for one in before]
     changed = [one for one in after if one not in before]
     assert [one["protocol"] for one in changed] == ["cub", "deepfashion", "pascal-part"]
     assert {one["command"] for one in changed} == {"python -m figures.reproduction formats --preset ci --seeds 0"}
+    assert changed[0]["command"] in reproduction.PAGE.read_text(encoding="utf-8")

@@ -113,14 +113,6 @@ def test_keypoints_that_follow_from_the_parts_have_no_error_and_a_moved_one_its_
     assert scores["kp_002"] == pytest.approx(5, abs=1e-3)
 
 
-def test_errors_are_measured_in_sides_of_the_box(train, scored):
-    train_half, moved = painted(12, 0, "train"), painted(7, 1)
-    moved.keypoints[:, 1, 0] += 1.6
-    for dataset in (train_half, moved):
-        dataset.boxes = dataset.boxes * np.array([0, 0, 0.5, 1], np.float32)  # half as wide
-    assert cub([train_half], moved)["kp_all"] == pytest.approx(100 * 1.6 / (SIZE / 2) / 2, abs=1e-3)
-
-
 def test_the_regression_is_fitted_on_all_training_sets(train, scored):
     halves = [train.subset(list(range(6))), train.subset(list(range(6, 12)))]
     assert cub(halves, scored) == pytest.approx(cub([train], scored), nan_ok=True)

@@ -263,7 +263,7 @@ def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
     from partlib.paper.checkpoint import convert_release_checkpoint
 
-    print(convert_release_checkpoint(checkpoint, out, data, root).report())
+    print(convert_release_checkpoint(checkpoint, out, data, root))
     print(f"model and configuration are in {out}")
 
 

@@ -174,9 +174,15 @@ MISTAKES = {
         ["train", "--out", "OUT", "--data-options", "seed=x"],
         "seed is 'x'; expected a whole",
     ),
-    "unknown protocol": (["evaluate", "RUN", "--protocol", "coco"], "protocol 'coco' is unknown; expected one of cub,"),
+    "unknown protocol": (
+        ["evaluate", "RUN", "--protocol", "coco"],
+        "--protocol coco cannot score 'folder'; expected one of cub,",
+    ),
     "no keypoints": (["evaluate", "RUN", "--protocol", "cub"], "'folder' has no keypoints with boxes"),
-    "another protocol's data": (["evaluate", "RUN", "--protocol", "deepfashion"], "scores data set 'deepfashion', not"),
+    "another protocol's data": (
+        ["evaluate", "RUN", "--protocol", "deepfashion"],
+        "--protocol deepfashion cannot score 'folder'",
+    ),
     "no masks": (["evaluate", "RUN", "--masks", "OUT"], "OUT is not a folder; expected one with a PNG per image"),
     "protocol and baselines": (["evaluate", "RUN", "--protocol", "cub", "--baselines"], "--baselines does not go with"),
     "foreground of nothing": (["foreground", "--data", "folder", "--root", "OUT", "--out", "OUT/x"], "is not a folder"),

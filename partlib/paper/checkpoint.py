@@ -1,16 +1,10 @@
 """Checkpoints of the authors' release, read into this library's segmenter.
 
 The release saves ``{"iter", "model_state_dict", "optimizer_state_dict"}``. Its network has the layers of
-``PartSegmenter(backbone="resnet50_paper")`` under other names::
-
-    conv1, bn1                 encoder.stem.0, encoder.stem.1
-    layer1 ... layer4          encoder.stages.0 ... encoder.stages.3
-    layer5.conv2d_list.0 ... 3 decoder.branches.0 ... 3
-
-Every tensor of one has its place in the other, or the file is refused.
+``PartSegmenter(backbone="resnet50_paper")`` under other names (``HOMES``). Every tensor of one has its place in the
+other, or the file is refused.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +16,7 @@ from partlib.errors import CheckpointError
 from partlib.runs.checkpoint import save_model, write_json
 from partlib.segmenter import PartSegmenter
 
-HOMES = {
+HOMES = {  # beginning of a name here: in the release
     "encoder.stem.0.": "conv1.",
     "encoder.stem.1.": "bn1.",
     **{f"encoder.stages.{i}.": f"layer{i + 1}." for i in range(4)},
@@ -31,56 +25,16 @@ HOMES = {
 HEAD = "layer5.conv2d_list.0.weight"
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """How the names of a checkpoint became those of the segmenter.
-
-    Attributes
-    ----------
-    names : {name in the checkpoint: name in the segmenter}.
-    fresh : tensors of the segmenter that the checkpoint need not have and has not: counters of BatchNorm.
-    iteration : training step at which the checkpoint was written; -1 where it does not say.
-    """
-
-    names: dict[str, str]
-    fresh: tuple[str, ...]
-    iteration: int
-
-    def report(self) -> str:
-        """Lines for the reader: which tensors went where, and which of the segmenter's keep their initial value."""
-        lines = []
-        for new, old in HOMES.items():
-            count = sum(name.startswith(old) for name in self.names)
-            lines.append(f"{count:4} tensors {old + '*':22} -> {new}*")
-        lines.append(f"{len(self.names):4} tensors in all, none left over")
-        if self.fresh:
-            lines.append(f"{len(self.fresh):4} counters of BatchNorm start at 0: the checkpoint has none")
-        return "\n".join(lines)
-
-
 def load_release_checkpoint(
     path: str | Path, data: str = "cub", root: str = ""
-) -> tuple[PartSegmenter, TrainConfig, Mapping]:
-    """The segmenter in a checkpoint of the release, ready to segment.
+) -> tuple[PartSegmenter, TrainConfig, dict[str, str]]:
+    """The segmenter in a ``model_<steps>.pth`` of the release, in eval mode, its configuration, and where tensors went.
 
-    Parameters
-    ----------
-    path : the ``model_<steps>.pth``.
-    data, root : data set that it was trained on; they go into the configuration, from where ``partlib evaluate`` takes
-        them.
-
-    Returns
-    -------
-    The segmenter in eval mode, its configuration (preset "paper" with ``reproduce_release=True``: the weights expect
-    the release's input scale), and what became of each tensor.
-
-    Raises
-    ------
-    CheckpointError : the file is missing, broken or holds something else; a tensor is missing, left over or of another
-        shape. The message names the first three.
+    The configuration is the preset "paper" with ``reproduce_release=True``: the weights expect the release's input
+    scale. ``data`` and ``root``, which the release trained on, go into it, from where ``partlib evaluate`` takes them.
+    The last value is {name in the checkpoint: name in the segmenter}.
     """
-    path = Path(path)
-    tensors, iteration = _read(path)
+    tensors = _read(Path(path))
     if HEAD not in tensors or tensors[HEAD].ndim != 4:
         raise CheckpointError(
             f"{path} has no convolution {HEAD}; expected the release's DeepLab on ResNet-50 (model DeepLab50_2branch)"
@@ -92,9 +46,8 @@ def load_release_checkpoint(
     own = segmenter.state_dict()
     names = {release_name(name): name for name in own}
     check_tensors({name: own[new] for name, new in names.items()}, tensors, f"checkpoint {path}")
-    segmenter.load_state_dict({**own, **{names[name]: tensor for name, tensor in tensors.items()}}, strict=True)
-    fresh = tuple(new for name, new in names.items() if name not in tensors)
-    return segmenter.eval(), config, Mapping({name: names[name] for name in tensors}, fresh, iteration)
+    segmenter.load_state_dict(own | {names[name]: tensor for name, tensor in tensors.items()}, strict=True)
+    return segmenter.eval(), config, {name: names[name] for name in tensors}
 
 
 def release_name(name: str) -> str:
@@ -103,24 +56,28 @@ def release_name(name: str) -> str:
     return HOMES[home] + name.removeprefix(home)
 
 
-def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "cub", root: str = "") -> Mapping:
-    """Write a checkpoint of the release as a run: ``model.safetensors`` and ``config.json`` in the folder ``out``.
-
-    Raises
-    ------
-    CheckpointError : see :func:`load_release_checkpoint`, or ``out`` holds a model already.
-    """
+def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "cub", root: str = "") -> str:
+    """Write a checkpoint of the release as a run, the folder ``out``; the text says which tensors went where."""
     out = Path(out)
     if (out / "model.safetensors").exists():
         raise CheckpointError(f"{out} holds a model already; give another --out")
-    segmenter, config, mapping = load_release_checkpoint(path, data, root)
+    segmenter, config, names = load_release_checkpoint(path, data, root)
     save_model(out / "model.safetensors", segmenter, config)
     write_json(out / "config.json", config.to_dict())
-    return mapping
+
+    lines = [
+        f"{sum(name.startswith(old) for name in names):4} tensors {old + '*':22} -> {new}*"
+        for new, old in HOMES.items()
+    ]
+    lines.append(f"{len(names):4} tensors in all, none left over")
+    missing = len(segmenter.state_dict()) - len(names)
+    if missing:
+        lines.append(f"{missing:4} counters of BatchNorm start at 0: the checkpoint has none")
+    return "\n".join(lines)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], int]:
-    """Tensors of the network, under the release's names, and the iteration."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """Tensors of the network, under the release's names."""
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist; expected a .pth file of the release")
     try:
@@ -132,5 +89,4 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int]:
         found = ", ".join(map(str, list(stored)[:3])) if isinstance(stored, dict) else type(stored).__name__
         raise CheckpointError(f"{path} holds {found or 'nothing'}; expected model_state_dict, as the release saves it")
     # training on several GPUs puts "module." before every name
-    named = {str(name).removeprefix("module."): value for name, value in tensors.items()}
-    return named, int(stored.get("iter", -1))
+    return {str(name).removeprefix("module."): value for name, value in tensors.items()}

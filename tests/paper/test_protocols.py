@@ -15,8 +15,9 @@ from partlib.data.base import ArrayDataset
 from partlib.data.cub_files import KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
-from partlib.paper.protocols import cub, deepfashion, pascal_part, pixels
-from partlib.paper.report import Source, evaluate, table
+from partlib.paper.protocols import cub as cub_of_all
+from partlib.paper.protocols import pixels
+from partlib.paper.report import evaluate, on_data, table
 from partlib.report.tables import evaluate as evaluate_pixels
 from partlib.runs.checkpoint import load_model
 from partlib.segmenter import resize
@@ -65,6 +66,11 @@ def painted(count, seed, split="test"):
     )
 
 
+def cub(train, test):
+    """Scores of the painted images: ``test`` after a fit on ``train``."""
+    return cub_of_all(ByColor(), train, [test])[0]
+
+
 @pytest.fixture(scope="module")
 def train():
     return painted(12, 0, "train")
@@ -94,30 +100,22 @@ def test_a_wrong_mask_lowers_the_full_scores_and_leaves_those_of_the_foreground(
 
 
 def test_keypoints_that_follow_from_the_parts_have_no_error_and_a_moved_one_its_distance(train, scored):
-    scores = cub(ByColor(), [train], scored)
+    scores = cub([train], scored)
     assert scores["kp_all"] < 1e-3
     assert scores["kp_001"] < 1e-3
     assert scores["kp_003"] is None  # no such species among the images
     moved = painted(7, 1)
     moved.keypoints[:, 1, 0] += 0.1 * SIZE  # one of two keypoints, by a tenth of the box
-    assert cub(ByColor(), [train], moved)["kp_all"] == pytest.approx(5, abs=1e-3)
+    assert cub([train], moved)["kp_all"] == pytest.approx(5, abs=1e-3)
     moved.keypoints[moved.labels == 0, 1, 0] -= 0.1 * SIZE
-    scores = cub(ByColor(), [train], moved)
+    scores = cub([train], moved)
     assert scores["kp_001"] < 1e-3
     assert scores["kp_002"] == pytest.approx(5, abs=1e-3)
 
 
-def test_errors_are_measured_in_sides_of_the_box(train, scored):
-    train_half, moved = painted(12, 0, "train"), painted(7, 1)
-    moved.keypoints[:, 1, 0] += 1.6
-    for dataset in (train_half, moved):
-        dataset.boxes = dataset.boxes * np.array([0, 0, 0.5, 1], np.float32)  # half as wide
-    assert cub(ByColor(), [train_half], moved)["kp_all"] == pytest.approx(100 * 1.6 / (SIZE / 2) / 2, abs=1e-3)
-
-
 def test_the_regression_is_fitted_on_all_training_sets(train, scored):
     halves = [train.subset(list(range(6))), train.subset(list(range(6, 12)))]
-    assert cub(ByColor(), halves, scored) == pytest.approx(cub(ByColor(), [train], scored), nan_ok=True)
+    assert cub(halves, scored) == pytest.approx(cub([train], scored), nan_ok=True)
 
 
 def test_keypoints_on_parts_of_their_own_score_100_and_a_mask_that_misses_one_lowers_the_full_score(train, tmp_path):
@@ -126,10 +124,10 @@ def test_keypoints_on_parts_of_their_own_score_100_and_a_mask_that_misses_one_lo
         for k in (1, 2, 3):
             row, column = np.argwhere(dataset.parts[i] == k)[5]
             dataset.keypoints[i, k - 1] = (column, row, 1)
-    scores = cub(ByColor(), [train], dataset)
+    scores = cub([train], dataset)
     assert [scores[name] for name in SCORES] == pytest.approx([100] * 4)
     predicted = with_masks(dataset, (dataset.parts > 0) & (np.arange(6) > 0)[:, None, None], tmp_path)
-    scores = cub(ByColor(), [train], predicted)
+    scores = cub([train], predicted)
     assert (scores["fg_nmi"], scores["fg_ari"]) == pytest.approx((100, 100))
     assert 50 < scores["nmi"] < 99
 
@@ -141,25 +139,30 @@ def test_evaluation_leaves_the_segmenter_in_its_mode(scored):
 
 
 @pytest.mark.parametrize(
-    ("score", "error", "message"),
+    ("score", "message"),
     [
-        (
-            lambda data: cub(ByColor(), [data], data),
-            DataError,
-            "has no keypoints with boxes, which protocol cub scores",
-        ),
-        (lambda data: pixels(ByColor(), data), DataError, "has no part annotation.*use --protocol cub"),
-        (lambda data: deepfashion(ByColor(), data), DataError, "scores data set 'deepfashion', not 'painted'"),
-        (lambda data: pascal_part(ByColor(), data), DataError, "scores data set 'pascal-part', not 'painted'"),
-        (lambda data: pixels(ByColor(), data, reproduce_release=True), ConfigError, "drop --reproduce-release"),
+        (lambda data: cub([data], data), "has no keypoints with boxes, which protocol cub scores"),
+        (lambda data: pixels(ByColor(), data), "has no part annotation.*use --protocol cub"),
     ],
 )
-def test_a_data_set_without_what_is_scored_is_named(score, error, message):
+def test_a_data_set_without_what_is_scored_is_named(score, message):
     bare = painted(2, 0)
     bare.part_names, bare.keypoint_names = (), ()
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(DataError, match=message):
         score(bare)
-    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "message"),
+    [
+        ("coco", {}, "--protocol coco cannot score 'birds'; expected one of cub, pixels"),
+        ("deepfashion", {}, "--protocol deepfashion cannot score 'birds'"),
+        ("pixels", {"reproduce_release": True}, "drop --reproduce-release"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_is_named(protocol, options, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate(ByColor(), TrainConfig(), protocol, **options)
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +207,8 @@ def test_every_format_is_scored_from_files_to_table(name, release, roots, demo_r
 @pytest.mark.parametrize("name", ["cub", "deepfashion"])
 def test_the_conventions_of_the_release_change_the_scores(name, roots, demo_run):
     segmenter, config = load_model(demo_run)
-    source = Source.of(config, name, str(roots[name]))
-    ours, release = (evaluate(segmenter, config, source, reproduce_release=flag) for flag in (False, True))
+    config = on_data(config, name, str(roots[name]))
+    ours, release = (evaluate(segmenter, config, reproduce_release=flag) for flag in (False, True))
     keys = [k for k in ours["annotated_masks"] if ours["annotated_masks"][k] is not None]
     differences = [abs(ours["annotated_masks"][k] - release["annotated_masks"][k]) for k in keys]
     assert 1e-6 < max(differences) < 25
@@ -213,7 +216,7 @@ def test_the_conventions_of_the_release_change_the_scores(name, roots, demo_run)
 
 def test_pixels_agree_with_evaluate_and_are_the_usual_protocol_of_birds(demo_run, drawn):
     segmenter, config = load_model(demo_run)
-    result = evaluate(segmenter, config, Source.of(config, "birds", options=["num_images=16"]))
+    result = evaluate(segmenter, on_data(config, "birds", options=["num_images=16"]))
     expected = evaluate_pixels(segmenter, config, drawn[1]).metrics["ours"]
     assert result["protocol"] == "pixels"
     assert result["annotated_masks"] == pytest.approx(expected, abs=0.1)  # rounding may move a pixel on a border
@@ -223,9 +226,9 @@ def test_predicted_masks_are_scored_beside_annotated_ones(demo_run, drawn, tmp_p
     segmenter, config = load_model(demo_run)
     truth = torch.from_numpy((drawn[1].parts > 0).astype(np.float32))  # (16, H, W)
     save_masks(drawn[1], torch.roll(truth, 2, dims=2), tmp_path)
-    source = Source.of(config, "birds", options=["num_images=16"])
+    config = on_data(config, "birds", options=["num_images=16"])
     for protocol in ("pixels", "cub"):
-        result = evaluate(segmenter, config, source, protocol, masks=tmp_path)
+        result = evaluate(segmenter, config, protocol, masks=tmp_path)
         annotated, predicted = result["annotated_masks"], result["predicted_masks"]
         assert 50 < predicted["mean_iou"] < 95
         assert predicted["fg_nmi"] == annotated["fg_nmi"]
@@ -255,8 +258,8 @@ def test_the_masks_of_the_foreground_command_are_scored_by_the_evaluate_command(
 def test_predicted_masks_in_the_options_of_a_run_are_scored_beside_annotated_ones(roots, demo_run, tmp_path):
     segmenter, config = load_model(demo_run)
     shutil.copytree(roots["cub"] / "segmentations", tmp_path / "masks")
-    source = Source.of(config, "cub", str(roots["cub"]), [f"masks={tmp_path / 'masks'}"])
-    result = evaluate(segmenter, config, source)
+    config = on_data(config, "cub", str(roots["cub"]), [f"masks={tmp_path / 'masks'}"])
+    result = evaluate(segmenter, config)
     assert result["predicted_masks"].pop("mean_iou") == 100
     assert result["predicted_masks"] == result["annotated_masks"]
 
@@ -274,7 +277,7 @@ def test_training_stores_the_options_and_evaluation_takes_them_up(roots, tmp_pat
     assert set(training_data(config).labels) <= set(chosen)
     count = int(np.isin(labels["test"], chosen).sum())
     assert 0 < count < 16
-    assert evaluate(segmenter, config, Source.of(config))["num_images"] == count
+    assert evaluate(segmenter, config)["num_images"] == count
     capsys.readouterr()
     assert main(["data", "info", "cub", "--root", str(root), "--image-size", "32", "--data-options", option]) == 0
     assert f"test  {count:6} images" in capsys.readouterr().out
@@ -282,16 +285,9 @@ def test_training_stores_the_options_and_evaluation_takes_them_up(roots, tmp_pat
 
 def test_another_data_set_does_not_inherit_the_options_of_the_run():
     config = TrainConfig(data="cub", root="somewhere", data_options=("classes=1", "padding=0.1"))
-    assert Source.of(config, options=["classes=2"]).options == ("classes=2", "padding=0.1")
-    assert Source.of(config).root == "somewhere"
-    other = Source.of(config, "birds")
-    assert (other.options, other.root) == ((), None)
-
-
-def test_an_unknown_protocol_is_named(demo_run):
-    segmenter, config = load_model(demo_run)
-    with pytest.raises(ConfigError, match="protocol 'coco' is unknown; expected one of cub, deepfashion"):
-        evaluate(segmenter, config, Source.of(config), "coco")
+    own, other = on_data(config, options=["classes=2"]), on_data(config, "birds")
+    assert (own.data_options, own.root) == (("classes=2", "padding=0.1"), "somewhere")
+    assert (other.data, other.data_options, other.root) == ("birds", (), "")
 
 
 def test_the_logits_are_those_of_the_segmenter(demo_run, drawn):

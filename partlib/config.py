@@ -112,7 +112,10 @@ class TrainConfig:
         """The named preset with some fields changed."""
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
-        return cls.from_dict({**PRESETS[name], **changes})
+        preset = dict(PRESETS[name])
+        if changes.get("data", preset.get("data")) != preset.get("data"):
+            preset.pop("data_options", None)  # those are of the preset's own data set
+        return cls.from_dict({**preset, **changes})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":

@@ -1,7 +1,7 @@
 """Checkpoints of the authors' release, read into this library's segmenter.
 
 The release saves ``{"iter", "model_state_dict", "optimizer_state_dict"}``. Its network has the layers of
-``PartSegmenter(backbone="resnet50_paper")`` under other names (``HOMES``). Every tensor of one has its place in the
+``PartSegmenter(arch="deeplab_resnet50_paper")`` under other names (``HOMES``). Every tensor of one has its place in the
 other, or the file is refused.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
 from partlib.errors import CheckpointError
+from partlib.paper.release import release_config
 from partlib.runs.checkpoint import save_model, write_json
 from partlib.segmenter import PartSegmenter
 
@@ -30,7 +31,7 @@ def load_release_checkpoint(
 ) -> tuple[PartSegmenter, TrainConfig, dict[str, str]]:
     """The segmenter in a ``model_<steps>.pth`` of the release, in eval mode, its configuration, and where tensors went.
 
-    The configuration is the preset "paper" with ``reproduce_release=True``: the weights expect the release's input
+    The configuration is the preset "paper" with every quirk of the release: the weights expect the release's input
     scale. ``data`` and ``root``, which the release trained on, go into it, from where ``partlib evaluate`` takes them.
     The last value is {name in the checkpoint: name in the segmenter}.
     """
@@ -39,10 +40,8 @@ def load_release_checkpoint(
         raise CheckpointError(
             f"{path} has no convolution {HEAD}; expected the release's DeepLab on ResNet-50 (model DeepLab50_2branch)"
         )
-    config = TrainConfig.preset(
-        "paper", reproduce_release=True, data=data, root=root, num_parts=len(tensors[HEAD]), pretrained=False
-    )
-    segmenter = PartSegmenter.from_config(config, start=False)
+    config = release_config(TrainConfig.preset("paper", data=data, root=root, num_parts=len(tensors[HEAD])))
+    segmenter = PartSegmenter(config.num_parts, config.arch, "random")
     own = segmenter.state_dict()
     names = {release_name(name): name for name in own}
     check_tensors({name: own[new] for name, new in names.items()}, tensors, f"checkpoint {path}")
@@ -51,7 +50,7 @@ def load_release_checkpoint(
 
 
 def release_name(name: str) -> str:
-    """What the release calls the tensor ``name`` of a segmenter with the backbone "resnet50_paper"."""
+    """What the release calls the tensor ``name`` of a segmenter with the arch "deeplab_resnet50_paper"."""
     home = next(home for home in HOMES if name.startswith(home))
     return HOMES[home] + name.removeprefix(home)
 

@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 from partlib.data.base import Batch, PartDataset
 from partlib.errors import DataError
 from partlib.evaluation import batches
-from partlib.keypoints import keypoint_labels, keypoint_regression_error, part_centers
-from partlib.metrics import PartScores
+from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers
+from partlib.paper.conventions import keypoint_labels_release, part_centers_evaluation
 from partlib.segmenter import PartSegmenter
 
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score

@@ -62,7 +62,7 @@ class PartDataset(Dataset[Sample]):
 
 @dataclass(eq=False)
 class ArrayDataset(PartDataset):
-    """A data set whose images lie in arrays, memory-mapped where they come from a cache."""
+    """A data set whose images lie in arrays, memory-mapped where they come from the cache."""
 
     images: np.ndarray  # (N, H, W, 3) uint8
     masks: np.ndarray | None  # (N, H, W) uint8 of 0 or 255; None where parts > 0 is the foreground
@@ -98,8 +98,10 @@ class ArrayDataset(PartDataset):
     def subset(self, indices: Sequence[int] | np.ndarray) -> "ArrayDataset":
         pick = np.asarray(indices)
         pick = np.flatnonzero(pick) if pick.dtype == bool else pick.astype(np.int64)
+        run = len(pick) > 0 and np.array_equal(pick, np.arange(pick[0], pick[0] + len(pick)))
+        rows = slice(pick[0], pick[0] + len(pick)) if run else pick  # of a run nothing is copied
         per_sample = ("images", "masks", "parts", "keypoints", "labels", "boxes", "photos", "squares")
-        arrays = {key: array if array is None else array[pick] for key in per_sample for array in [vars(self)[key]]}
+        arrays = {key: array if array is None else array[rows] for key in per_sample for array in [vars(self)[key]]}
         digest = f"{self.digest}-{hashlib.sha256(pick.tobytes()).hexdigest()[:8]}"
         return replace(self, names=[self.names[i] for i in pick], digest=digest, **arrays)
 

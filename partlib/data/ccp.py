@@ -50,16 +50,15 @@ def load(
 
     files = [root / "label_list.mat", *(file for name in names for file in _files(root, name))]
     options = {"size": image_size, "margin": margin, "groups": None if raw_labels else tag_to_group.tolist()}
-    prepared = prepare_once("ccp", names, files, options, make)
-    rows = [i for i, name in enumerate(prepared.names) if splits[name] == split]
-    if not rows:
+    known = {"part_names": tags[1:] if raw_labels else group_names, "label_names": ("person",)}
+    dataset = prepare_once("ccp", split, names, files, options, make, root=root, **known)
+    chosen = np.array([splits[name] == split for name in dataset.names])
+    if not chosen.any():
         raise DataError(
-            f"{root}: none of its {len(prepared.names)} photos with a foreground is in the {split!r} split, which the "
-            "name of a photo decides; add photos, or load another split"
+            f"{root}: none of its {len(chosen)} photos with a foreground is in the {split!r} split, which the name of a "
+            "photo decides; add photos, or load another split"
         )
-    part_names = tags[1:] if raw_labels else group_names
-    chosen = slice(rows[0], rows[-1] + 1)
-    return prepared.dataset("ccp", split, chosen, root=root, label_names=("person",), part_names=part_names)
+    return dataset.subset(chosen)
 
 
 def _files(root: Path, name: str) -> tuple[Path, Path]:

@@ -67,31 +67,6 @@ LISTS = (
 VAL_PERCENT = 10  # of the official training images, chosen by name
 
 
-@dataclass(frozen=True)
-class CubIndex:
-    """What the list files say about N images."""
-
-    root: Path
-    files: np.ndarray  # (N,) paths under images/
-    labels: np.ndarray  # (N,) int64, class id - 1, an index into class_names
-    training: np.ndarray  # (N,) bool
-    boxes: np.ndarray  # (N, 4) float64 (x0, y0, x1, y1), first and last pixel of the bird, counted from 0
-    keypoints: (
-        np.ndarray
-    )  # (N, 15, 3) float64 (x, y, visible) in pixels, 0 is the center of the first; 0 where invisible
-    class_names: tuple[str, ...]
-
-    def name(self, row: int) -> str:
-        return str(Path(self.files[row]).with_suffix("").as_posix())
-
-    def photo(self, row: int) -> Path:
-        return self.root / "images" / self.files[row]
-
-    def select(self, rows: Sequence[int] | np.ndarray) -> "CubIndex":
-        fields = ("files", "labels", "training", "boxes", "keypoints")
-        return replace(self, **{field: vars(self)[field][np.asarray(rows)] for field in fields})
-
-
 def load(
     split: str,
     root: Path | None,
@@ -122,54 +97,40 @@ def load(
     check_fraction("padding", padding)
     check_fraction("jitter", jitter, 0.25)
     root = data_dir() / FOLDER if root is None else root
-    index = read_index(root)
-    index = index.select(_rows_of(index, split, classes, hold_out))
+    birds, class_names = read_lists(root)
+    if classes is not None and not (classes and 1 <= min(classes) <= max(classes) <= len(class_names)):
+        raise ConfigError(f"classes is {tuple(classes)}; expected numbers from 1 to {len(class_names)}")
+    own = np.array(
+        [split_of(n, VAL_PERCENT, 0) if t else "test" for n, t in zip(birds.index, birds.training, strict=True)]
+    )
+    chosen = (own == split) | ((own == "val") & (split == "train") & (not hold_out))
+    chosen &= np.isin(birds.label + 1, classes) if classes is not None else True
+    if not chosen.any():
+        raise DataError(f"{root}: no image is in the {split!r} split and classes {classes}; add images, or load others")
     predicted = masks is not None and split == "test"
     folder = Path(str(masks)) if predicted else find_segmentations(root)
-    known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": index.class_names}
-    data = (crops or CubCrops)(index, folder, padding, name="cub", split=split, image_size=image_size, **known)
-    files = data.require_files()
+    known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": class_names}
+    data = (crops or CubCrops)(birds[chosen], folder, padding, name="cub", split=split, image_size=image_size, **known)
+    files = [file for item in range(len(data)) for file in data.files(item)]
+    for file in files:
+        if not file.is_file():
+            raise DataError(
+                f"{file} is missing: the photograph or mask (0 background, 255 bird) of an image in images.txt; add it, "
+                "or remove the image from images.txt to leave it out"
+            )
     if split == "train" and (jitter or mirror):
         return replace(data, jitter=jitter, mirror=mirror, fixed_crop=False)
 
     def make(item: int) -> Rows | None:
-        rows = data.crop(item, data.square(item))
+        rows = data.crop(item, square_box(perturb_box(data.birds.box.iloc[item], padding)))
         # A predicted mask may be empty: leaving such images out would flatter the scores.
-        return rows if predicted or (rows["mask"] > 0).mean() >= MIN_FOREGROUND else None
+        return rows if predicted or (rows["masks"] > 0).mean() >= MIN_FOREGROUND else None
 
     options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "masks": str(folder.absolute())}
-    items = {index.name(item): item for item in range(len(data))}
-    prepared = prepare_once("cub", list(items), files, options | {"predicted": predicted}, make)
-    kept = [items[name] for name in prepared.names]
-    squares = [data.square(item) for item in kept]
-    known["photos"] = np.array([str(index.photo(item)) for item in kept])
-    known["boxes"] = np.array([data.box(item, s) for item, s in zip(kept, squares, strict=True)], np.float32)
-    fixed = prepared.dataset("cub", split, squares=np.array(squares), **known)
-    fixed.keypoints = np.array(
-        [data.place(index.keypoints[i], s) for i, s in zip(kept, squares, strict=True)], np.float32
-    )
-    fixed.labels = index.labels[kept]
+    files += [root / name for name in LISTS]
+    fixed = prepare_once("cub", split, list(data.birds.index), files, options | {"predicted": predicted}, make, **known)
+    fixed.photos = np.array([str(root / "images" / file) for file in data.birds.file[fixed.names]])
     return fixed
-
-
-def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None, hold_out: bool) -> list[int]:
-    """Rows of ``index`` in this split and these classes."""
-    wanted = set(range(1, len(index.class_names) + 1)) if classes is None else set(classes)
-    if not wanted or not wanted <= set(range(1, len(index.class_names) + 1)):
-        raise ConfigError(f"classes is {tuple(classes or ())}; expected numbers from 1 to {len(index.class_names)}")
-
-    def belongs(row: int) -> bool:
-        if not index.training[row]:
-            return split == "test"
-        return split == (split_of(index.name(row), VAL_PERCENT, 0) if hold_out or split == "val" else "train")
-
-    rows = [row for row in range(len(index.files)) if index.labels[row] + 1 in wanted and belongs(row)]
-    if not rows:
-        raise DataError(
-            f"{index.root}: none of its {len(index.files)} images is in the {split!r} split and these classes; add "
-            "images, or load another split"
-        )
-    return rows
 
 
 @dataclass(eq=False)
@@ -180,58 +141,58 @@ class CubCrops(PartDataset):
     decide them.
     """
 
-    index: CubIndex
+    birds: pd.DataFrame  # see read_lists
     masks: Path
     padding: float
     jitter: float = 0.0
     mirror: bool = False
 
     def __len__(self) -> int:
-        return len(self.index.files)
+        return len(self.birds)
 
     def __getitem__(self, item: int) -> Sample:
         if not -len(self) <= item < len(self):
             raise IndexError(f"sample {item} of {len(self)}")
-        square = square_box(perturb_box(self.index.boxes[item], self.padding, self.jitter, torch.rand(4).numpy()))
-        rows = self.crop(item, square)
-        image = torch.from_numpy(rows["image"].copy()).permute(2, 0, 1).float() / 255  # (3, S, S)
-        foreground = torch.from_numpy(rows["mask"].copy()).float()[None] / 255  # (1, S, S)
-        keypoints = torch.from_numpy(self.place(self.index.keypoints[item], square)).float()  # (15, 3)
+        box = perturb_box(self.birds.box.iloc[item], self.padding, self.jitter, torch.rand(4).numpy())
+        rows = self.crop(item, square_box(box))
+        image = torch.from_numpy(rows["images"].copy()).permute(2, 0, 1).float() / 255  # (3, S, S)
+        foreground = torch.from_numpy(rows["masks"].copy()).float()[None] / 255  # (1, S, S)
+        keypoints = torch.from_numpy(rows["keypoints"])  # (15, 3)
         if self.mirror and torch.rand(()) < 0.5:
             image, foreground, keypoints = image.flip(2), foreground.flip(2), keypoints[MIRRORED]
             keypoints[:, 0] = self.image_size - 1 - keypoints[:, 0]
-        return Sample(image, foreground, None, keypoints, int(self.index.labels[item]), self.index.name(item))
+        return Sample(image, foreground, None, keypoints, int(rows["labels"]), self.birds.index[item])
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "CubCrops":
-        return replace(self, index=self.index.select(indices))
+        return replace(self, birds=self.birds.iloc[np.asarray(indices)])
 
     def fingerprint(self) -> str:
         return f"cub-random-{self.root}-{len(self)}-{self.padding}-{self.jitter}-{self.mirror}"
 
-    def square(self, item: int) -> Square:
-        """The fixed square of an image: its box with the padding, without jitter."""
-        return square_box(perturb_box(self.index.boxes[item], self.padding))
-
-    def box(self, item: int, square: Square) -> np.ndarray:
-        """Annotated box in the pixels of the crop, (4,) ``(left, top, width, height)``."""
-        (x0, y0, x1, y1), (left, top, side) = self.index.boxes[item], square
-        return np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
+    def files(self, item: int) -> tuple[Path, Path]:
+        """Photograph and mask of an image."""
+        assert self.root is not None
+        file = self.birds.file.iloc[item]
+        return self.root / "images" / file, self.masks / Path(file).with_suffix(".png")
 
     def crop(self, item: int, square: Square) -> Rows:
-        """Image and mask of one square of one photograph, in which its box and visible keypoints must lie."""
-        path = self.index.photo(item)
-        photo = read_photo(path)
-        (height, width), (x0, y0, x1, y1) = photo.shape[:2], self.index.boxes[item]
-        mask = read_votes(self._mask(item), path, (height, width))
-        x, y, visible = self.index.keypoints[item].T  # each (15,)
+        """One square of one photograph, in which its box and visible keypoints must lie."""
+        bird, (photo_path, mask_path) = self.birds.iloc[item], self.files(item)
+        photo = read_photo(photo_path)
+        (height, width), (x0, y0, x1, y1), (left, top, side) = photo.shape[:2], bird.box, square
+        mask = read_votes(mask_path, photo_path, (height, width))
+        x, y, visible = bird.keypoints.T  # each (15,)
         outside = (visible > 0) & ((np.minimum(x, y) < -1) | (x > width) | (y > height))  # one pixel of rounding
         if outside.any() or x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
             what = f"keypoint {KEYPOINT_NAMES[outside.argmax()]!r}" if outside.any() else "the box"
             raise DataError(
-                f"{self.index.root / ('parts/part_locs.txt' if outside.any() else 'bounding_boxes.txt')}: {what} of "
-                f"{path.name} lies outside its {width} x {height} photograph; correct it, or use the original photograph"
+                f"{photo_path}: {what} lies outside its {width} x {height} pixels; use the original photograph, or "
+                "correct parts/part_locs.txt or bounding_boxes.txt"
             )
-        return self.resize(photo, mask, square)
+        box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
+        numbers = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
+        whole = {"squares": np.array(square), "labels": np.array(bird.label)}
+        return self.resize(photo, mask, square) | numbers | whole
 
     def resize(self, photo: np.ndarray, mask: np.ndarray, square: Square) -> Rows:
         """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
@@ -244,22 +205,6 @@ class CubCrops(PartDataset):
         placed[:, :2] = (placed[:, :2] - (left, top) + 0.5) * self.image_size / side - 0.5
         placed[placed[:, 2] == 0, :2] = (self.image_size - 1) / 2
         return placed
-
-    def _mask(self, item: int) -> Path:
-        return self.masks / Path(self.index.files[item]).with_suffix(".png")
-
-    def require_files(self) -> list[Path]:
-        """All files; DataError for the first that is missing."""
-        items = range(len(self))
-        files = [self.index.root / name for name in LISTS]
-        files += [path for item in items for path in (self.index.photo(item), self._mask(item))]
-        for path in files:
-            if not path.is_file():
-                raise DataError(
-                    f"{path} is missing: the photograph or mask (0 background, 255 bird) of an image in images.txt; "
-                    "add it, or remove the image from images.txt to leave it out"
-                )
-        return files
 
 
 def perturb_box(
@@ -285,70 +230,58 @@ def square_box(box: np.ndarray) -> Square:
     return x0 - round((side - width) / 2), y0 - round((side - height) / 2), side
 
 
-def read_index(root: Path) -> CubIndex:
-    """Read and check the seven lists under ``root``."""
+def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The lists under ``root``: a table of the images, and the names of the classes.
+
+    Columns, by the name of the image: file under images/; label, class id - 1; training; box (4,) ``(x0, y0, x1, y1)``,
+    first and last pixel of the bird; keypoints (15, 3) ``(x, y, visible)``, 0 where invisible. Pixels count from 0.
+    """
     for name in LISTS:
         if not (root / name).is_file():
             raise DataError(
-                f"{(root / name).absolute()} is missing; download CUB-200-2011 with `partlib data download cub`, or give "
-                f"the folder of a copy ({', '.join(LISTS)}) as root, or its parent folder in $PARTLIB_DATA"
+                f"{(root / name).absolute()} is missing; download CUB-200-2011 with `partlib data download cub`, or "
+                f"give the folder of a copy ({', '.join(LISTS)}) as root, or its parent folder in $PARTLIB_DATA"
             )
-    images, classes, parts = (_read_names(root / name) for name in ("images.txt", "classes.txt", "parts/parts.txt"))
-    if tuple(parts) != KEYPOINT_NAMES:
-        raise DataError(
-            f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, found {list(parts)}; download it again"
-        )
-    labels = _read_numbers(root / "image_class_labels.txt", images, ["class"])[:, 0]
-    training = _read_numbers(root / "train_test_split.txt", images, ["training"])[:, 0]
-    x, y, width, height = _read_numbers(root / "bounding_boxes.txt", images, ["x", "y", "width", "height"]).T
+    files = _read_list(root / "images.txt", ["image", "file"]).file.astype(object)
+    class_names = tuple(_read_list(root / "classes.txt", ["class", "name"]).name)
+    numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
+    if (root / "parts/parts.txt").read_text(encoding="utf-8").split() != numbered.split():
+        raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
+    label = _read_list(root / "image_class_labels.txt", ["image", "class"], files.index)["class"].to_numpy(int) - 1
+    training = _read_list(root / "train_test_split.txt", ["image", "training"], files.index).training.to_numpy() > 0
+    boxes = _read_list(root / "bounding_boxes.txt", ["image", "x", "y", "width", "height"], files.index)
     for name, bad, expected in (
-        ("image_class_labels.txt", ~np.isin(labels, classes.index), f"a class from 1 to {len(classes)}"),
-        ("bounding_boxes.txt", (width < 1) | (height < 1), "a box of at least 1 x 1 pixels"),
+        ("image_class_labels.txt", ~np.isin(label, range(len(class_names))), f"a class from 1 to {len(class_names)}"),
+        ("bounding_boxes.txt", (boxes[["width", "height"]] < 1).any(axis=1), "a box of at least 1 x 1 pixels"),
     ):
         if bad.any():
-            raise DataError(f"{root / name}: {images.iloc[bad.argmax()]} needs {expected}; correct it")
-    keypoints = _read_numbers(root / "parts/part_locs.txt", images, ["x", "y", "visible"], len(KEYPOINT_NAMES))
-    visible = keypoints[..., 2:] > 0  # (N, 15, 1)
-    return CubIndex(
-        root=root,
-        files=images.to_numpy(),
-        labels=labels.astype(np.int64) - 1,
-        training=training > 0,
-        boxes=np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1),
-        keypoints=np.concatenate([np.where(visible, keypoints[..., :2] - 1, 0), visible], axis=-1),
-        class_names=tuple(classes),
-    )
+            raise DataError(f"{root / name}: {files[np.asarray(bad)].iloc[0]} needs {expected}; correct it")
+    x, y, width, height = boxes.to_numpy().T  # each (N,)
+    box = np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1)  # (N, 4)
+    each = pd.MultiIndex.from_product([files.index, range(1, len(KEYPOINT_NAMES) + 1)])
+    points = _read_list(root / "parts/part_locs.txt", ["image", "keypoint", "x", "y", "visible"], each).to_numpy()
+    points = points.reshape(len(files), len(KEYPOINT_NAMES), 3)  # (N * 15, 3) -> (N, 15, 3)
+    visible = points[..., 2:] > 0  # (N, 15, 1)
+    points = np.concatenate([np.where(visible, points[..., :2] - 1, 0), visible], axis=-1)
+    names = [Path(file).with_suffix("").as_posix() for file in files]
+    columns = {"file": files.to_numpy(), "label": label, "training": training, "box": [*box], "keypoints": [*points]}
+    return pd.DataFrame(columns, names), class_names
 
 
-def _read_names(path: Path) -> pd.Series:
-    """A list of ids with names, in which there may be spaces."""
-    lines = pd.read_csv(path, sep="\0", header=None, names=["line"], dtype=str, engine="c")["line"]
-    fields = lines.str.extract(r"^\s*(\d+)\s+(.*\S)")
-    if fields.isna().any(axis=None):
-        bad = lines[fields.isna().any(axis=1)].iloc[0]
-        raise DataError(f"{path}: a row is {bad!r}; expected a number and a name: download the data set again")
-    return pd.Series(fields[1].to_numpy(object), fields[0].astype(int))
-
-
-def _read_numbers(path: Path, images: pd.Series, columns: list[str], keypoints: int = 0) -> np.ndarray:
-    """The ``columns`` after the id of each image, (N, C) float64; of each of its ``keypoints``, (N, 15, C)."""
-    ids = ["image", "keypoint"] if keypoints else ["image"]
-    table = pd.read_csv(
-        path, sep=r"\s+", header=None, names=ids + columns, index_col=False, float_precision="round_trip"
-    )
-    table = table.apply(pd.to_numeric, errors="coerce").drop_duplicates(ids, keep="last").set_index(ids)
-    numbers = range(1, keypoints + 1)
-    table = table.reindex(pd.MultiIndex.from_product([images.index, numbers]) if keypoints else images.index)
-    values = table.to_numpy(float)
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values).all(axis=1)))
-        image = row // max(keypoints, 1)
-        which = f", keypoint {row % keypoints + 1}" if keypoints else ""
+def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
+    """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
+    ids = columns[: 1 if wanted is None else wanted.nlevels]
+    table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False, float_precision="round_trip")
+    table = table.drop_duplicates(ids, keep="last").set_index(ids)
+    if wanted is not None:
+        table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)
+    bad = table.isna().any(axis=1)
+    if bad.any():
         raise DataError(
-            f"{path}: image {images.index[image]} ({images.iloc[image]}){which} has no row of {len(ids + columns)} numbers; "
-            "correct it, take the image out of images.txt, or download the data set again"
+            f"{path}: {', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values; correct it, take the image "
+            "out of images.txt, or download the data set again"
         )
-    return values.reshape(len(images), keypoints, -1) if keypoints else values  # (N * 15, 3) -> (N, 15, 3)
+    return table
 
 
 def find_segmentations(root: Path) -> Path:

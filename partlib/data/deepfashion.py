@@ -76,7 +76,7 @@ def resize_whole(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: 
     """A whole photograph made square: its edge is repeated; labels keep a foreground of their own beside ``mask``."""
     square = square_of(labels.shape)
     rows = crop_and_resize(photo, labels > 0, labels, square, size)
-    return rows | {"mask": resize_mask(crop_square(mask, square, "zero"), size).astype(np.uint8) * 255}
+    return rows | {"masks": resize_mask(crop_square(mask, square, "zero"), size).astype(np.uint8) * 255}
 
 
 def load(
@@ -136,11 +136,10 @@ def load(
                 "skip_missing=True leaves out images without segmentation"
             )
     options = {"size": image_size, "resize": resize.__name__, "masks": mask_folder and str(mask_folder.absolute())}
-    prepared = prepare_once("deepfashion", names, files, options, make)
-    photos = np.array([str(paths(name)[0]) for name in prepared.names])
-    known = {"part_names": PART_NAMES, "label_names": LABEL_NAMES, "photos": photos}
-    dataset = prepared.dataset("deepfashion", split, root=root, **known)
-    dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in prepared.names])
+    known = {"part_names": PART_NAMES, "label_names": LABEL_NAMES}
+    dataset = prepare_once("deepfashion", split, names, files, options, make, root=root, **known)
+    dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in dataset.names])
+    dataset.photos = np.array([str(paths(name)[0]) for name in dataset.names])
     return dataset
 
 

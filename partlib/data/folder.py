@@ -82,18 +82,17 @@ def load(
 
     files = [found[name] for name in order for found in (images, mask_of, labels_of) if found]
     options = {"size": image_size, "margin": margin, "layout": [bool(mask_of), bool(labels_of), part_names]}
-    prepared = prepare_once("folder", order, files, options, make)
-    rows = [i for i, name in enumerate(prepared.names) if split_of(name, val, test) == split]
-    if not rows:
-        rows = list(range(len(prepared.names)))
+    dataset = prepare_once("folder", split, order, files, options, make, root=root, label_names=("object",))
+    if labels_of and not part_names:
+        part_names = tuple(f"part {i}" for i in range(1, int(dataset.parts.max()) + 1))
+    dataset.part_names = part_names
+    chosen = np.array([split_of(name, val, test) == split for name in dataset.names])
+    if not chosen.any():
         warnings.warn(
-            f"no image of {root} falls into the {split!r} split, so it holds all {len(rows)}: nothing is held out",
+            f"no image of {root} falls into the {split!r} split, so it holds all {len(chosen)}: nothing is held out",
             stacklevel=3,
         )
-    if labels_of and not part_names:
-        part_names = tuple(f"part {i}" for i in range(1, int(prepared.arrays["parts"].max()) + 1))
-    names = {"label_names": ("object",), "part_names": part_names}
-    return prepared.dataset("folder", split, slice(rows[0], rows[-1] + 1), root=root, **names)
+    return dataset.subset(chosen | ~chosen.any())
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -153,9 +153,8 @@ def load(
     names = [f"{image}_{number}" for image, number in chosen[["image", "number"]].tolist()]
     files = [file for image in chosen["image"] for file in _files(root, image)]
     options = {"size": image_size, "category": category, "margin": margin if crop else None}
-    prepared = prepare_once("pascal-part", names, files, options, make)
     known = {"part_names": PART_NAMES[category], "label_names": (category,)}
-    return prepared.dataset("pascal-part", split, root=root, **known)
+    return prepare_once("pascal-part", split, names, files, options, make, root=root, **known)
 
 
 def _files(root: Path, image: str) -> tuple[Path, Path]:

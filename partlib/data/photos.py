@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph di
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
 
 Square = tuple[int, int, int]  # (left, top, side) in pixels of a photograph; may reach over its edge
-Rows = dict[str, np.ndarray]  # "image" (S, S, 3), "mask" (S, S) of 0 or 255 and, with labels, "parts" (S, S); uint8
+Rows = dict[str, np.ndarray]  # what ArrayDataset holds of one image: "images" (S, S, 3), "masks" (S, S), ...
 
 
 def split_of(name: str, val_percent: int, test_percent: int) -> str:
@@ -165,7 +164,7 @@ def resize_labels(labels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray
 def crop_and_resize(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, square: Square, size: int) -> Rows:
     """``square`` of a photograph (H, W, 3) uint8, its mask (H, W) bool and labels (H, W) uint8, at ``size`` pixels."""
     small = resize_mask(crop_square(mask, square, "zero"), size)
-    rows = {"image": resize_photo(crop_square(photo, square, "edge"), size), "mask": small.astype(np.uint8) * 255}
+    rows = {"images": resize_photo(crop_square(photo, square, "edge"), size), "masks": small.astype(np.uint8) * 255}
     if labels is not None:
         rows["parts"] = resize_labels(crop_square(labels, square, "zero"), small, size)
     return rows
@@ -180,46 +179,36 @@ def crop_object(
     return crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Memory-mapped ``arrays`` with one row per entry of ``names``, and the ``digest`` of their content."""
-
-    arrays: Rows
-    names: list[str]
-    digest: str
-
-    def dataset(self, title: str, split: str, rows: slice = slice(None), **attributes: Any) -> ArrayDataset:
-        """``rows`` as a data set on the memory maps; nothing is copied. ``attributes`` are those of PartDataset."""
-        images, masks, parts = (
-            self.arrays[key][rows] if key in self.arrays else None for key in ("image", "mask", "parts")
-        )
-        names, digest = self.names[rows], f"{title}-{self.digest}-{split}"
-        labels = np.zeros(len(names), np.int64)
-        return ArrayDataset(images, masks, parts, None, labels, names, digest, name=title, split=split, **attributes)
-
-
 def stamps(files: Sequence[Path]) -> list:
     """Names, sizes and times of files, which stand for their content in the key of a cache."""
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def prepare_once(
-    title: str, names: Sequence[str], files: Sequence[Path], options: dict, make: Callable[[int], Rows | None]
-) -> Prepared:
+    title: str,
+    split: str,
+    names: Sequence[str],
+    files: Sequence[Path],
+    options: dict,
+    make: Callable[[int], Rows | None],
+    **known: Any,
+) -> ArrayDataset:
     """Prepare every photograph once and keep the result in the cache; to be called by a loader's ``load``.
 
-    The cache is keyed by the names, sizes and times of ``files`` and by ``options``. ``make(index)`` gives the rows of
-    ``names[index]``, or None to skip it, which one warning counts; it runs in threads.
+    The cache is keyed by ``names``, the names, sizes and times of ``files``, and ``options``. ``make(index)`` gives the
+    rows of ``names[index]``, or None to skip it, which one warning counts. ``known`` are attributes of the data set.
     """
     key = [CACHE_VERSION, list(names), stamps(files), options]
     arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
-    kept, skipped, digest = (arrays.pop(key).tolist() for key in ("names", "skipped", "digest"))
+    kept, skipped, digest = (arrays.pop(field).tolist() for field in ("names", "skipped", "digest"))
     if skipped:
         few = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
         message = f"skipped {len(skipped)} of {len(names)} images without foreground (less than 0.5 %): {few}"
         warnings.warn(message, stacklevel=4)  # the line that called load_dataset
-    # Rows of skipped photographs are unused space at the end.
-    return Prepared({field: array[: len(kept)] for field, array in arrays.items()}, kept, digest)
+    columns: dict[str, Any] = {"parts": None, "keypoints": None, "labels": np.zeros(len(kept), np.int64)}
+    columns |= {field: array[: len(kept)] for field, array in arrays.items()}  # past them lie the rows of the skipped
+    known |= {"name": title, "split": split, "names": kept, "digest": f"{title}-{digest}-{split}"}
+    return ArrayDataset(**columns, **known)
 
 
 def _fill(folder: Path, title: str, names: Sequence[str], make: Callable[[int], Rows | None]) -> None:
@@ -232,19 +221,15 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Callable[[int], 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
         for name, rows in tqdm(zip(names, results, strict=True), f"preparing {title}", len(names), unit="photo"):
-            if rows is None:
-                skipped.append(name)
-                continue
-            for field, row in rows.items():
+            for field, row in (rows or {}).items():
                 if field not in arrays:
-                    shape = (len(names), *row.shape)
-                    arrays[field] = np.lib.format.open_memmap(folder / f"{field}.npy", "w+", np.uint8, shape)
+                    path, shape = folder / f"{field}.npy", (len(names), *row.shape)
+                    arrays[field] = np.lib.format.open_memmap(path, "w+", row.dtype, shape)
                 arrays[field][len(kept)] = row
                 digest.update(row.tobytes())
-            kept.append(name)
-            digest.update(name.encode())
+            (skipped if rows is None else kept).append(name)
+            digest.update(b"" if rows is None else name.encode())
     if not kept:
         raise DataError(f"none of the {len(names)} images has a foreground (0.5 % of its pixels), e.g. {names[0]}")
-    np.save(folder / "names.npy", np.array(kept))
-    np.save(folder / "skipped.npy", np.array(skipped, str))
-    np.save(folder / "digest.npy", np.array(digest.hexdigest()[:16]))
+    for field, value in (("names", kept), ("skipped", skipped), ("digest", digest.hexdigest()[:16])):
+        np.save(folder / f"{field}.npy", np.array(value, str))

@@ -35,7 +35,7 @@ class ReleaseCrops(CubCrops):
     def resize(self, photo: np.ndarray, mask: np.ndarray, square: Square) -> Rows:
         size = self.image_size
         image = resize_bilinear(release_crop(photo, square), size, size).astype(np.uint8)
-        return {"image": image, "mask": resize_nearest(crop_square(mask, square, "zero"), size, size) * np.uint8(255)}
+        return {"images": image, "masks": resize_nearest(crop_square(mask, square, "zero"), size, size) * np.uint8(255)}
 
     def place(self, keypoints: np.ndarray, square: Square) -> np.ndarray:
         placed = normalize_keypoints(keypoints, square)
@@ -62,11 +62,10 @@ def letterbox(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int
     """A photograph of DeepFashion, its mask and labels resized to fit a square of ``size``, its short side centered."""
     side = max(labels.shape)
     height, width = (max(round(length * size / side), 1) for length in labels.shape)
-    square = square_of((height, width))[:2] + (size,)
-    small = resize_nearest(mask, height, width) * np.uint8(255)
+    square, small = square_of((height, width)), resize_nearest(mask, height, width)
     return {
-        "image": crop_square(resize_bilinear_8bit(photo, height, width), square, "edge"),
-        "mask": crop_square(small, square, "zero"),
+        "images": crop_square(resize_bilinear_8bit(photo, height, width), square, "edge"),
+        "masks": crop_square(small, square, "zero") * np.uint8(255),
         "parts": crop_square(resize_nearest(labels, height, width), square, "zero"),
     }
 

@@ -15,7 +15,16 @@ from scipy.io import loadmat
 
 from partlib.data import fetch
 from partlib.data.base import ArrayDataset
-from partlib.data.photos import Rows, check_fraction, check_size, crop_object, prepare_once, read_photo, split_of
+from partlib.data.photos import (
+    Rows,
+    check_fraction,
+    check_size,
+    crop_object,
+    prepare_once,
+    read_photo,
+    require,
+    split_of,
+)
 from partlib.errors import DataError
 from partlib.paths import data_dir
 
@@ -55,8 +64,8 @@ def load(
     chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
         raise DataError(
-            f"{root}: none of its {len(chosen)} photos with a foreground is in the {split!r} split, which the name of a "
-            "photo decides; add photos, or load another split"
+            f"{root}: none of its {len(chosen)} photos with a foreground is in the {split!r} split, which the name "
+            "of a photo decides; add photos, or load another split"
         )
     return dataset.subset(chosen)
 
@@ -68,20 +77,13 @@ def _files(root: Path, name: str) -> tuple[Path, Path]:
 
 def find_annotated(root: Path) -> list[str]:
     """Names ("0001", ...) of the annotated photographs; up to ``ANNOTATED`` each needs both its files."""
-    for path in (root, root / "photos", root / "annotations" / "pixel-level", root / "label_list.mat"):
-        if not path.exists():
-            raise DataError(
-                f"{path.absolute()} is missing; download Clothing Co-Parsing (Apache-2.0) with `partlib data download "
-                "ccp`, or give the folder of a copy (photos/, annotations/pixel-level/, label_list.mat) as root, or "
-                "its parent folder in $PARTLIB_DATA"
-            )
+    remedy = "give the folder of Clothing Co-Parsing (Apache-2.0) as root, or download it: `partlib data download ccp`"
+    require([root / "label_list.mat"], remedy)
     photos = {path.stem for path in (root / "photos").glob("*.jpg")}
     annotated = {path.stem for path in (root / "annotations" / "pixel-level").glob("*.mat")}
     expected = annotated | {name for name in photos if not (name.isdecimal() and int(name) > ANNOTATED)}
-    missing = [file for name in sorted(expected) for file in _files(root, name) if not file.is_file()]
-    if missing or not expected:
-        path = missing[0] if missing else root / "photos" / "0001.jpg"
-        raise DataError(f"{path} is missing; copy it there, or remove its counterpart to leave it out")
+    files = [file for name in sorted(expected) for file in _files(root, name)]
+    require(files or [root / "photos" / "0001.jpg"], "copy it there, or remove its counterpart to leave it out")
     return sorted(annotated)
 
 

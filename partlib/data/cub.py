@@ -28,33 +28,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from partlib.data import fetch
+from partlib.data import fetch, photos
 from partlib.data.base import PartDataset, Sample
-from partlib.data.photos import (
-    MIN_FOREGROUND,
-    Rows,
-    Square,
-    check_fraction,
-    crop_and_resize,
-    prepare_once,
-    read_photo,
-    read_votes,
-    split_of,
-)
 from partlib.errors import ConfigError, DataError
 from partlib.paths import data_dir
 
 FOLDER = "CUB_200_2011"
-ARCHIVES = [  # address, SHA-256, folder inside; the large one first, into which the masks go
-    (
-        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-        *("0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081", ""),
-    ),
-    (
-        "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz",
-        *("dc77f6cffea0cbe2e41d4201115c8f29a6320ecb04fffd2444f51b8066e4b84f", "segmentations"),
-    ),
-]
+URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
+MASKS_URL = "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz"
+MASKS_SHA256 = "dc77f6cffea0cbe2e41d4201115c8f29a6320ecb04fffd2444f51b8066e4b84f"
+ARCHIVES = ((URL, SHA256, ""), (MASKS_URL, MASKS_SHA256, "segmentations"))
 KEYPOINT_NAMES = (
     *("back", "beak", "belly", "breast", "crown", "forehead", "left eye", "left leg", "left wing", "nape"),
     *("right eye", "right leg", "right wing", "tail", "throat"),
@@ -94,15 +78,13 @@ def load(
     hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     crops : another way of cropping (:mod:`partlib.paper.release_data`).
     """
-    check_fraction("padding", padding)
-    check_fraction("jitter", jitter, 0.25)
+    photos.check_fraction("padding", padding)
+    photos.check_fraction("jitter", jitter, 0.25)
     root = data_dir() / FOLDER if root is None else root
     birds, class_names = read_lists(root)
     if classes is not None and not (classes and 1 <= min(classes) <= max(classes) <= len(class_names)):
         raise ConfigError(f"classes is {tuple(classes)}; expected numbers from 1 to {len(class_names)}")
-    own = np.array(
-        [split_of(n, VAL_PERCENT, 0) if t else "test" for n, t in zip(birds.index, birds.training, strict=True)]
-    )
+    own = np.where(birds.training, [photos.split_of(name, VAL_PERCENT, 0) for name in birds.index], "test")
     chosen = (own == split) | ((own == "val") & (split == "train") & (not hold_out))
     chosen &= np.isin(birds.label + 1, classes) if classes is not None else True
     if not chosen.any():
@@ -112,23 +94,24 @@ def load(
     known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": class_names}
     data = (crops or CubCrops)(birds[chosen], folder, padding, name="cub", split=split, image_size=image_size, **known)
     files = [file for item in range(len(data)) for file in data.files(item)]
-    for file in files:
-        if not file.is_file():
-            raise DataError(
-                f"{file} is missing: the photograph or mask (0 background, 255 bird) of an image in images.txt; add it, "
-                "or remove the image from images.txt to leave it out"
-            )
+    photos.require(files, "add this photograph or mask (0 and 255), or take its image out of images.txt")
     if split == "train" and (jitter or mirror):
         return replace(data, jitter=jitter, mirror=mirror, fixed_crop=False)
 
-    def make(item: int) -> Rows | None:
+    def make(item: int) -> photos.Rows | None:
         rows = data.crop(item, square_box(perturb_box(data.birds.box.iloc[item], padding)))
         # A predicted mask may be empty: leaving such images out would flatter the scores.
-        return rows if predicted or (rows["masks"] > 0).mean() >= MIN_FOREGROUND else None
+        return rows if predicted or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
 
-    options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "masks": str(folder.absolute())}
+    options: dict[str, Any] = {
+        "size": image_size,
+        "padding": padding,
+        "crops": type(data).__name__,
+        "masks": str(folder.absolute()),
+    }
+    options["predicted"] = predicted
     files += [root / name for name in LISTS]
-    fixed = prepare_once("cub", split, list(data.birds.index), files, options | {"predicted": predicted}, make, **known)
+    fixed = photos.prepare_once("cub", split, list(data.birds.index), files, options, make, **known)
     fixed.photos = np.array([str(root / "images" / file) for file in data.birds.file[fixed.names]])
     return fixed
 
@@ -175,30 +158,28 @@ class CubCrops(PartDataset):
         file = self.birds.file.iloc[item]
         return self.root / "images" / file, self.masks / Path(file).with_suffix(".png")
 
-    def crop(self, item: int, square: Square) -> Rows:
+    def crop(self, item: int, square: photos.Square) -> photos.Rows:
         """One square of one photograph, in which its box and visible keypoints must lie."""
         bird, (photo_path, mask_path) = self.birds.iloc[item], self.files(item)
-        photo = read_photo(photo_path)
-        (height, width), (x0, y0, x1, y1), (left, top, side) = photo.shape[:2], bird.box, square
-        mask = read_votes(mask_path, photo_path, (height, width))
+        photo = photos.read_photo(photo_path)
+        mask = photos.read_votes(mask_path, photo_path, photo.shape[:2])
+        (height, width), (x0, y0, x1, y1), (left, top, side) = mask.shape, bird.box, square
         x, y, visible = bird.keypoints.T  # each (15,)
         outside = (visible > 0) & ((np.minimum(x, y) < -1) | (x > width) | (y > height))  # one pixel of rounding
         if outside.any() or x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
             what = f"keypoint {KEYPOINT_NAMES[outside.argmax()]!r}" if outside.any() else "the box"
-            raise DataError(
-                f"{photo_path}: {what} lies outside its {width} x {height} pixels; use the original photograph, or "
-                "correct parts/part_locs.txt or bounding_boxes.txt"
-            )
+            remedy = "use the original photograph, or correct parts/part_locs.txt or bounding_boxes.txt"
+            raise DataError(f"{photo_path}: {what} lies outside its {width} x {height} pixels; {remedy}")
         box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
         numbers = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
         whole = {"squares": np.array(square), "labels": np.array(bird.label)}
         return self.resize(photo, mask, square) | numbers | whole
 
-    def resize(self, photo: np.ndarray, mask: np.ndarray, square: Square) -> Rows:
+    def resize(self, photo: np.ndarray, mask: np.ndarray, square: photos.Square) -> photos.Rows:
         """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
-        return crop_and_resize(photo, mask, None, square, self.image_size)
+        return photos.crop_and_resize(photo, mask, None, square, self.image_size)
 
-    def place(self, keypoints: np.ndarray, square: Square) -> np.ndarray:
+    def place(self, keypoints: np.ndarray, square: photos.Square) -> np.ndarray:
         """Keypoints (15, 3) of a photograph in the pixels of its crop; those invisible at the center of the crop."""
         left, top, side = square
         placed = keypoints.copy()
@@ -215,14 +196,12 @@ def perturb_box(
     ``padding`` is added on each side, as a fraction of width or height; each side moves by up to ``jitter`` more,
     outwards where its number of ``draws`` in [0, 1) is 0, inwards where it is 1.
     """
-    x0, y0, x1, y1 = (float(value) for value in box)
-    width, height = x1 - x0 + 1, y1 - y0 + 1
-    sides = np.array([width, height, width, height])
+    sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
     outwards = np.array([-1.0, -1.0, 1.0, 1.0])
-    return np.array([x0, y0, x1, y1]) + outwards * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
+    return box + outwards * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
 
 
-def square_box(box: np.ndarray) -> Square:
+def square_box(box: np.ndarray) -> photos.Square:
     """Smallest square in whole pixels around ``(x0, y0, x1, y1)``, on the same center; halves are rounded to even."""
     x0, y0, x1, y1 = (round(float(value)) for value in box)
     width, height = x1 - x0 + 1, y1 - y0 + 1
@@ -236,12 +215,8 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     Columns, by the name of the image: file under images/; label, class id - 1; training; box (4,) ``(x0, y0, x1, y1)``,
     first and last pixel of the bird; keypoints (15, 3) ``(x, y, visible)``, 0 where invisible. Pixels count from 0.
     """
-    for name in LISTS:
-        if not (root / name).is_file():
-            raise DataError(
-                f"{(root / name).absolute()} is missing; download CUB-200-2011 with `partlib data download cub`, or "
-                f"give the folder of a copy ({', '.join(LISTS)}) as root, or its parent folder in $PARTLIB_DATA"
-            )
+    remedy = "download CUB-200-2011 with `partlib data download cub`, or give the folder that holds it as root"
+    photos.require([root / name for name in LISTS], remedy)
     files = _read_list(root / "images.txt", ["image", "file"]).file.astype(object)
     class_names = tuple(_read_list(root / "classes.txt", ["class", "name"]).name)
     numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
@@ -286,16 +261,13 @@ def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -
 
 def find_segmentations(root: Path) -> Path:
     """Folder of the segmentations, inside ``root`` or beside it."""
-    for folder in (root / "segmentations", root.parent / "segmentations"):
-        if folder.is_dir():
-            return folder
-    raise DataError(
-        f"{root / 'segmentations'} is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there, or "
-        "run `partlib data download cub` with another folder"
-    )
+    inside, beside = root / "segmentations", root.parent / "segmentations"
+    if not (inside.is_dir() or beside.is_dir()):
+        raise DataError(f"{inside} is missing; the masks are a separate archive: unpack {MASKS_URL} there")
+    return inside if inside.is_dir() else beside
 
 
 def download(destination: Path | None = None, archives: Sequence[tuple[str, str | None, str]] = ARCHIVES) -> Path:
     """Download images and segmentations (1.2 GB) into ``destination``, unless they are there, and return it."""
     destination = data_dir() / FOLDER if destination is None else destination
-    return fetch.install(destination, archives, lambda folder: (read_index(folder), find_segmentations(folder)))
+    return fetch.install(destination, archives, lambda root: (read_lists(root), find_segmentations(root)))

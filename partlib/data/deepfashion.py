@@ -22,20 +22,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from partlib.data import photos
 from partlib.data.base import ArrayDataset
-from partlib.data.photos import (
-    MIN_FOREGROUND,
-    Rows,
-    check_size,
-    crop_and_resize,
-    crop_square,
-    prepare_once,
-    read_photo,
-    read_votes,
-    resize_mask,
-    split_of,
-    square_of,
-)
 from partlib.errors import DataError
 from partlib.paths import data_dir
 
@@ -72,11 +60,11 @@ HOW_TO_GET = (
 )
 
 
-def resize_whole(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int) -> Rows:
+def resize_whole(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int) -> photos.Rows:
     """A whole photograph made square: its edge is repeated; labels keep a foreground of their own beside ``mask``."""
-    square = square_of(labels.shape)
-    rows = crop_and_resize(photo, labels > 0, labels, square, size)
-    return rows | {"masks": resize_mask(crop_square(mask, square, "zero"), size).astype(np.uint8) * 255}
+    square = photos.square_of(labels.shape)
+    rows = photos.crop_and_resize(photo, labels > 0, labels, square, size)
+    return rows | {"masks": photos.resize_mask(photos.crop_square(mask, square, "zero"), size).astype(np.uint8) * 255}
 
 
 def load(
@@ -87,7 +75,7 @@ def load(
     masks: str | Path | None = None,
     skip_missing: bool = False,
     hold_out: bool = True,
-    resize: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Rows] = resize_whole,
+    resize: Callable[[np.ndarray, np.ndarray, np.ndarray, int], photos.Rows] = resize_whole,
 ) -> ArrayDataset:
     """One split of DeepFashion In-shop, whole photographs made square; label 0 is "MEN", 1 "WOMEN".
 
@@ -105,7 +93,7 @@ def load(
     lists = [folder / f"DeepFashion_segmentation_{name}.json" for name in LISTS[split]]
     names = sorted({name for path in lists for name in read_list(path)})
     if split == "val" or (split == "train" and hold_out):
-        names = [name for name in names if split_of(name, VAL_PERCENT, 0) == split]
+        names = [name for name in names if photos.split_of(name, VAL_PERCENT, 0) == split]
     mask_folder = Path(masks) if masks is not None and split == "test" else None
     if skip_missing:
         listed, names = names, [name for name in names if (folder / f"{name}_segment.png").is_file()]
@@ -120,24 +108,19 @@ def load(
         own = [folder / f"{name}.jpg", folder / f"{name}_segment.png"]
         return own + ([mask_folder / f"{name}.png"] if mask_folder else [])
 
-    def make(index: int) -> Rows | None:
+    def make(index: int) -> photos.Rows | None:
         photo_path, path, *mask_path = paths(names[index])
-        photo, labels = read_photo(photo_path), read_segmentation(path)
-        check_size(path, labels.shape, photo_path, photo.shape[:2])
-        mask = read_votes(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
+        photo, labels = photos.read_photo(photo_path), read_segmentation(path)
+        photos.check_size(path, labels.shape, photo_path, photo.shape[:2])
+        mask = photos.read_votes(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
         # A predicted mask may be empty: leaving such images out would flatter the scores.
-        return resize(photo, mask, labels, image_size) if mask_path or mask.mean() >= MIN_FOREGROUND else None
+        return resize(photo, mask, labels, image_size) if mask_path or mask.mean() >= photos.MIN_FOREGROUND else None
 
     files = [*lists, *(file for name in names for file in paths(name))]
-    for file in files:
-        if not file.is_file():
-            raise DataError(
-                f"{file} is missing: the photograph, segmentation or mask of a listed image; {HOW_TO_GET}; "
-                "skip_missing=True leaves out images without segmentation"
-            )
+    photos.require(files, f"{HOW_TO_GET}; skip_missing=True leaves out images without segmentation")
     options = {"size": image_size, "resize": resize.__name__, "masks": mask_folder and str(mask_folder.absolute())}
     known = {"part_names": PART_NAMES, "label_names": LABEL_NAMES}
-    dataset = prepare_once("deepfashion", split, names, files, options, make, root=root, **known)
+    dataset = photos.prepare_once("deepfashion", split, names, files, options, make, root=root, **known)
     dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in dataset.names])
     dataset.photos = np.array([str(paths(name)[0]) for name in dataset.names])
     return dataset
@@ -146,10 +129,9 @@ def load(
 def read_list(path: Path) -> list[str]:
     """Images of a JSON list, as paths below ``Anno/segmentation`` without suffix.
 
-    Lists name the small copies (``img/WOMEN/...``) or the large ones (``img_highres/WOMEN/...``) that segmentations fit.
+    A list names the small copies (``img/...``) or the large ones (``img_highres/...``) that the segmentations fit.
     """
-    if not path.is_file():
-        raise DataError(f"{path.absolute()} is missing; {HOW_TO_GET}")
+    photos.require([path], HOW_TO_GET)
     try:
         files = [PurePosixPath(image["file_name"]) for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
     except (ValueError, KeyError, TypeError) as error:
@@ -167,15 +149,15 @@ def read_segmentation(path: Path) -> np.ndarray:
 
     (The release compares the sum of red, green and blue, so that a foreign color may pass as a known one.)
     """
-    colors = read_photo(path)
+    colors = photos.read_photo(path)
     packed, known = _packed(colors), _packed(COLORS)  # (H, W), (16,) ascending
     labels = np.searchsorted(known, packed).clip(max=len(known) - 1)
     foreign = np.argwhere(known[labels] != packed)
     if len(foreign):
         row, column = foreign[0]
         raise DataError(
-            f"{path}: color {tuple(colors[row, column].tolist())} at x {column}, y {row} is not one of the {len(known)} "
-            f"of the palette ({len(foreign)} such pixels); use the original PNG, not a resized or JPEG copy"
+            f"{path}: color {tuple(colors[row, column].tolist())} at x {column}, y {row} is not one of the "
+            f"{len(known)} of the palette ({len(foreign)} such pixels); use the original PNG, not a resized or JPEG copy"
         )
     return labels.astype(np.uint8)
 
@@ -186,7 +168,7 @@ def _packed(colors: np.ndarray) -> np.ndarray:
 
 
 def download(destination: Path | None = None) -> Path:
-    """The folder of the data set where it is; it cannot be downloaded without asking, so an error says how to get it."""
+    """The folder of the data set where it is; it is given on request only, so an error says how to get it."""
     destination = data_dir() / FOLDER if destination is None else destination
     read_list(destination / "Anno" / "segmentation" / "DeepFashion_segmentation_train.json")
     return destination

@@ -13,17 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from partlib.data import photos
 from partlib.data.base import ArrayDataset
-from partlib.data.photos import (
-    Rows,
-    check_fraction,
-    crop_object,
-    prepare_once,
-    read_mask,
-    read_photo,
-    read_values,
-    split_of,
-)
 from partlib.errors import ConfigError, DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -47,7 +38,7 @@ def load(
     """
     if root is None:
         raise ConfigError('load_dataset("folder") needs root: the folder with your images')
-    check_fraction("margin", margin)
+    photos.check_fraction("margin", margin)
     val, test = (round(100 * f) for f in (val_fraction, test_fraction))
     if min(val, test) < 0 or val + test >= 100:
         raise ConfigError(f"val_fraction {val_fraction} and test_fraction {test_fraction} leave no share for training")
@@ -68,25 +59,25 @@ def load(
         )
     lines = (root / "parts.txt").read_text(encoding="utf-8").splitlines() if (root / "parts.txt").exists() else []
     part_names = tuple(line.strip() for line in lines if line.strip())
-    order = sorted(images, key=lambda name: (split_of(name, val, test), name))  # each split is one run of rows
+    order = sorted(images, key=lambda name: (photos.split_of(name, val, test), name))  # each split is one run of rows
 
-    def make(index: int) -> Rows | None:
+    def make(index: int) -> photos.Rows | None:
         name = order[index]
-        photo = read_photo(images[name])
+        photo = photos.read_photo(images[name])
         shape = photo.shape[:2]
         labels = _read_labels(labels_of[name], images[name], shape, len(part_names) or 255) if labels_of else None
         if not mask_of and labels is None:
-            return crop_object(photo, np.ones(shape, bool), None, 0.0, image_size)  # nothing to show around it
-        mask = read_mask(mask_of[name], images[name], shape) if mask_of else labels > 0  # type: ignore[operator]
-        return crop_object(photo, mask, labels, margin, image_size)
+            return photos.crop_object(photo, np.ones(shape, bool), None, 0.0, image_size)  # nothing to show around it
+        mask = photos.read_mask(mask_of[name], images[name], shape) if mask_of else labels > 0  # type: ignore[operator]
+        return photos.crop_object(photo, mask, labels, margin, image_size)
 
     files = [found[name] for name in order for found in (images, mask_of, labels_of) if found]
     options = {"size": image_size, "margin": margin, "layout": [bool(mask_of), bool(labels_of), part_names]}
-    dataset = prepare_once("folder", split, order, files, options, make, root=root, label_names=("object",))
+    dataset = photos.prepare_once("folder", split, order, files, options, make, root=root, label_names=("object",))
     if labels_of and not part_names:
         part_names = tuple(f"part {i}" for i in range(1, int(dataset.parts.max()) + 1))
     dataset.part_names = part_names
-    chosen = np.array([split_of(name, val, test) == split for name in dataset.names])
+    chosen = np.array([photos.split_of(name, val, test) == split for name in dataset.names])
     if not chosen.any():
         warnings.warn(
             f"no image of {root} falls into the {split!r} split, so it holds all {len(chosen)}: nothing is held out",
@@ -121,7 +112,7 @@ def _partners(images: dict[str, Path], folder: Path, what: str) -> dict[str, Pat
 
 def _read_labels(path: Path, photo: Path, shape: tuple[int, ...], highest: int) -> np.ndarray:
     """A label map, (H, W) uint8 in 0..``highest``."""
-    values = read_values(path, photo, shape)
+    values = photos.read_values(path, photo, shape)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > highest:
         raise DataError(
             f"{path}: found labels from {values.min()} to {values.max()}; expected whole numbers from 0 to {highest} "

@@ -21,18 +21,8 @@ import numpy as np
 from scipy.io import loadmat
 from tqdm.auto import tqdm
 
+from partlib.data import photos
 from partlib.data.base import ArrayDataset
-from partlib.data.photos import (
-    Rows,
-    check_fraction,
-    check_size,
-    crop_and_resize,
-    prepare_once,
-    read_photo,
-    split_of,
-    square_of,
-    stamps,
-)
 from partlib.errors import ConfigError, DataError
 from partlib.paths import cached_arrays, data_dir
 
@@ -40,47 +30,35 @@ FOLDER = "VOCdevkit"
 VERSION = 2  # raise it whenever this file finds other objects in the same annotations
 VAL_PERCENT = 10  # of the images of VOC's training list, chosen by name
 MIN_AREA = {"train": 0.10, "val": 0.10, "test": 0.20}  # of the release
-_CAR = (
-    *("backside", "bliplate", "door", "fliplate", "frontside", "headlight", "leftmirror", "leftside", "rightmirror"),
-    *("rightside", "roofside", "wheel", "window"),
-)
-_CAT = (
-    *("head", "lbleg", "lbpa", "lear", "leye", "lfleg", "lfpa", "neck", "nose", "rbleg", "rbpa", "rear", "reye"),
-    *("rfleg", "rfpa", "tail", "torso"),
-)
-_HORSE = (
-    *("head", "lbho", "lblleg", "lbuleg", "lear", "leye", "lfho", "lflleg", "lfuleg", "muzzle", "neck", "rbho"),
-    *("rblleg", "rbuleg", "rear", "reye", "rfho", "rflleg", "rfuleg", "tail", "torso"),
-)
-_COW = tuple(sorted({*_HORSE, "lhorn", "rhorn"} - {"lbho", "rbho", "lfho", "rfho"}))
 # Parts of each category in alphabetical order, which is the order of the release's labels 1, 2, ...; the numbers of
 # repeated parts (wheel_1, wheel_2) are dropped. Boat, chair, dining table and sofa have outlines only.
-PART_NAMES: dict[str, tuple[str, ...]] = {
-    "aeroplane": ("body", "engine", "lwing", "rwing", "stern", "tail", "wheel"),
-    "bicycle": ("bwheel", "chainwheel", "fwheel", "handlebar", "headlight", "saddle"),
-    "bird": (
-        *("beak", "head", "leye", "lfoot", "lleg", "lwing", "neck", "reye", "rfoot", "rleg", "rwing", "tail", "torso"),
-    ),
-    "bottle": ("body", "cap"),
+_CAR = """backside bliplate door fliplate frontside headlight leftmirror leftside rightmirror rightside roofside wheel
+    window"""
+_CAT = "head lbleg lbpa lear leye lfleg lfpa neck nose rbleg rbpa rear reye rfleg rfpa tail torso"
+_COW = """head lblleg lbuleg lear leye lflleg lfuleg lhorn muzzle neck rblleg rbuleg rear reye rflleg rfuleg rhorn tail
+    torso"""
+_PARTS = {
+    "aeroplane": "body engine lwing rwing stern tail wheel",
+    "bicycle": "bwheel chainwheel fwheel handlebar headlight saddle",
+    "bird": "beak head leye lfoot lleg lwing neck reye rfoot rleg rwing tail torso",
+    "bottle": "body cap",
     "bus": _CAR,
     "car": _CAR,
     "cat": _CAT,
     "cow": _COW,
-    "dog": tuple(sorted((*_CAT, "muzzle"))),
-    "horse": _HORSE,
-    "motorbike": ("bwheel", "fwheel", "handlebar", "headlight", "saddle"),
-    "person": (
-        *("hair", "head", "lear", "lebrow", "leye", "lfoot", "lhand", "llarm", "llleg", "luarm", "luleg", "mouth"),
-        *("neck", "nose", "rear", "rebrow", "reye", "rfoot", "rhand", "rlarm", "rlleg", "ruarm", "ruleg", "torso"),
-    ),
-    "pottedplant": ("plant", "pot"),
+    "dog": _CAT.replace("neck", "muzzle neck"),
+    "horse": """head lbho lblleg lbuleg lear leye lfho lflleg lfuleg muzzle neck rbho rblleg rbuleg rear reye rfho rflleg
+        rfuleg tail torso""",
+    "motorbike": "bwheel fwheel handlebar headlight saddle",
+    "person": """hair head lear lebrow leye lfoot lhand llarm llleg luarm luleg mouth neck nose rear rebrow reye rfoot
+        rhand rlarm rlleg ruarm ruleg torso""",
+    "pottedplant": "plant pot",
     "sheep": _COW,
-    "train": (
-        *("cbackside", "cfrontside", "cleftside", "coach", "crightside", "croofside", "hbackside", "head"),
-        *("headlight", "hfrontside", "hleftside", "hrightside", "hroofside"),
-    ),
-    "tvmonitor": ("screen",),
+    "train": """cbackside cfrontside cleftside coach crightside croofside hbackside head headlight hfrontside hleftside
+        hrightside hroofside""",
+    "tvmonitor": "screen",
 }
+PART_NAMES = {category: tuple(names.split()) for category, names in _PARTS.items()}
 HOW_TO_GET = (
     "download VOCtrainval_03-May-2010.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and trainval.tar.gz of "
     "PASCAL-Part from http://roozbehm.info/pascal-parts/pascal-parts.html, and unpack both so that one folder holds "
@@ -100,7 +78,7 @@ def load(
     margin: float = 0.05,
     hold_out: bool = True,
 ) -> ArrayDataset:
-    """One split of one category of PASCAL-Part; every large enough object is a sample, the union of its parts the object.
+    """One split of one category of PASCAL-Part: every large enough object is a sample, its foreground all its parts.
 
     VOC's val list is the "test" split; a tenth of the images of its train list, chosen by name alone, is "val".
 
@@ -114,14 +92,14 @@ def load(
     hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     """
     least = MIN_AREA[split] if min_area is None else min_area
-    check_fraction("min_area", least)
-    check_fraction("margin", margin)
+    photos.check_fraction("min_area", least)
+    photos.check_fraction("margin", margin)
     if category not in PART_NAMES:
         raise ConfigError(f"category is {category!r}; expected one with parts: {', '.join(PART_NAMES)}")
     root = data_dir() / FOLDER if root is None else root
     images = read_list(root, category, "val" if split == "test" else "train")
     if split == "val" or (split == "train" and hold_out):
-        images = [name for name in images if split_of(name, VAL_PERCENT, 0) == split]
+        images = [name for name in images if photos.split_of(name, VAL_PERCENT, 0) == split]
     found = find_objects(root, category, images)
     large = found[found["area"] >= least]
     chosen = large if keep_without_parts else large[large["has_parts"]]
@@ -131,16 +109,13 @@ def load(
             "split; lower min_area, or load another split or category"
         )
     if len(chosen) < len(large):
-        warnings.warn(
-            f"skipped {len(large) - len(chosen)} of {len(large)} objects ({category}) without parts; "
-            "keep_without_parts=True keeps them as images that are all background",
-            stacklevel=3,
-        )
+        skipped = f"skipped {len(large) - len(chosen)} of {len(large)} objects ({category}) without parts"
+        warnings.warn(f"{skipped}; keep_without_parts=True keeps them as images that are all background", stacklevel=3)
 
-    def make(index: int) -> Rows:
+    def make(index: int) -> photos.Rows:
         photo_path, path = _files(root, chosen["image"][index])
-        entry, photo = read_objects(path)[chosen["number"][index]], read_photo(photo_path)
-        check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
+        entry, photo = read_objects(path)[chosen["number"][index]], photos.read_photo(photo_path)
+        photos.check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
         try:
             labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape)
         except DataError as error:
@@ -148,13 +123,15 @@ def load(
         left, top, width, height = entry.box()
         side = round(max(width, height) * (1 + 2 * margin))
         around = (left + (width - side) // 2, top + (height - side) // 2, side)
-        return crop_and_resize(photo, labels > 0, labels, around if crop else square_of(labels.shape), image_size)
+        return photos.crop_and_resize(
+            photo, labels > 0, labels, around if crop else photos.square_of(labels.shape), image_size
+        )
 
     names = [f"{image}_{number}" for image, number in chosen[["image", "number"]].tolist()]
     files = [file for image in chosen["image"] for file in _files(root, image)]
     options = {"size": image_size, "category": category, "margin": margin if crop else None}
     known = {"part_names": PART_NAMES[category], "label_names": (category,)}
-    return prepare_once("pascal-part", split, names, files, options, make, root=root, **known)
+    return photos.prepare_once("pascal-part", split, names, files, options, make, root=root, **known)
 
 
 def _files(root: Path, image: str) -> tuple[Path, Path]:
@@ -165,8 +142,7 @@ def _files(root: Path, image: str) -> tuple[Path, Path]:
 def read_list(root: Path, category: str, part: str) -> list[str]:
     """Images of VOC's list ``part`` ("train" or "val") that show the category."""
     path = root / "VOC2010" / "ImageSets" / "Main" / f"{category}_{part}.txt"
-    if not path.is_file():
-        raise DataError(f"{path.absolute()} is missing; {HOW_TO_GET}")
+    photos.require([path], HOW_TO_GET)
     rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     for row in rows:
         if len(row) != 2 or row[1] not in ("-1", "0", "1"):
@@ -176,18 +152,17 @@ def read_list(root: Path, category: str, part: str) -> list[str]:
 
 def annotation_folder(root: Path) -> Path:
     """Folder of the part annotations under ``root``."""
-    for folder in (root, root / "VOC2010", root / "trainval"):
-        if (folder / "Annotations_Part").is_dir():
-            return folder / "Annotations_Part"
-    raise DataError(f"{root / 'Annotations_Part'} is missing; {HOW_TO_GET}")
+    folders = [folder / "Annotations_Part" for folder in (root, root / "VOC2010", root / "trainval")]
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        raise DataError(f"{folders[0]} is missing; {HOW_TO_GET}")
+    return found[0]
 
 
 def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
     """The objects of one category in ``images``, in order: a table (N,) of image, number in it, area and has_parts."""
     files = [file for image in images for file in _files(root, image)]
-    for file in files:
-        if not file.is_file():
-            raise DataError(f"{file} is missing but listed; {HOW_TO_GET}, or remove the image from its list")
+    photos.require(files, f"{HOW_TO_GET}, or remove the image from its list")
     columns = [("image", f"U{max(map(len, images), default=1)}"), ("number", int), ("area", float), ("has_parts", bool)]
 
     def find(folder: Path) -> None:
@@ -198,7 +173,9 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
                     rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))
         np.save(folder / "objects.npy", np.array(rows, columns))
 
-    return cached_arrays("datasets/pascal-part-objects", [VERSION, category, stamps(files[1::2])], find)["objects"]
+    return cached_arrays("datasets/pascal-part-objects", [VERSION, category, photos.stamps(files[1::2])], find)[
+        "objects"
+    ]
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,13 @@ def crop_object(
     return crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
 
 
+def require(files: Sequence[Path], remedy: str) -> None:
+    """DataError for the first of ``files`` that is missing."""
+    for path in files:
+        if not path.is_file():
+            raise DataError(f"{path.absolute()} is missing; {remedy}")
+
+
 def stamps(files: Sequence[Path]) -> list:
     """Names, sizes and times of files, which stand for their content in the key of a cache."""
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]

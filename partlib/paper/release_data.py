@@ -19,30 +19,6 @@ BITS = 11  # of a weight in the 8-bit arithmetic
 OUTSIDE = 1  # value (of 255) of the release's pixels beyond the edge of a photograph of CUB
 
 
-def load(name: str, split: str, root: str | Path | None, image_size: int, **options: Any) -> PartDataset:
-    """``load_dataset`` for "cub", "deepfashion" and "pascal-part" with the release's pixels; nothing is held out."""
-    release: dict[str, dict[str, Any]] = {
-        "cub": {"crops": ReleaseCrops},
-        "deepfashion": {"resize": letterbox},
-        "pascal-part": {"keep_without_parts": True, "crop": False},
-    }
-    return load_dataset(name, split, root, image_size, **{"hold_out": False, **release[name], **options})
-
-
-class ReleaseCrops(CubCrops):
-    """Crops of CUB sampled without antialiasing, keypoints half a pixel of the photograph to the upper left."""
-
-    def resize(self, photo: np.ndarray, mask: np.ndarray, square: Square) -> Rows:
-        size = self.image_size
-        image = resize_bilinear(release_crop(photo, square), size, size).astype(np.uint8)
-        return {"images": image, "masks": resize_nearest(crop_square(mask, square, "zero"), size, size) * np.uint8(255)}
-
-    def place(self, keypoints: np.ndarray, square: Square) -> np.ndarray:
-        placed = normalize_keypoints(keypoints, square)
-        placed[:, :2] = (placed[:, :2] + 1) / 2 * self.image_size  # [-1, 1] -> pixels
-        return placed
-
-
 def release_crop(image: np.ndarray, square: Square) -> np.ndarray:
     """Cut ``square`` out of a photograph (H, W, 3) uint8; outside of it every channel is 1."""
     inside = crop_square(np.ones(image.shape[:2], bool), square, "zero")  # (side, side)
@@ -118,3 +94,33 @@ def resize_nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     rows = (np.arange(height) * (1 / (height / labels.shape[0]))).astype(np.int64)
     columns = (np.arange(width) * (1 / (width / labels.shape[1]))).astype(np.int64)
     return labels[rows][:, columns]
+
+
+class ReleaseCrops(CubCrops):
+    """Crops of CUB sampled without antialiasing, keypoints half a pixel of the photograph to the upper left."""
+
+    def resize(self, photo: np.ndarray, mask: np.ndarray, square: Square) -> Rows:
+        size = self.image_size
+        image = resize_bilinear(release_crop(photo, square), size, size).astype(np.uint8)
+        return {"images": image, "masks": resize_nearest(crop_square(mask, square, "zero"), size, size) * np.uint8(255)}
+
+    def place(self, keypoints: np.ndarray, square: Square) -> np.ndarray:
+        placed = normalize_keypoints(keypoints, square)
+        placed[:, :2] = (placed[:, :2] + 1) / 2 * self.image_size  # [-1, 1] -> pixels
+        return placed
+
+
+# Options of ``load_dataset`` under which images and annotations are those of the release.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cub": {"crops": ReleaseCrops},
+    "deepfashion": {"resize": letterbox},
+    "pascal-part": {"keep_without_parts": True, "crop": False},
+}
+
+
+def load(
+    name: str, split: str = "train", root: str | Path | None = None, image_size: int = 128, **options: Any
+) -> PartDataset:
+    """``load_dataset`` with the release's pixels and nothing held out; data sets that it does not have, as they are."""
+    release = {"hold_out": False, **OPTIONS[name]} if name in OPTIONS else {}
+    return load_dataset(name, split, root, image_size, **{**release, **options})

@@ -16,7 +16,7 @@ from scipy.io import loadmat, savemat
 from partlib import errors
 from partlib.data import ccp, load_dataset
 from partlib.data.base import SPLITS
-from partlib.data.prepare import prepare_crop, split_of
+from partlib.data.photos import crop_object, split_of
 from partlib.errors import DataError
 
 TAGS = ("null", "bag", "hair", "jeans", "ring", "shirt", "shoes", "skin")
@@ -144,9 +144,9 @@ def test_prepared_once_then_read_from_the_cache_until_a_file_changes(tiny, monke
 
     def counting(*args):
         counted.append(args)
-        return prepare_crop(*args)
+        return crop_object(*args)
 
-    monkeypatch.setattr(ccp, "prepare_crop", counting)
+    monkeypatch.setattr(ccp, "crop_object", counting)
     again = load("train", root=tiny)
     assert counted == []
     assert isinstance(again.images, np.memmap)

@@ -14,11 +14,10 @@ from PIL import Image
 
 from partlib.data import birds, load_dataset
 from partlib.data import fetch as fetching
-from partlib.data.cub import download
-from partlib.data.cub_files import KEYPOINT_NAMES
-from partlib.data.masks import read_mask
+from partlib.data.cub import KEYPOINT_NAMES, MIRRORED, download
+from partlib.data.photos import read_votes
 from partlib.errors import ConfigError, DataError
-from partlib.paper.cub_crop import MIRRORED
+from partlib.paper import release_data
 from tests.export import export_cub
 
 SIZE = 64
@@ -195,7 +194,7 @@ def test_a_mask_holds_what_most_annotators_marked_or_the_ones_of_zeros_and_ones(
     votes[5:35, 5:25], votes[10:30, 10:20] = 102, 153  # marked by two and by three of five
     for name, values, expected in (("votes", votes, votes == 153), ("binary", (votes > 0).astype(np.uint8), votes > 0)):
         Image.fromarray(values).save(tmp_path / f"{name}.png")
-        assert np.array_equal(read_mask(tmp_path / f"{name}.png", tmp_path / "photo.jpg", (40, 30)), expected)
+        assert np.array_equal(read_votes(tmp_path / f"{name}.png", tmp_path / "photo.jpg", (40, 30)), expected)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from partlib.data import load_dataset
 from partlib.data.base import SPLITS
-from partlib.data.prepare import resize_labels, resize_mask, square_around
+from partlib.data.photos import resize_labels, resize_mask, square_around
 from partlib.errors import ConfigError, DataError
 
 NAMES = [f"dog{i:02d}" for i in range(20)]

@@ -7,7 +7,7 @@ import pytest
 
 from partlib import TrainConfig
 from partlib.data import DATASETS, birds, load_dataset
-from partlib.data.options import merge_options, option_types, read_options
+from partlib.data import read_options
 from partlib.errors import ConfigError
 from partlib.sources import training_data
 from tests.export import export_pascal_part

@@ -10,8 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from partlib.data import birds, load_dataset
-from partlib.data.pascal_files import PART_NAMES, paint_parts
-from partlib.data.pascal_part import download
+from partlib.data.pascal_part import PART_NAMES, download, paint_parts
 from partlib.errors import ConfigError, DataError
 from tests.export import export_pascal_part
 from tests.export.pascal import BIRD_PARTS, write_annotation

@@ -7,7 +7,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from partlib.data.base import PartDataset, Sample
-from partlib.data.cub_files import KEYPOINT_NAMES
+from partlib.data.cub import KEYPOINT_NAMES
 from partlib.errors import DataError
 from tests.export.common import as_list, foreground, new_folder, pixels, write_jpeg, write_png
 

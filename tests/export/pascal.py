@@ -8,7 +8,7 @@ from scipy.io import savemat
 from tqdm.auto import tqdm
 
 from partlib.data.base import PartDataset
-from partlib.data.pascal_files import PART_NAMES
+from partlib.data.pascal_part import PART_NAMES
 from partlib.errors import ConfigError
 from tests.export.common import as_list, foreground, new_folder, pixels, require_parts, write_jpeg
 

@@ -100,8 +100,9 @@ class ArrayDataset(PartDataset):
         pick = np.flatnonzero(pick) if pick.dtype == bool else pick.astype(np.int64)
         run = len(pick) > 0 and np.array_equal(pick, np.arange(pick[0], pick[0] + len(pick)))
         rows = slice(pick[0], pick[0] + len(pick)) if run else pick  # of a run nothing is copied
-        per_sample = ("images", "masks", "parts", "keypoints", "labels", "boxes", "photos", "squares")
-        arrays = {key: array if array is None else array[rows] for key in per_sample for array in [vars(self)[key]]}
+        columns = ("images", "masks", "parts", "keypoints", "labels", "boxes", "photos", "squares")
+        arrays: dict[str, Any] = {key: vars(self)[key] for key in columns}
+        arrays = {key: None if array is None else array[rows] for key, array in arrays.items()}
         digest = f"{self.digest}-{hashlib.sha256(pick.tobytes()).hexdigest()[:8]}"
         return replace(self, names=[self.names[i] for i in pick], digest=digest, **arrays)
 
@@ -126,14 +127,19 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(**{key: change(v) if isinstance(v, Tensor) else v for key, v in vars(self).items()})
+        values: dict[str, Any] = vars(self)
+        return Batch(**{key: change(v) if isinstance(v, Tensor) else v for key, v in values.items()})
 
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one data set and one size into a :class:`Batch`."""
-    columns = {key: [vars(sample)[key] for sample in samples] for key in ("image", "foreground", "parts", "keypoints")}
-    stacks: list[Any] = [None if values[0] is None else torch.stack(values) for values in columns.values()]
-    return Batch(*stacks, torch.tensor([s.label for s in samples]), [s.name for s in samples])
+
+    def stack(key: str) -> Any:
+        values = [vars(sample)[key] for sample in samples]
+        return None if values[0] is None else torch.stack(values)
+
+    tensors = stack("image"), stack("foreground"), stack("parts"), stack("keypoints")
+    return Batch(*tensors, torch.tensor([sample.label for sample in samples]), [sample.name for sample in samples])
 
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:

@@ -246,7 +246,7 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
 def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
     """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
     ids = columns[: 1 if wanted is None else wanted.nlevels]
-    table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False, float_precision="round_trip")
+    table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
     table = table.drop_duplicates(ids, keep="last").set_index(ids)
     if wanted is not None:
         table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)

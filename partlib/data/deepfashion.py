@@ -75,7 +75,7 @@ def load(
     masks: str | Path | None = None,
     skip_missing: bool = False,
     hold_out: bool = True,
-    resize: Callable[[np.ndarray, np.ndarray, np.ndarray, int], photos.Rows] = resize_whole,
+    resize: Callable[..., photos.Rows] = resize_whole,
 ) -> ArrayDataset:
     """One split of DeepFashion In-shop, whole photographs made square; label 0 is "MEN", 1 "WOMEN".
 
@@ -157,7 +157,7 @@ def read_segmentation(path: Path) -> np.ndarray:
         row, column = foreign[0]
         raise DataError(
             f"{path}: color {tuple(colors[row, column].tolist())} at x {column}, y {row} is not one of the "
-            f"{len(known)} of the palette ({len(foreign)} such pixels); use the original PNG, not a resized or JPEG copy"
+            f"{len(known)} of the palette ({len(foreign)} such pixels); use the original PNG, not a resized copy"
         )
     return labels.astype(np.uint8)
 

@@ -68,13 +68,13 @@ def load(
         labels = _read_labels(labels_of[name], images[name], shape, len(part_names) or 255) if labels_of else None
         if not mask_of and labels is None:
             return photos.crop_object(photo, np.ones(shape, bool), None, 0.0, image_size)  # nothing to show around it
-        mask = photos.read_mask(mask_of[name], images[name], shape) if mask_of else labels > 0  # type: ignore[operator]
+        mask = photos.read_mask(mask_of[name], images[name], shape) if mask_of else np.asarray(labels) > 0
         return photos.crop_object(photo, mask, labels, margin, image_size)
 
     files = [found[name] for name in order for found in (images, mask_of, labels_of) if found]
     options = {"size": image_size, "margin": margin, "layout": [bool(mask_of), bool(labels_of), part_names]}
     dataset = photos.prepare_once("folder", split, order, files, options, make, root=root, label_names=("object",))
-    if labels_of and not part_names:
+    if dataset.parts is not None and not part_names:
         part_names = tuple(f"part {i}" for i in range(1, int(dataset.parts.max()) + 1))
     dataset.part_names = part_names
     chosen = np.array([photos.split_of(name, val, test) == split for name in dataset.names])

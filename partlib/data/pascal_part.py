@@ -47,8 +47,8 @@ _PARTS = {
     "cat": _CAT,
     "cow": _COW,
     "dog": _CAT.replace("neck", "muzzle neck"),
-    "horse": """head lbho lblleg lbuleg lear leye lfho lflleg lfuleg muzzle neck rbho rblleg rbuleg rear reye rfho rflleg
-        rfuleg tail torso""",
+    "horse": """head lbho lblleg lbuleg lear leye lfho lflleg lfuleg muzzle neck rbho rblleg rbuleg rear reye rfho
+        rflleg rfuleg tail torso""",
     "motorbike": "bwheel fwheel handlebar headlight saddle",
     "person": """hair head lear lebrow leye lfoot lhand llarm llleg luarm luleg mouth neck nose rear rebrow reye rfoot
         rhand rlarm rlleg ruarm ruleg torso""",

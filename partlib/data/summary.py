@@ -37,9 +37,9 @@ def describe(name: str, root: Path | None = None, image_size: int = 128, **optio
 
 def part_frequencies(dataset: PartDataset) -> np.ndarray:
     """Fraction of the foreground that each part holds, (P,); zeros where there is no annotation."""
-    whole = isinstance(dataset, ArrayDataset)
-    maps = [dataset.parts] if whole else [dataset[i].parts for i in range(len(dataset)) if dataset.part_names]
-    length = len(dataset.part_names) + 1
-    counts = sum(np.bincount(np.asarray(parts).ravel(), minlength=length) for parts in maps if parts is not None)
-    count = np.zeros(length) + counts
+    count = np.zeros(len(dataset.part_names) + 1)
+    maps = [dataset.parts] if isinstance(dataset, ArrayDataset) else (dataset[i].parts for i in range(len(dataset)))
+    for parts in maps if dataset.part_names else ():
+        if parts is not None:
+            count += np.bincount(np.asarray(parts).ravel(), minlength=len(count))
     return count[1:] / max(count[1:].sum(), 1)

@@ -1,60 +1,64 @@
 """Data sets. ``load_dataset`` is the one door; each module beside this file is one data set."""
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from partlib.data.base import SPLITS, ArrayDataset, Batch, PartDataset, Sample, collate
 from partlib.errors import ConfigError
 
-__all__ = [
-    "DATASETS",
-    "LARGEST_SIZE",
-    "SPLITS",
-    "ArrayDataset",
-    "Batch",
-    "PartDataset",
-    "Sample",
-    "collate",
-    "load_dataset",
-]
+__all__ = ["DATASETS", "LARGEST_SIZE", "SPLITS", "ArrayDataset", "Batch", "PartDataset", "Sample", "collate"]
+__all__ += ["find_loader", "load_dataset", "read_options"]
 
-# Each module has load(split, root, image_size, **options) -> PartDataset. Imported on first use: one data set should
-# not pay for the libraries of another.
-DATASETS = {
-    "birds": "partlib.data.birds",
-    "ccp": "partlib.data.ccp",
-    "cub": "partlib.data.cub",
-    "deepfashion": "partlib.data.deepfashion",
-    "folder": "partlib.data.folder",
-    "pascal-part": "partlib.data.pascal_part",
-}
+# Each has load(split, root, image_size, **options) -> PartDataset in the module of its name.
+DATASETS = ("birds", "ccp", "cub", "deepfashion", "folder", "pascal-part")
 LARGEST_SIZE = {"birds": 512}  # side in pixels; 1024 for the others
 
 
-def load_dataset(
-    name: str, split: str = "train", root: str | Path | None = None, image_size: int = 128, **options
-) -> PartDataset:
-    """Load one split of a data set.
-
-    Parameters
-    ----------
-    name : one of ``DATASETS``.
-    split : "train", "val" or "test".
-    root : folder of the data set; None for the default place (``$PARTLIB_DATA`` or ``./data``), or for "birds".
-    image_size : side of the square images in pixels.
-    options : passed on to the data set's own ``load``.
-
-    Raises
-    ------
-    ConfigError : unknown name, split or size.
-    DataError : the files are missing or broken; the message names them.
-    """
+def find_loader(name: str) -> Any:
+    """The module of a data set, imported on first use: one should not pay for the libraries of another."""
     if name not in DATASETS:
-        raise ConfigError(f"data set {name!r} is unknown; expected one of {', '.join(sorted(DATASETS))}")
+        raise ConfigError(f"data set {name!r} is unknown; expected one of {', '.join(DATASETS)}")
+    return import_module(f"partlib.data.{name.replace('-', '_')}")
+
+
+def load_dataset(
+    name: str, split: str = "train", root: str | Path | None = None, image_size: int = 128, **options: Any
+) -> PartDataset:
+    """Load one split ("train", "val" or "test") of a data set as square images of ``image_size`` pixels.
+
+    ``root`` is its folder, None for its usual one in ``$PARTLIB_DATA`` or ``./data``; ``options`` go to its ``load``.
+    """
+    module, largest = find_loader(name), LARGEST_SIZE.get(name, 1024)
     if split not in SPLITS:
         raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
-    largest = LARGEST_SIZE.get(name, 1024)
     if not 16 <= image_size <= largest:
         raise ConfigError(f"image_size is {image_size}; {name} comes with sides from 16 to {largest} pixels")
-    module = import_module(DATASETS[name])
     return module.load(split, None if root is None else Path(root), image_size, **options)
+
+
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (lambda text: WORDS[text.lower()], "true or false"),
+    Sequence[int]: (lambda text: tuple(map(int, text.split(","))), "whole numbers with commas, as in 1,2,3"),
+    **{int: (int, "a whole number"), float: (float, "a number"), str: (str, "text")},
+}
+
+
+def read_options(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Options for ``load_dataset(name, ...)`` from texts such as "classes=1,2,3", read as the loader's hints say."""
+    hints = get_type_hints(find_loader(name).load)
+    kinds = {key: [kind for kind in (hint, *get_args(hint)) if kind in READERS] for key, hint in hints.items()}
+    known = {key: READERS[kinds[key][0]] for key in kinds if kinds[key] and key not in ("split", "image_size")}
+    options = {}
+    for text in texts:
+        key, _, value = (part.strip() for part in text.partition("="))
+        key = key.replace("-", "_")
+        if key not in known or not value:
+            raise ConfigError(f"data option {text!r}: expected key=value; {name} has these keys: {', '.join(known)}")
+        try:
+            options[key] = known[key][0](value)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"data option {key} is {value!r}; expected {known[key][1]}") from error
+    return options

@@ -1,39 +1,53 @@
 """CUB-200-2011: 11,788 photographs of 200 bird species with boxes, 15 keypoints and masks, but no part masks.
 
 Source: Wah, Branson, Welinder, Perona, Belongie, "The Caltech-UCSD Birds-200-2011 Dataset", CNS-TR-2011-001, Caltech.
-The paper trains on all species and reports keypoint errors for classes 001, 002, 003 and all (its table 1). The layout
-is described in :mod:`partlib.data.cub_files`.
+The paper trains on all species and reports keypoint errors for classes 001, 002, 003 and all (its table 1).
+
+::
+
+    CUB_200_2011/
+      images.txt              image id, file under images/
+      image_class_labels.txt  image id, class id
+      train_test_split.txt    image id, 1 for training or 0 for testing
+      bounding_boxes.txt      image id, x, y, width, height
+      classes.txt             class id, name
+      parts/parts.txt         keypoint id, name
+      parts/part_locs.txt     image id, keypoint id, x, y, visible
+      images/                 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg ...
+      segmentations/          the same names, .png; a separate archive, beside or inside the folder
+
+Ids and coordinates in the files count from 1.
 """
 
 from collections.abc import Sequence
-from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from partlib.data.base import ArrayDataset, PartDataset, Sample
-from partlib.data.cub_files import FOLDER, KEYPOINT_NAMES, LISTS, CubIndex, download, find_segmentations, read_index
-from partlib.data.masks import read_mask
-from partlib.data.prepare import (
-    MIN_FOREGROUND,
-    Prepared,
-    Rows,
-    crop_square,
-    prepare_once,
-    read_photo,
-    resize_mask,
-    resize_photo,
-    split_of,
-)
+from partlib.data import fetch, photos
+from partlib.data.base import PartDataset, Sample
 from partlib.errors import ConfigError, DataError
-from partlib.paper import cub_crop
-from partlib.paper.cub_crop import Square, perturb_box, square_box
-from partlib.paper.release_resize import resize_bilinear, resize_nearest
 from partlib.paths import data_dir
 
-__all__ = ["CubCrops", "download", "load"]
-
+FOLDER = "CUB_200_2011"
+URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
+MASKS_URL = "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz"
+MASKS_SHA256 = "dc77f6cffea0cbe2e41d4201115c8f29a6320ecb04fffd2444f51b8066e4b84f"
+ARCHIVES = ((URL, SHA256, ""), (MASKS_URL, MASKS_SHA256, "segmentations"))
+KEYPOINT_NAMES = (
+    *("back", "beak", "belly", "breast", "crown", "forehead", "left eye", "left leg", "left wing", "nape"),
+    *("right eye", "right leg", "right wing", "tail", "throat"),
+)
+MIRRORED = [0, 1, 2, 3, 4, 5, 10, 11, 12, 9, 6, 7, 8, 13, 14]  # the keypoints when left and right change places
+LISTS = (
+    *("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt"),
+    *("parts/parts.txt", "parts/part_locs.txt"),
+)
 VAL_PERCENT = 10  # of the official training images, chosen by name
 
 
@@ -48,90 +62,61 @@ def load(
     jitter: float = 0.0,
     mirror: bool = False,
     hold_out: bool = True,
-    reproduce_release: bool = False,
+    crops: "type[CubCrops] | None" = None,
 ) -> PartDataset:
-    """One split of CUB-200-2011, cropped to a square around the annotated box.
+    """One split of CUB-200-2011, cropped to a square around the annotated box; masks are what most annotators marked.
 
     "test" is the official test split; a tenth of the official training images, chosen by name alone, is "val".
 
     Parameters
     ----------
-    split : "train", "val" or "test".
-    root : folder with ``images.txt`` and the rest; None for ``CUB_200_2011`` in ``$PARTLIB_DATA`` or ``./data``.
-    image_size : side of the square images in pixels.
-    classes : species to keep, counted from 1 as in ``classes.txt``; ``(1, 2, 3)`` for the paper's 001, 002, 003. None
-        keeps all. Labels stay those of the full list (class id - 1).
-    masks : folder of predicted masks that replace the annotated ones in the test split, with the names of
-        ``segmentations/`` (``001.Black_footed_Albatross/..._18.png``); the other splits are not affected.
+    classes : species to keep, counted from 1 as in ``classes.txt``; labels stay those of the full list.
+    masks : folder of predicted masks, named as those of ``segmentations/``, for the test split.
     padding : space around the box on each side, as a fraction of its width and height (0.05 in the release).
-    jitter : training split only: each side of the box moves by up to this fraction, anew at every access (0.05 in the
-        release). Above 0 the crops are not fixed and features of them cannot be cached.
-    mirror : training split only: mirror half of the images, anew at every access, with left and right keypoints
-        exchanged.
+    jitter, mirror : of the training split: each side of the box moves by up to this fraction, and half of the images
+        are mirrored, anew at every access (0.05 and True in the release). The crops are then not fixed.
     hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
-    reproduce_release : pixels and keypoints as in the release: bilinear sampling without antialiasing, value 1 of 255
-        beyond the photograph, keypoints half a pixel of the photograph to the upper left. Default: Lanczos, the edge
-        repeated, keypoints where they belong.
-
-    Returns
-    -------
-    ArrayDataset, or :class:`CubCrops` with jitter or mirror. No parts; 15 keypoints in pixels of the crop, those
-    invisible at its centre; ``boxes`` (N, 4) ``(left, top, width, height)`` of the annotated box in pixels of the crop;
-    ``photos`` (N,) the paths of the photographs and ``squares`` (N, 3) ``(left, top, side)`` of the crops in them.
-    ``label_names`` holds all classes. Masks: what at least half of the annotators marked.
-
-    Raises
-    ------
-    DataError : a file is missing, broken or does not fit another; the message names it. Images whose mask covers less
-        than 0.5 % of the crop are skipped with one warning that counts them, but never for their predicted mask.
-    ConfigError : an option out of range.
+    crops : another way of cropping (:mod:`partlib.paper.release_data`).
     """
-    _check_options(padding, jitter)
-    root = data_dir() / FOLDER if root is None else Path(root)
-    index = read_index(root)
-    rows = _rows_of(index, split, classes, hold_out)
-    mask_folder = find_segmentations(root) if masks is None or split != "test" else Path(masks)
-    crops = CubCrops(index, rows, mask_folder, image_size, padding, reproduce_release)
-    crops.keep_empty = masks is not None and split == "test"
-    crops.require_files()
+    photos.check_fraction("padding", padding)
+    photos.check_fraction("jitter", jitter, 0.25)
+    root = data_dir() / FOLDER if root is None else root
+    birds, class_names = read_lists(root)
+    if classes is not None and not (classes and 1 <= min(classes) <= max(classes) <= len(class_names)):
+        raise ConfigError(f"classes is {tuple(classes)}; expected numbers from 1 to {len(class_names)}")
+    own = np.where(birds.training, [photos.split_of(name, VAL_PERCENT, 0) for name in birds.index], "test")
+    chosen = (own == split) | ((own == "val") & (split == "train") & (not hold_out))
+    chosen &= np.isin(birds.label + 1, classes) if classes is not None else True
+    if not chosen.any():
+        raise DataError(f"{root}: no image is in the {split!r} split and classes {classes}; add images, or load others")
+    predicted = masks is not None and split == "test"
+    folder = Path(str(masks)) if predicted else find_segmentations(root)
+    known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": class_names}
+    data = (crops or CubCrops)(birds[chosen], folder, padding, name="cub", split=split, image_size=image_size, **known)
+    files = [file for item in range(len(data)) for file in data.files(item)]
+    photos.require(files, "add this photograph or mask (0 and 255), or take its image out of images.txt")
     if split == "train" and (jitter or mirror):
-        crops.jitter, crops.mirror, crops.fixed_crop = jitter, mirror, False
-        return crops
-    prepared = crops.prepare()
-    prepared.warn_skipped()
-    return crops.dataset(prepared, split)
+        return replace(data, jitter=jitter, mirror=mirror, fixed_crop=False)
+
+    def make(item: int) -> photos.Rows | None:
+        rows = data.crop(item, square_box(perturb_box(data.birds.box.iloc[item], padding)))
+        # A predicted mask may be empty: leaving such images out would flatter the scores.
+        return rows if predicted or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
+
+    options: dict[str, Any] = {
+        "size": image_size,
+        "padding": padding,
+        "crops": type(data).__name__,
+        "masks": str(folder.absolute()),
+    }
+    options["predicted"] = predicted
+    files += [root / name for name in LISTS]
+    fixed = photos.prepare_once("cub", split, list(data.birds.index), files, options, make, **known)
+    fixed.photos = np.array([str(root / "images" / file) for file in data.birds.file[fixed.names]])
+    return fixed
 
 
-def _check_options(padding: float, jitter: float) -> None:
-    if not 0 <= padding <= 1:
-        raise ConfigError(f"padding is {padding}; expected a fraction between 0 and 1 of the box's sides")
-    if not 0 <= jitter <= 0.25:
-        raise ConfigError(f"jitter is {jitter}; expected a fraction between 0 and 0.25 of the box's sides")
-
-
-def _rows_of(index: CubIndex, split: str, classes: Sequence[int] | None, hold_out: bool) -> list[int]:
-    """Rows of ``index`` in this split and these classes."""
-    wanted = None if classes is None else {int(c) - 1 for c in classes}
-    if wanted is not None and not (wanted and wanted <= set(range(len(index.class_names)))):
-        raise ConfigError(f"classes is {tuple(classes or ())}; expected numbers from 1 to {len(index.class_names)}")
-
-    def belongs(row: int) -> bool:
-        if wanted is not None and index.labels[row] not in wanted:
-            return False
-        if split == "train" and not hold_out:
-            return bool(index.training[row])
-        return (split_of(index.name(row), VAL_PERCENT, 0) if index.training[row] else "test") == split
-
-    rows = [row for row in range(len(index.files)) if belongs(row)]
-    if not rows:
-        raise DataError(
-            f"{index.root}: none of its {len(index.files)} images is in the {split!r} split"
-            + (f" and in classes {tuple(classes)}" if classes else "")
-            + "; add images, or load another split"
-        )
-    return rows
-
-
+@dataclass(eq=False)
 class CubCrops(PartDataset):
     """Crops of CUB made from the original files at every access, with a random box and mirror image where asked for.
 
@@ -139,147 +124,150 @@ class CubCrops(PartDataset):
     decide them.
     """
 
-    name, split = "cub", "train"
-    keypoint_names = KEYPOINT_NAMES
-    jitter, mirror = 0.0, False
-    keep_empty = False  # predicted masks may be empty; leaving such images out would flatter the scores
-
-    def __init__(
-        self, index: CubIndex, rows: list[int], masks: Path, image_size: int, padding: float, reproduce_release: bool
-    ) -> None:
-        self.index, self.rows, self.masks = index, rows, masks
-        self.image_size, self.padding, self.reproduce_release = image_size, padding, reproduce_release
-        self.root, self.label_names = index.root, index.class_names
+    birds: pd.DataFrame  # see read_lists
+    masks: Path
+    padding: float
+    jitter: float = 0.0
+    mirror: bool = False
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.birds)
 
     def __getitem__(self, item: int) -> Sample:
         if not -len(self) <= item < len(self):
             raise IndexError(f"sample {item} of {len(self)}")
-        row = self.rows[item]
-        square = square_box(perturb_box(self.index.boxes[row], self.padding, self.jitter, torch.rand(4).numpy()))
-        crop = self.crop(row, square)
-        image = torch.from_numpy(crop["image"].copy()).permute(2, 0, 1).float() / 255  # (3, S, S)
-        foreground = torch.from_numpy(crop["mask"].copy()).float()[None] / 255  # (1, S, S)
-        keypoints = torch.from_numpy(self.keypoints(row, square)).float()  # (15, 3)
+        box = perturb_box(self.birds.box.iloc[item], self.padding, self.jitter, torch.rand(4).numpy())
+        rows = self.crop(item, square_box(box))
+        image = torch.from_numpy(rows["images"].copy()).permute(2, 0, 1).float() / 255  # (3, S, S)
+        foreground = torch.from_numpy(rows["masks"].copy()).float()[None] / 255  # (1, S, S)
+        keypoints = torch.from_numpy(rows["keypoints"])  # (15, 3)
         if self.mirror and torch.rand(()) < 0.5:
-            image, foreground, keypoints = image.flip(2), foreground.flip(2), keypoints[list(cub_crop.MIRRORED)]
+            image, foreground, keypoints = image.flip(2), foreground.flip(2), keypoints[MIRRORED]
             keypoints[:, 0] = self.image_size - 1 - keypoints[:, 0]
-        return Sample(image, foreground, None, keypoints, int(self.index.labels[row]), self.index.name(row))
+        return Sample(image, foreground, None, keypoints, int(rows["labels"]), self.birds.index[item])
 
-    def subset(self, indices: Sequence[int]) -> "CubCrops":
-        """The images at ``indices``, in that order."""
-        part = copy(self)
-        part.rows = [self.rows[i] for i in indices]
-        return part
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "CubCrops":
+        return replace(self, birds=self.birds.iloc[np.asarray(indices)])
 
     def fingerprint(self) -> str:
-        return f"cub-random-{self.index.root}-{len(self)}-{self.padding}-{self.jitter}-{self.mirror}"
+        return f"cub-random-{self.root}-{len(self)}-{self.padding}-{self.jitter}-{self.mirror}"
 
-    def square(self, row: int) -> Square:
-        """The fixed square of an image: its box with the padding, without jitter."""
-        return square_box(perturb_box(self.index.boxes[row], self.padding))
+    def files(self, item: int) -> tuple[Path, Path]:
+        """Photograph and mask of an image."""
+        assert self.root is not None
+        file = self.birds.file.iloc[item]
+        return self.root / "images" / file, self.masks / Path(file).with_suffix(".png")
 
-    def crop(self, row: int, square: Square) -> Rows:
-        """``image`` (S, S, 3) and ``mask`` (S, S) of 0 or 255, both uint8, of one square of one photograph."""
-        photo = read_photo(self.index.image(row))
-        mask = read_mask(self.mask_path(row), self.index.image(row), photo.shape[:2])
-        self._check_places(row, photo.shape[:2])
-        cut_mask, size = crop_square(mask, square, "zero"), self.image_size
-        if self.reproduce_release:
-            image = resize_bilinear(cub_crop.release_crop(photo, square), size, size).astype(np.uint8)
-            small = resize_nearest(cut_mask, size, size)
-        else:
-            image, small = resize_photo(crop_square(photo, square, "edge"), size), resize_mask(cut_mask, size)
-        return {"image": image, "mask": small.astype(np.uint8) * 255}
+    def crop(self, item: int, square: photos.Square) -> photos.Rows:
+        """One square of one photograph, in which its box and visible keypoints must lie."""
+        bird, (photo_path, mask_path) = self.birds.iloc[item], self.files(item)
+        photo = photos.read_photo(photo_path)
+        mask = photos.read_votes(mask_path, photo_path, photo.shape[:2])
+        (height, width), (x0, y0, x1, y1), (left, top, side) = mask.shape, bird.box, square
+        x, y, visible = bird.keypoints.T  # each (15,)
+        outside = (visible > 0) & ((np.minimum(x, y) < -1) | (x > width) | (y > height))  # one pixel of rounding
+        if outside.any() or x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
+            what = f"keypoint {KEYPOINT_NAMES[outside.argmax()]!r}" if outside.any() else "the box"
+            remedy = "use the original photograph, or correct parts/part_locs.txt or bounding_boxes.txt"
+            raise DataError(f"{photo_path}: {what} lies outside its {width} x {height} pixels; {remedy}")
+        box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
+        numbers = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
+        whole = {"squares": np.array(square), "labels": np.array(bird.label)}
+        return self.resize(photo, mask, square) | numbers | whole
 
-    def keypoints(self, row: int, square: Square) -> np.ndarray:
-        """Keypoints (15, 3) of one image in the pixels of a crop of it."""
-        keypoints = self.index.keypoints[row]
-        if not self.reproduce_release:
-            return cub_crop.crop_keypoints(keypoints, square, self.image_size)
-        normalised = cub_crop.normalise_keypoints(keypoints, square)
-        normalised[:, :2] = (normalised[:, :2] + 1) / 2 * self.image_size  # [-1, 1] -> pixels
-        return normalised
+    def resize(self, photo: np.ndarray, mask: np.ndarray, square: photos.Square) -> photos.Rows:
+        """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
+        return photos.crop_and_resize(photo, mask, None, square, self.image_size)
 
-    def mask_path(self, row: int) -> Path:
-        return self.masks / Path(self.index.files[row]).with_suffix(".png")
-
-    def require_files(self) -> None:
-        """Raise DataError for the first photograph or mask that is not there."""
-        if not self.masks.is_dir():
-            raise DataError(f"masks: {self.masks.absolute()} is not a folder; expected one with a .png for each image")
-        for row in self.rows:
-            if not self.index.image(row).is_file():
-                raise DataError(
-                    f"{self.index.image(row)} is missing but listed in images.txt; download the data set again, or "
-                    "remove its line to leave it out"
-                )
-            if not self.mask_path(row).is_file():
-                raise DataError(
-                    f"{self.mask_path(row)} is missing: the mask of {self.index.files[row]}; add it (0 background, 255 "
-                    "bird), or remove the image from images.txt to leave it out"
-                )
-
-    def prepare(self) -> Prepared:
-        """The fixed crops in the cache, made now unless they are there."""
-        names = [self.index.name(row) for row in self.rows]
-
-        def make(item: int) -> Rows | None:
-            crop = self.crop(self.rows[item], self.square(self.rows[item]))
-            return crop if self.keep_empty or (crop["mask"] > 0).mean() >= MIN_FOREGROUND else None
-
-        options = {
-            "size": self.image_size,
-            "padding": self.padding,
-            "release": self.reproduce_release,
-            "masks": str(self.masks.absolute()),
-        }
-        options |= {"keep_empty": True} if self.keep_empty else {}
-        files = [self.index.root / name for name in LISTS]
-        files += [file for row in self.rows for file in (self.index.image(row), self.mask_path(row))]
-        return prepare_once("cub", names, files, options, make)
-
-    def dataset(self, prepared: Prepared, split: str) -> ArrayDataset:
-        """The arrays of a cache with the keypoints, labels and boxes of their images."""
-        row_of = {self.index.name(row): row for row in self.rows}
-        rows = [row_of[name] for name in prepared.names]
-        squares = [self.square(row) for row in rows]
-        dataset = prepared.dataset(
-            "cub",
-            split,
-            range(len(rows)),
-            root=self.root,
-            label_names=self.label_names,
-            keypoint_names=KEYPOINT_NAMES,
-            photos=np.array([str(self.index.image(row)) for row in rows]),
-            squares=np.array(squares),
-            boxes=np.array([self._box(row, square) for row, square in zip(rows, squares, strict=True)], np.float32),
-        )
-        dataset.keypoints = np.array([self.keypoints(r, s) for r, s in zip(rows, squares, strict=True)], np.float32)
-        dataset.labels = self.index.labels[rows]
-        return dataset
-
-    def _box(self, row: int, square: Square) -> np.ndarray:
-        """Annotated box in the pixels of the crop, ``(left, top, width, height)``."""
-        x0, y0, x1, y1 = self.index.boxes[row]
+    def place(self, keypoints: np.ndarray, square: photos.Square) -> np.ndarray:
+        """Keypoints (15, 3) of a photograph in the pixels of its crop; those invisible at the center of the crop."""
         left, top, side = square
-        return np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
+        placed = keypoints.copy()
+        placed[:, :2] = (placed[:, :2] - (left, top) + 0.5) * self.image_size / side - 0.5
+        placed[placed[:, 2] == 0, :2] = (self.image_size - 1) / 2
+        return placed
 
-    def _check_places(self, row: int, shape: tuple[int, ...]) -> None:
-        """Box and visible keypoints must lie in the photograph; one pixel of rounding is allowed."""
-        height, width = shape
-        x0, y0, x1, y1 = self.index.boxes[row]
-        if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
-            raise DataError(
-                f"{self.index.root / 'bounding_boxes.txt'}: the box of {self.index.files[row]} lies outside its "
-                f"{width} x {height} photograph; use the original photograph, or correct the box"
-            )
-        for keypoint, (x, y, visible) in zip(KEYPOINT_NAMES, self.index.keypoints[row], strict=True):
-            if visible and not (-1 <= x <= width and -1 <= y <= height):
-                raise DataError(
-                    f"{self.index.root / 'parts' / 'part_locs.txt'}: keypoint {keypoint!r} of {self.index.files[row]} "
-                    f"is at ({x + 1:g}, {y + 1:g}), outside its {width} x {height} photograph; correct it, or set its "
-                    "visible to 0"
-                )
+
+def perturb_box(
+    box: np.ndarray, padding: float, jitter: float = 0.0, draws: Sequence[float] | np.ndarray = (0.5,) * 4
+) -> np.ndarray:
+    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, and move its four sides at random.
+
+    ``padding`` is added on each side, as a fraction of width or height; each side moves by up to ``jitter`` more,
+    outwards where its number of ``draws`` in [0, 1) is 0, inwards where it is 1.
+    """
+    sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
+    outwards = np.array([-1.0, -1.0, 1.0, 1.0])
+    return box + outwards * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
+
+
+def square_box(box: np.ndarray) -> photos.Square:
+    """Smallest square in whole pixels around ``(x0, y0, x1, y1)``, on the same center; halves are rounded to even."""
+    x0, y0, x1, y1 = (round(float(value)) for value in box)
+    width, height = x1 - x0 + 1, y1 - y0 + 1
+    side = max(width, height)
+    return x0 - round((side - width) / 2), y0 - round((side - height) / 2), side
+
+
+def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The lists under ``root``: a table of the images, and the names of the classes.
+
+    Columns, by the name of the image: file under images/; label, class id - 1; training; box (4,) ``(x0, y0, x1, y1)``,
+    first and last pixel of the bird; keypoints (15, 3) ``(x, y, visible)``, 0 where invisible. Pixels count from 0.
+    """
+    remedy = "download CUB-200-2011 with `partlib data download cub`, or give the folder that holds it as root"
+    photos.require([root / name for name in LISTS], remedy)
+    files = _read_list(root / "images.txt", ["image", "file"]).file.astype(object)
+    class_names = tuple(_read_list(root / "classes.txt", ["class", "name"]).name)
+    numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
+    if (root / "parts/parts.txt").read_text(encoding="utf-8").split() != numbered.split():
+        raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
+    label = _read_list(root / "image_class_labels.txt", ["image", "class"], files.index)["class"].to_numpy(int) - 1
+    training = _read_list(root / "train_test_split.txt", ["image", "training"], files.index).training.to_numpy() > 0
+    boxes = _read_list(root / "bounding_boxes.txt", ["image", "x", "y", "width", "height"], files.index)
+    for name, bad, expected in (
+        ("image_class_labels.txt", ~np.isin(label, range(len(class_names))), f"a class from 1 to {len(class_names)}"),
+        ("bounding_boxes.txt", (boxes[["width", "height"]] < 1).any(axis=1), "a box of at least 1 x 1 pixels"),
+    ):
+        if bad.any():
+            raise DataError(f"{root / name}: {files[np.asarray(bad)].iloc[0]} needs {expected}; correct it")
+    x, y, width, height = boxes.to_numpy().T  # each (N,)
+    box = np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1)  # (N, 4)
+    each = pd.MultiIndex.from_product([files.index, range(1, len(KEYPOINT_NAMES) + 1)])
+    points = _read_list(root / "parts/part_locs.txt", ["image", "keypoint", "x", "y", "visible"], each).to_numpy()
+    points = points.reshape(len(files), len(KEYPOINT_NAMES), 3)  # (N * 15, 3) -> (N, 15, 3)
+    visible = points[..., 2:] > 0  # (N, 15, 1)
+    points = np.concatenate([np.where(visible, points[..., :2] - 1, 0), visible], axis=-1)
+    names = [Path(file).with_suffix("").as_posix() for file in files]
+    columns = {"file": files.to_numpy(), "label": label, "training": training, "box": [*box], "keypoints": [*points]}
+    return pd.DataFrame(columns, names), class_names
+
+
+def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
+    """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
+    ids = columns[: 1 if wanted is None else wanted.nlevels]
+    table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
+    table = table.drop_duplicates(ids, keep="last").set_index(ids)
+    if wanted is not None:
+        table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)
+    bad = table.isna().any(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{path}: {', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values; correct it, take the image "
+            "out of images.txt, or download the data set again"
+        )
+    return table
+
+
+def find_segmentations(root: Path) -> Path:
+    """Folder of the segmentations, inside ``root`` or beside it."""
+    inside, beside = root / "segmentations", root.parent / "segmentations"
+    if not (inside.is_dir() or beside.is_dir()):
+        raise DataError(f"{inside} is missing; the masks are a separate archive: unpack {MASKS_URL} there")
+    return inside if inside.is_dir() else beside
+
+
+def download(destination: Path | None = None, archives: Sequence[tuple[str, str | None, str]] = ARCHIVES) -> Path:
+    """Download images and segmentations (1.2 GB) into ``destination``, unless they are there, and return it."""
+    destination = data_dir() / FOLDER if destination is None else destination
+    return fetch.install(destination, archives, lambda root: (read_lists(root), find_segmentations(root)))

@@ -1,62 +1,69 @@
 """PASCAL-Part: objects of PASCAL VOC 2010 with part masks, one category at a time.
 
 Source: Chen, Mottaghi, Liu, Fidler, Urtasun, Yuille, "Detect What You Can: Detecting and Representing Objects using
-Holistic Models and Body Parts", CVPR 2014. The layout is described in :mod:`partlib.data.pascal_files`.
+Holistic Models and Body Parts", CVPR 2014.
+
+::
+
+    VOCdevkit/
+      VOC2010/JPEGImages/2008_000008.jpg ...
+      VOC2010/ImageSets/Main/car_train.txt, car_val.txt ...   image, and 1, 0 (difficult) or -1 (shows no car)
+      Annotations_Part/2008_000008.mat ...                    also found inside VOC2010/ or trainval/
 """
 
-import hashlib
-import json
-import os
+import re
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
 from tqdm.auto import tqdm
 
+from partlib.data import photos
 from partlib.data.base import ArrayDataset
-from partlib.data.pascal_files import PART_NAMES, annotation_folder, paint_parts, read_list, read_objects
-from partlib.data.prepare import (
-    Rows,
-    check_margin,
-    crop_square,
-    prepare_once,
-    read_photo,
-    resize_labels,
-    resize_mask,
-    resize_photo,
-    split_of,
-)
 from partlib.errors import ConfigError, DataError
-from partlib.paths import cache_dir, data_dir
+from partlib.paths import cached_arrays, data_dir
 
 FOLDER = "VOCdevkit"
-VERSION = 1  # raise it whenever this file finds other objects in the same annotations
+VERSION = 2  # raise it whenever this file finds other objects in the same annotations
 VAL_PERCENT = 10  # of the images of VOC's training list, chosen by name
 MIN_AREA = {"train": 0.10, "val": 0.10, "test": 0.20}  # of the release
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object as the index of a category keeps it.
-
-    image : name of the photograph; number : place of the object in its annotation, from 0.
-    left, top, width, height : its box in pixels; area : the box as a fraction of the image.
-    has_parts : whether any part was annotated.
-    """
-
-    image: str
-    number: int
-    left: int
-    top: int
-    width: int
-    height: int
-    area: float
-    has_parts: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.image}_{self.number}"
+# Parts of each category in alphabetical order, which is the order of the release's labels 1, 2, ...; the numbers of
+# repeated parts (wheel_1, wheel_2) are dropped. Boat, chair, dining table and sofa have outlines only.
+_CAR = """backside bliplate door fliplate frontside headlight leftmirror leftside rightmirror rightside roofside wheel
+    window"""
+_CAT = "head lbleg lbpa lear leye lfleg lfpa neck nose rbleg rbpa rear reye rfleg rfpa tail torso"
+_COW = """head lblleg lbuleg lear leye lflleg lfuleg lhorn muzzle neck rblleg rbuleg rear reye rflleg rfuleg rhorn tail
+    torso"""
+_PARTS = {
+    "aeroplane": "body engine lwing rwing stern tail wheel",
+    "bicycle": "bwheel chainwheel fwheel handlebar headlight saddle",
+    "bird": "beak head leye lfoot lleg lwing neck reye rfoot rleg rwing tail torso",
+    "bottle": "body cap",
+    "bus": _CAR,
+    "car": _CAR,
+    "cat": _CAT,
+    "cow": _COW,
+    "dog": _CAT.replace("neck", "muzzle neck"),
+    "horse": """head lbho lblleg lbuleg lear leye lfho lflleg lfuleg muzzle neck rbho rblleg rbuleg rear reye rfho
+        rflleg rfuleg tail torso""",
+    "motorbike": "bwheel fwheel handlebar headlight saddle",
+    "person": """hair head lear lebrow leye lfoot lhand llarm llleg luarm luleg mouth neck nose rear rebrow reye rfoot
+        rhand rlarm rlleg ruarm ruleg torso""",
+    "pottedplant": "plant pot",
+    "sheep": _COW,
+    "train": """cbackside cfrontside cleftside coach crightside croofside hbackside head headlight hfrontside hleftside
+        hrightside hroofside""",
+    "tvmonitor": "screen",
+}
+PART_NAMES = {category: tuple(names.split()) for category, names in _PARTS.items()}
+HOW_TO_GET = (
+    "download VOCtrainval_03-May-2010.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and trainval.tar.gz of "
+    "PASCAL-Part from http://roozbehm.info/pascal-parts/pascal-parts.html, and unpack both so that one folder holds "
+    "VOC2010/JPEGImages, VOC2010/ImageSets and Annotations_Part"
+)
 
 
 def load(
@@ -71,159 +78,162 @@ def load(
     margin: float = 0.05,
     hold_out: bool = True,
 ) -> ArrayDataset:
-    """One split of one category of PASCAL-Part; every large enough object is a sample.
+    """One split of one category of PASCAL-Part: every large enough object is a sample, its foreground all its parts.
 
     VOC's val list is the "test" split; a tenth of the images of its train list, chosen by name alone, is "val".
 
     Parameters
     ----------
-    split : "train", "val" or "test".
-    root : folder that holds ``VOC2010`` and ``Annotations_Part``; None for ``VOCdevkit`` in ``$PARTLIB_DATA`` or
-        ``./data``.
-    image_size : side of the square images in pixels.
     category : class of VOC with parts, e.g. "car", "horse", "bird".
     min_area : smallest box of an object as a fraction of its image; None for the release's 0.10, and 0.20 in "test".
-    keep_without_parts : the foreground is the union of the parts, so an object without any has none. False: these are
-        left out with one warning that counts them. True: they stay as images that are all background, as in the
-        release; an image without foreground teaches nothing but counts in scores that include the background.
-    crop : a square around the object's box; False shows the whole photograph, as the release does.
-    margin : space around the box on each side, as a fraction of its longer side.
+    keep_without_parts : keep objects without parts as images that are all background, as the release does; else they
+        are left out with one warning.
+    crop : a square around the object's box with ``margin`` of its longer side; else the whole photograph.
     hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
-
-    Returns
-    -------
-    ArrayDataset; ``part_names`` are those of the category in alphabetical order, left and right apart, numbers of
-    repeated parts dropped.
-
-    Raises
-    ------
-    ConfigError : a category without parts, or a fraction out of range.
-    DataError : a list, photograph or annotation is missing, cut short or does not fit; the message names it.
     """
-    least = _check_options(split, category, min_area, margin)
-    root = data_dir() / FOLDER if root is None else Path(root)
+    least = MIN_AREA[split] if min_area is None else min_area
+    photos.check_fraction("min_area", least)
+    photos.check_fraction("margin", margin)
+    if category not in PART_NAMES:
+        raise ConfigError(f"category is {category!r}; expected one with parts: {', '.join(PART_NAMES)}")
+    root = data_dir() / FOLDER if root is None else root
     images = read_list(root, category, "val" if split == "test" else "train")
     if split == "val" or (split == "train" and hold_out):
-        images = [name for name in images if split_of(name, VAL_PERCENT, 0) == split]
-    large = [found for found in find_objects(root, category, images) if found.area >= least]
-    chosen = large if keep_without_parts else [found for found in large if found.has_parts]
-    if not chosen:
+        images = [name for name in images if photos.split_of(name, VAL_PERCENT, 0) == split]
+    found = find_objects(root, category, images)
+    large = found[found["area"] >= least]
+    chosen = large if keep_without_parts else large[large["has_parts"]]
+    if not len(chosen):
         raise DataError(
             f"{root}: no {category} with parts and a box of at least {least:.0%} of its image is in the {split!r} "
             "split; lower min_area, or load another split or category"
         )
     if len(chosen) < len(large):
-        warnings.warn(
-            f"skipped {len(large) - len(chosen)} of {len(large)} objects ({category}) without parts; "
-            "keep_without_parts=True keeps them as images that are all background",
-            stacklevel=3,
-        )
+        skipped = f"skipped {len(large) - len(chosen)} of {len(large)} objects ({category}) without parts"
+        warnings.warn(f"{skipped}; keep_without_parts=True keeps them as images that are all background", stacklevel=3)
 
-    def make(index: int) -> Rows:
-        return _prepare(root, category, chosen[index], image_size, margin if crop else None)
-
-    files = [file for found in chosen for file in (_photo(root, found.image), _annotation(root, found.image))]
-    options = {"size": image_size, "category": category, "margin": margin if crop else None}
-    prepared = prepare_once("pascal-part", [found.name for found in chosen], files, options, make)
-    return prepared.dataset(
-        "pascal-part",
-        split,
-        range(len(chosen)),
-        root=root,
-        part_names=PART_NAMES[category],
-        label_names=(category,),
-    )
-
-
-def _check_options(split: str, category: str, min_area: float | None, margin: float) -> float:
-    """Smallest area of a box after checking all options."""
-    if category not in PART_NAMES:
-        raise ConfigError(f"category is {category!r}; expected one with parts: {', '.join(PART_NAMES)}")
-    least = MIN_AREA[split] if min_area is None else min_area
-    if not 0 <= least < 1:
-        raise ConfigError(f"min_area is {min_area}; expected a fraction from 0 to below 1 of the image")
-    check_margin(margin)
-    return least
-
-
-def _photo(root: Path, image: str) -> Path:
-    return root / "VOC2010" / "JPEGImages" / f"{image}.jpg"
-
-
-def _annotation(root: Path, image: str) -> Path:
-    return annotation_folder(root) / f"{image}.mat"
-
-
-def find_objects(root: Path, category: str, images: list[str]) -> list[Found]:
-    """The objects of one category in ``images``, in order; read from the cache where the annotations are unchanged.
-
-    Raises
-    ------
-    DataError : a photograph or annotation is missing, or an annotation is broken.
-    """
-    for image in images:
-        if not _photo(root, image).is_file():
-            raise DataError(f"{_photo(root, image)} is missing but listed; unpack VOCtrainval_03-May-2010.tar again")
-        if not _annotation(root, image).is_file():
-            read_objects(_annotation(root, image))  # raises the error that says what to do
-    stamps = [(i, (s := _annotation(root, i).stat()).st_size, s.st_mtime_ns) for i in images]
-    key = json.dumps([VERSION, category, stamps])
-    file = cache_dir() / "datasets" / f"pascal-part-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    if file.is_file():
+    def make(index: int) -> photos.Rows:
+        photo_path, path = _files(root, chosen["image"][index])
+        entry, photo = read_objects(path)[chosen["number"][index]], photos.read_photo(photo_path)
+        photos.check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
         try:
-            return [Found(**entry) for entry in json.loads(file.read_text())]
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{file}: this cache is damaged ({error}); delete it, it will be made anew") from error
-    found = []
-    for image in tqdm(images, f"reading {category} annotations", leave=False):
-        for number, entry in enumerate(read_objects(_annotation(root, image))):
-            if entry.category == category:
-                found.append(Found(image, number, *entry.box(), entry.box_area(), entry.has_parts()))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(f".{os.getpid()}.part")  # complete or not there at all
-    draft.write_text(json.dumps([asdict(entry) for entry in found]))
-    os.replace(draft, file)
-    return found
-
-
-def _prepare(root: Path, category: str, found: Found, size: int, margin: float | None) -> Rows:
-    """Read, check, crop and resize one object; the whole photograph where ``margin`` is None."""
-    path = _annotation(root, found.image)
-    entry = read_objects(path)[found.number]
-    photo = read_photo(_photo(root, found.image))
-    if photo.shape[:2] != entry.mask.shape:
-        raise DataError(
-            f"{path}: the annotation is {entry.mask.shape[1]} x {entry.mask.shape[0]} pixels, its photograph is "
-            f"{photo.shape[1]} x {photo.shape[0]}; expected the same size: use the original photograph"
+            labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape)
+        except DataError as error:
+            raise DataError(f"{path}, object {chosen['number'][index] + 1}: {error}; download it again") from error
+        left, top, width, height = entry.box()
+        side = round(max(width, height) * (1 + 2 * margin))
+        around = (left + (width - side) // 2, top + (height - side) // 2, side)
+        return photos.crop_and_resize(
+            photo, labels > 0, labels, around if crop else photos.square_of(labels.shape), image_size
         )
+
+    names = [f"{image}_{number}" for image, number in chosen[["image", "number"]].tolist()]
+    files = [file for image in chosen["image"] for file in _files(root, image)]
+    options = {"size": image_size, "category": category, "margin": margin if crop else None}
+    known = {"part_names": PART_NAMES[category], "label_names": (category,)}
+    return photos.prepare_once("pascal-part", split, names, files, options, make, root=root, **known)
+
+
+def _files(root: Path, image: str) -> tuple[Path, Path]:
+    """Photograph and annotation."""
+    return root / "VOC2010" / "JPEGImages" / f"{image}.jpg", annotation_folder(root) / f"{image}.mat"
+
+
+def read_list(root: Path, category: str, part: str) -> list[str]:
+    """Images of VOC's list ``part`` ("train" or "val") that show the category."""
+    path = root / "VOC2010" / "ImageSets" / "Main" / f"{category}_{part}.txt"
+    photos.require([path], HOW_TO_GET)
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for row in rows:
+        if len(row) != 2 or row[1] not in ("-1", "0", "1"):
+            raise DataError(f"{path}: a row is {row}; expected an image and 1, 0 or -1: download it again")
+    return [name for name, shows in rows if shows != "-1"]
+
+
+def annotation_folder(root: Path) -> Path:
+    """Folder of the part annotations under ``root``."""
+    folders = [folder / "Annotations_Part" for folder in (root, root / "VOC2010", root / "trainval")]
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        raise DataError(f"{folders[0]} is missing; {HOW_TO_GET}")
+    return found[0]
+
+
+def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
+    """The objects of one category in ``images``, in order: a table (N,) of image, number in it, area and has_parts."""
+    files = [file for image in images for file in _files(root, image)]
+    photos.require(files, f"{HOW_TO_GET}, or remove the image from its list")
+    columns = [("image", f"U{max(map(len, images), default=1)}"), ("number", int), ("area", float), ("has_parts", bool)]
+
+    def find(folder: Path) -> None:
+        rows = []
+        for image in tqdm(images, f"reading {category} annotations", leave=False):
+            for number, entry in enumerate(read_objects(_files(root, image)[1])):
+                if entry.category == category:
+                    rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))
+        np.save(folder / "objects.npy", np.array(rows, columns))
+
+    return cached_arrays("datasets/pascal-part-objects", [VERSION, category, photos.stamps(files[1::2])], find)[
+        "objects"
+    ]
+
+
+@dataclass(frozen=True)
+class PascalObject:
+    """One object of an image: its class of VOC, its mask, and its parts in the order of the file, for many none."""
+
+    category: str
+    mask: np.ndarray  # (H, W) bool
+    parts: tuple[tuple[str, np.ndarray], ...]  # names as in the file ("wheel_1") with masks (H, W) bool
+
+    def box(self) -> tuple[int, int, int, int]:
+        """``(left, top, width, height)`` around the mask in pixels; zeros where it is empty."""
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        if not len(rows):
+            return 0, 0, 0, 0
+        return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+
+    def box_area(self) -> float:
+        """Area of the box as a fraction of the image."""
+        return self.box()[2] * self.box()[3] / self.mask.size
+
+
+def read_objects(path: Path) -> list[PascalObject]:
+    """The objects of one annotation file."""
+
+    def read(entry: np.void) -> PascalObject:
+        # An object without parts has an empty matrix in their place.
+        parts = [(str(p["part_name"].ravel()[0]), np.asarray(p["mask"]) > 0) for p in entry["parts"].ravel()]
+        return PascalObject(str(entry["class"].ravel()[0]), np.asarray(entry["mask"]) > 0, tuple(parts))
+
+    # scipy's reader meets a damaged file in whichever step it happens to be, with no common type of error; the fields
+    # of another file are missing in as many ways.
     try:
-        labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape)
-    except DataError as error:
-        raise DataError(f"{path}, object {found.number + 1} ({category}): {error}; download it again") from error
-    if margin is None:
-        height, width = labels.shape
-        side = max(height, width)
-        square = (-((side - width) // 2), -((side - height) // 2), side)
-    else:
-        side = round(max(found.width, found.height) * (1 + 2 * margin))
-        square = (found.left + (found.width - side) // 2, found.top + (found.height - side) // 2, side)
-    cut = crop_square(labels, square, "zero")
-    small = resize_mask(cut > 0, size)
-    return {
-        "image": resize_photo(crop_square(photo, square, "edge"), size),
-        "mask": small.astype(np.uint8) * 255,
-        "parts": resize_labels(cut, small, size),
-    }
+        return [read(entry) for entry in loadmat(path)["anno"][0, 0]["objects"].ravel()]
+    except Exception as error:
+        raise DataError(
+            f"{path}: expected a PASCAL-Part annotation (anno.objects with class, mask and parts), but it cannot be "
+            f"read ({type(error).__name__}: {error}); it may be cut short: unpack or download it again"
+        ) from error
+
+
+def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+    """One label map (H, W) uint8 from overlapping part masks: where they overlap, the part listed first wins.
+
+    ``names`` are the parts 1, 2, ... without numbers: "wheel_1" and "wheel_2" both become "wheel".
+    """
+    labels = np.zeros(shape, np.uint8)
+    for name, mask in reversed(parts):
+        base = re.sub(r"_\d+$", "", name)
+        if base not in names or mask.shape != tuple(shape):
+            raise DataError(f"part {name!r} of shape {mask.shape} is unknown; expected {shape}, {', '.join(names)}")
+        labels[mask > 0] = names.index(base) + 1
+    return labels
 
 
 def download(destination: Path | None = None) -> Path:
-    """The folder of the data set where it is; its two archives are fetched by hand, so an error says how.
-
-    Raises
-    ------
-    DataError : the data set is not there.
-    """
-    destination = data_dir() / FOLDER if destination is None else Path(destination)
+    """The folder of the data set where it is; its two archives are fetched by hand, so an error says how."""
+    destination = data_dir() / FOLDER if destination is None else destination
     read_list(destination, "car", "train")
     annotation_folder(destination)
     return destination

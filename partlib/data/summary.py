@@ -1,65 +1,45 @@
 """What is in a data set and where it lies: the text of ``partlib data info`` and the door to downloads."""
 
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-from partlib.data import DATASETS, SPLITS, load_dataset
+from partlib.data import SPLITS, find_loader, load_dataset
 from partlib.data.base import ArrayDataset, PartDataset
-from partlib.errors import ConfigError, DataError
+from partlib.errors import ConfigError
 from partlib.paths import cache_dir
 
 
 def download(name: str, root: Path | None = None) -> Path:
-    """Fetch a data set that can be downloaded; returns its folder.
-
-    Raises
-    ------
-    ConfigError : unknown data set, or one that is not downloaded but made or brought by the user.
-    """
-    if name not in DATASETS:
-        raise ConfigError(f"data set {name!r} is unknown; expected one of {', '.join(sorted(DATASETS))}")
-    fetch = getattr(import_module(DATASETS[name]), "download", None)
-    if fetch is None:
+    """Fetch a data set that can be downloaded; returns its folder."""
+    loader = find_loader(name)
+    if not hasattr(loader, "download"):
         raise ConfigError(f"data set {name!r} has nothing to download; see data/README.md for where it comes from")
-    return fetch(root)
+    return loader.download(root)
 
 
 def describe(name: str, root: Path | None = None, image_size: int = 128, **options) -> str:
-    """Counts per split, how much of the foreground each part holds, sizes, and where the files are.
-
-    ``options`` are those of ``load_dataset``.
-    """
-    lines, shares = [], {}
-    dataset: PartDataset | None = None
-    for split in SPLITS:
-        dataset = load_dataset(name, split, root, image_size, **options)
-        lines.append(f"  {split:6}{len(dataset):6} images")
-        shares[split] = part_frequencies(dataset)
-    assert dataset is not None
-    head = [f"{name}: {image_size} x {image_size} pixels", *lines]
-    labels = len(dataset.label_names)
-    head.append(f"  {len(dataset.part_names)} parts, {len(dataset.keypoint_names)} keypoints, {labels or 'no'} labels")
-    if dataset.part_names:
-        head.append(f"  share of the foreground  {'  '.join(f'{split:>6}' for split in SPLITS)}")
-        for k, part in enumerate(dataset.part_names):
-            head.append(f"    {part:22} " + "  ".join(f"{shares[split][k]:6.1%}" for split in SPLITS))
-    head.append(
-        f"  files: {dataset.root or 'none, the images are generated'}; prepared copies: {cache_dir().resolve()}"
-    )
-    return "\n".join(head)
+    """Counts per split, how much of the foreground each part holds, sizes, and where the files are."""
+    splits = [load_dataset(name, split, root, image_size, **options) for split in SPLITS]
+    last = splits[-1]
+    lines = [f"{name}: {image_size} x {image_size} pixels"]
+    lines += [f"  {dataset.split:6}{len(dataset):6} images" for dataset in splits]
+    counts = f"{len(last.part_names)} parts, {len(last.keypoint_names)} keypoints"
+    lines.append(f"  {counts}, {len(last.label_names) or 'no'} labels")
+    if last.part_names:
+        lines.append(f"  share of the foreground  {'  '.join(f'{split:>6}' for split in SPLITS)}")
+        shares = np.stack([part_frequencies(dataset) for dataset in splits], axis=1)  # (P, 3)
+        for part, row in zip(last.part_names, shares, strict=True):
+            lines.append(f"    {part:22} " + "  ".join(f"{share:6.1%}" for share in row))
+    lines.append(f"  files: {last.root or 'none, the images are generated'}; prepared copies: {cache_dir().resolve()}")
+    return "\n".join(lines)
 
 
 def part_frequencies(dataset: PartDataset) -> np.ndarray:
     """Fraction of the foreground that each part holds, (P,); zeros where there is no annotation."""
     count = np.zeros(len(dataset.part_names) + 1)
-    if isinstance(dataset, ArrayDataset) and dataset.parts is not None:
-        count += np.bincount(np.asarray(dataset.parts).ravel(), minlength=len(count))
-    elif dataset.part_names:
-        for i in range(len(dataset)):
-            parts = dataset[i].parts
-            if parts is None:
-                raise DataError(f"{dataset[i].name} of {dataset.name} has no parts although the data set names some")
-            count += np.bincount(parts.numpy().ravel(), minlength=len(count))
+    maps = [dataset.parts] if isinstance(dataset, ArrayDataset) else (dataset[i].parts for i in range(len(dataset)))
+    for parts in maps if dataset.part_names else ():
+        if parts is not None:
+            count += np.bincount(np.asarray(parts).ravel(), minlength=len(count))
     return count[1:] / max(count[1:].sum(), 1)

@@ -10,7 +10,6 @@ annotated mask or a predicted one. What the release does otherwise is said where
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -66,7 +65,7 @@ def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], re
     """
     images, points, boxes = [], [], []
     for dataset in datasets:
-        if not dataset.keypoint_names or not hasattr(dataset, "boxes"):
+        if not dataset.keypoint_names or dataset.boxes is None:
             raise DataError(
                 f"data set {dataset.name!r} has no keypoints with boxes, which protocol cub scores; "
                 "use --protocol pixels where it has part masks"
@@ -76,11 +75,11 @@ def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], re
             assert batch.keypoints is not None
             logits = _upsample(low, batch, align_corners=not release)  # (B, K, H, W)
             part_maps = logits.softmax(dim=1) * batch.foreground  # (B, K, H, W)
-            centers = part_centers(part_maps, "evaluation" if release else "pixel")
+            centers = part_centers_evaluation(part_maps) if release else part_centers(part_maps)  # (B, K, 2)
             labels = logits.argmax(dim=1) + 1  # (B, H, W)
-            place: Literal["release", "pixel"] = "release" if release else "pixel"
-            parts, targets = keypoint_labels(labels, batch.keypoints, place)
-            masked_parts, _ = keypoint_labels(labels * _inside(batch), batch.keypoints, place)
+            under = keypoint_labels_release if release else keypoint_labels
+            parts, targets = under(labels, batch.keypoints)
+            masked_parts, _ = under(labels * _inside(batch), batch.keypoints)
             images.append((centers, batch.keypoints, batch.labels))
             points.append((parts, masked_parts, targets))
     all_centers, keypoints, species = (torch.cat(values) for values in zip(*images, strict=True))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partlib.cli import main
 from partlib.data import birds, cub, fetch
+from partlib.data.summary import describe
 from partlib.errors import DataError
 from tests.export import export_cub, export_deepfashion, export_pascal_part
 
@@ -59,27 +59,27 @@ BROKEN = {
     "missing list, CUB": ("cub", unlink("bounding_boxes.txt"), "bounding_boxes.txt"),
     "missing list, DeepFashion": ("deepfashion", unlink("*_train.json"), "_train.json"),
     "missing list, PASCAL-Part": ("pascal-part", unlink("bird_train.txt"), "bird_train.txt"),
-    "image without annotation, CUB": ("cub", unlink("segmentations/**/test-*.png"), "the mask of"),
+    "image without annotation, CUB": ("cub", unlink("segmentations/**/test-*.png"), ".png is missing"),
     "image without annotation, DeepFashion": ("deepfashion", unlink("test-*_segment.png"), "_segment.png is missing"),
     "image without annotation, PASCAL-Part": ("pascal-part", unlink("2010_*.mat"), ".mat is missing"),
-    "unknown colour": ("deepfashion", foreign_colour, "colour (1, 2, 3) at x 3, y 3"),
+    "unknown colour": ("deepfashion", foreign_colour, "color (1, 2, 3) at x 3, y 3"),
     "truncated .mat": ("pascal-part", cut, ".mat: expected a PASCAL-Part annotation"),
-    "keypoint outside the image": ("cub", outside, "keypoint 'beak' of"),
+    "keypoint outside the image": ("cub", outside, "keypoint 'beak'"),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_data_set_gives_one_line_that_says_what_to_do(what, exported, tmp_path, capsys):
+def test_a_broken_data_set_gives_one_line_that_says_what_to_do(what, exported, tmp_path):
     name, damage, expected = BROKEN[what]
     root = shutil.copytree(exported[name], tmp_path / "copy")
-    options = ["--data-options", "category=bird", "min_area=0"] if name == "pascal-part" else []
-    arguments = ["data", "info", name, "--root", str(root), "--image-size", str(SIZE), *options]
+    options = {"category": "bird", "min_area": 0.0} if name == "pascal-part" else {}
     damage(root)
-    assert main(arguments) == 1
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("partlib: ")]
-    assert len(lines) == 1
-    assert expected in lines[0]
-    assert REMEDY.search(lines[0].split(expected, 1)[1])
+    with pytest.raises(DataError) as caught:
+        describe(name, root, SIZE, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert expected in message
+    assert REMEDY.search(message.split(expected, 1)[1])
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -100,17 +100,19 @@ def address(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
+    ("content", "sha256", "expected"),
     [
-        (b"<!DOCTYPE html><html>Over quota</html>", "web page"),
-        (b"\x1f\x8b" + bytes(100), "SHA-256"),
+        (b"<!DOCTYPE html><html>Over quota</html>", None, "not a whole archive"),
+        (b"\x1f\x8b" + bytes(100), "0" * 64, "hash"),
     ],
     ids=["archive that is a web page", "checksum mismatch"],
 )
-def test_a_download_that_is_not_the_archive_gives_one_line_that_says_what_to_do(content, expected, address, tmp_path):
+def test_a_download_that_is_not_the_archive_gives_one_line_that_says_what_to_do(
+    content, sha256, expected, address, tmp_path
+):
     (tmp_path / "www" / "a.tgz").write_bytes(content)
     with pytest.raises(DataError) as caught:
-        cub.download(tmp_path / "cub", f"{address}/a.tgz", f"{address}/a.tgz", sha256=("0" * 64, "0" * 64))
+        cub.download(tmp_path / "cub", [(f"{address}/a.tgz", sha256, "")])
     message = str(caught.value)
     assert "\n" not in message
     assert "a.tgz" in message

@@ -1,26 +1,29 @@
 """Samples, data sets in arrays, batches, and the door to them all."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
 import partlib
-from partlib.data import DATASETS, LARGEST_SIZE, ArrayDataset, collate, load_dataset
-from partlib.errors import ConfigError, DataError
+from partlib.data import DATASETS, LARGEST_SIZE, ArrayDataset, collate, find_loader, load_dataset, read_options
+from partlib.data.base import stacked
+from partlib.errors import ConfigError
 
 N, SIZE = 6, 16
 
 
-def make(masks=True, parts=True, keypoints=True, **attributes):
+def make(with_masks=True, parts=True, keypoints=True, **attributes):
     rng = np.random.default_rng(0)
     return ArrayDataset(
         images=rng.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8),
-        foreground=255 * rng.integers(0, 2, (N, SIZE, SIZE), dtype=np.uint8) if masks else None,
+        masks=255 * rng.integers(0, 2, (N, SIZE, SIZE), dtype=np.uint8) if with_masks else None,
         parts=rng.integers(0, 4, (N, SIZE, SIZE), dtype=np.uint8) if parts else None,
         keypoints=rng.random((N, 5, 3), dtype=np.float32) if keypoints else None,
         labels=np.arange(N),
         names=[f"image {i}" for i in range(N)],
-        fingerprint="made",
+        digest="made",
         **attributes,
     )
 
@@ -41,7 +44,7 @@ def test_sample_has_the_documented_shapes_types_and_ranges():
 
 
 def test_parts_are_the_foreground_where_there_is_no_mask():
-    sample = make(masks=False)[0]
+    sample = make(with_masks=False)[0]
     assert torch.equal(sample.foreground[0], (sample.parts > 0).float())
 
 
@@ -49,11 +52,6 @@ def test_what_a_data_set_has_not_is_none():
     sample = make(parts=False, keypoints=False)[0]
     assert sample.parts is None
     assert sample.keypoints is None
-
-
-def test_without_mask_and_parts_there_is_no_data_set():
-    with pytest.raises(DataError, match="foreground or parts"):
-        make(masks=False, parts=False)
 
 
 def test_a_sample_is_a_copy_that_may_be_written_to():
@@ -121,7 +119,7 @@ def test_load_dataset_opens_birds_with_options():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "fish"}, f"'fish' is unknown; expected one of {', '.join(sorted(DATASETS))}"),
+        ({"name": "fish"}, f"'fish' is unknown; expected one of {', '.join(DATASETS)}"),
         ({"name": "birds", "split": "dev"}, "'dev' is unknown; expected one of train, val, test"),
         ({"name": "ccp", "image_size": 8}, "image_size is 8; ccp comes with sides from 16 to 1024"),
         ({"name": "folder", "image_size": 2000}, "image_size is 2000"),
@@ -137,3 +135,58 @@ def test_largest_sizes_are_those_of_known_data_sets():
     assert set(LARGEST_SIZE) <= set(DATASETS)
     largest = LARGEST_SIZE["birds"]
     assert load_dataset("birds", "val", image_size=largest, num_images=1)[0].image.shape == (3, largest, largest)
+
+
+def test_stacked_holds_every_image_and_foreground():
+    images, foregrounds = stacked(make())
+    assert torch.equal(images[3], make()[3].image)
+    assert torch.equal(foregrounds[3], make()[3].foreground)
+
+
+def test_a_run_of_samples_is_not_copied():
+    dataset = make()
+    assert np.shares_memory(dataset.subset(range(1, 4)).images, dataset.images)
+    assert not np.shares_memory(dataset.subset([1, 3]).images, dataset.images)
+    assert len(dataset.subset([])) == 0
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_option_of_every_loader_can_be_read_from_text(name):
+    parameters = inspect.signature(find_loader(name).load).parameters
+    own = set(parameters) - {"split", "root", "image_size", "crops", "resize"}  # two are the release's
+    texts = {bool: "yes", int: "3", float: "0.5", str: "text", type(None): "1"}
+    for key in own:
+        default = parameters[key].default
+        value = read_options(name, [f"{key}={texts[type(default)]}"])[key]
+        assert default is None or type(value) is type(default)
+
+
+def test_options_are_read_as_the_loader_expects_them():
+    texts = ("classes=1,002,3", "padding=0.1", "mirror=Yes", "masks=some/folder", "hold-out=false")
+    expected = {"classes": (1, 2, 3), "padding": 0.1, "mirror": True, "masks": "some/folder", "hold_out": False}
+    assert read_options("cub", texts) == expected
+    assert read_options("cub", ["classes=7"]) == {"classes": (7,)}
+    assert read_options("pascal-part", ["category=horse", "min_area=0"]) == {"category": "horse", "min_area": 0.0}
+    assert read_options("birds", ["num_images=5"]) == {"num_images": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("cub", "classes", "'classes': expected key=value"),
+        ("cub", "=3", "'=3': expected key=value"),
+        ("cub", "classes=one", "classes is 'one'; expected whole numbers with commas"),
+        ("cub", "padding=wide", "padding is 'wide'; expected a number"),
+        ("cub", "mirror=maybe", "mirror is 'maybe'; expected true or false"),
+        ("birds", "seed=1.5", "seed is '1.5'; expected a whole number"),
+        (
+            "cub",
+            "category=car",
+            "'category=car': .*cub has these keys: classes, masks, padding, jitter, mirror, hold_out$",
+        ),
+        ("fish", "a=b", "data set 'fish' is unknown"),
+    ],
+)
+def test_a_wrong_option_is_named(name, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_options(name, [text])

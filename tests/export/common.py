@@ -1,10 +1,6 @@
-"""What the exporters of :mod:`partlib.data.export` share."""
+"""What the exporters share."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +8,33 @@ from PIL import Image
 
 from partlib.data.base import PartDataset, Sample
 from partlib.errors import DataError
+from partlib.paths import write_atomically
+
+Sources = PartDataset | Sequence[PartDataset]  # one data set, or several splits of one with names that differ
 
 
-def as_list(datasets: PartDataset | Sequence[PartDataset]) -> list[PartDataset]:
-    """One data set or several, as a list; names must be unique over all of them."""
+def as_list(datasets: Sources) -> list[PartDataset]:
     return [datasets] if isinstance(datasets, PartDataset) else list(datasets)
 
 
-@contextmanager
-def new_folder(root: str | Path) -> Iterator[Path]:
-    """A folder to write into that gets the name ``root`` when the block ends without an error.
+def samples(datasets: Sources) -> Iterator[tuple[int, PartDataset, Sample]]:
+    """All samples, counted from 1, with their data sets."""
+    pairs = ((dataset, dataset[i]) for dataset in as_list(datasets) for i in range(len(dataset)))
+    return ((number, dataset, sample) for number, (dataset, sample) in enumerate(pairs, 1))
 
-    Raises
-    ------
-    DataError : ``root`` exists and is not an empty folder.
-    """
+
+def write_folder(root: str | Path, write: Callable[[Path], None]) -> Path:
+    """Make the folder ``root`` with what ``write(folder)`` writes; an existing one must be empty."""
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root} exists already; remove it, or export to another folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        yield workspace
-        workspace.chmod(0o755)  # temporary folders are private to their owner
-        if root.exists():
-            root.rmdir()
-        os.replace(workspace, root)
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+    write_atomically(root, write)
+    return root
 
 
 def pixels(sample: Sample) -> np.ndarray:
     """The image of a sample, (H, W, 3) uint8."""
-    return (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)  # (H, W, 3)
+    return (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
 def foreground(sample: Sample) -> np.ndarray:
@@ -52,20 +42,20 @@ def foreground(sample: Sample) -> np.ndarray:
     return sample.foreground[0].numpy() >= 0.5
 
 
-def write_jpeg(image: np.ndarray, path: Path) -> None:
-    """(H, W, 3) uint8 as a JPEG of high quality, without halving the resolution of its colours."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, quality=95, subsampling=0)
-
-
-def write_png(values: np.ndarray, path: Path) -> None:
-    """(H, W) or (H, W, 3) uint8 as a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
-
-
-def require_parts(dataset: PartDataset, sample: Sample) -> np.ndarray:
-    """Part labels of a sample, (H, W) uint8; DataError where it has none."""
+def part_labels(dataset: PartDataset, sample: Sample) -> np.ndarray:
+    """Part labels of a sample, (H, W) uint8."""
     if sample.parts is None:
         raise DataError(f"{sample.name} of {dataset.name!r} has no parts; expected a data set with part labels")
     return sample.parts.numpy().astype(np.uint8)
+
+
+def write_image(values: np.ndarray, path: Path) -> None:
+    """(H, W) or (H, W, 3) uint8 as a PNG, or as a JPEG of high quality that keeps the resolution of its colors."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {}
+    Image.fromarray(values).save(path, **options)  # type: ignore[arg-type]
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -2,14 +2,21 @@
 
 import numpy as np
 import pytest
-from partlib.data.photos import crop_square
 from PIL import Image
 
 from partlib.data import deepfashion, pascal_part
-from partlib.data.pascal_files import PART_NAMES, paint_parts, read_objects
+from partlib.data.cub import MIRRORED, perturb_box, square_box
+from partlib.data.pascal_part import PART_NAMES, paint_parts, read_objects
+from partlib.data.photos import crop_square
 from partlib.errors import DataError
-from partlib.paper import cub_crop
-from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear, resize_nearest
+from partlib.paper.release_data import (
+    letterbox,
+    normalize_keypoints,
+    release_crop,
+    resize_bilinear,
+    resize_labels_bilinear,
+    resize_nearest,
+)
 from tests.export.pascal import write_annotation
 from tests.parity.compare import assert_same
 
@@ -24,10 +31,13 @@ def test_cub_box_crop_resize_and_mirrored_keypoints_match(golden, case, mode):
     stored = {key.removeprefix(f"{case}_{mode}_"): value for key, value in g.items()}
     size = int(g["out_size"])
     jitter = CUB_JITTER if mode == "train" else 0.0
-    box = cub_crop.perturb_box(g[f"{case}_bbox_in"], CUB_PADDING, jitter, g[f"{case}_random_draws_x0_y0_x1_y1"])
-    square = left, top, side = cub_crop.square_box(box)
-    crop = cub_crop.release_crop(g["img"], square)
-    normalised = cub_crop.normalise_keypoints(g["kp_pixels_in"], square)
+    box = perturb_box(g[f"{case}_bbox_in"], CUB_PADDING, jitter, g[f"{case}_random_draws_x0_y0_x1_y1"])
+    square = left, top, side = square_box(box)
+    crop = release_crop(g["img"], square)
+    normalized = normalize_keypoints(g["kp_pixels_in"], square)
+    mirrored = normalized[MIRRORED, :2]
+    visible = normalized[MIRRORED, 2:] > 0
+    mirrored[:, 0] = -mirrored[:, 0] - 2 / size  # size - 1 - x in pixels
     assert_same(
         {
             "CUB perturbed box": (box, stored["perturbed_bbox"]),
@@ -39,15 +49,15 @@ def test_cub_box_crop_resize_and_mirrored_keypoints_match(golden, case, mode):
                 resize_nearest(crop_square(g["mask"], square, "zero"), size, size),
                 stored["scaled_mask"],
             ),
-            "CUB keypoints in the crop": (normalised, stored["kp_norm"]),
-            "CUB mirrored keypoints": (cub_crop.mirror_keypoints(normalised, size), stored["kp_norm_mirrored"]),
+            "CUB keypoints in the crop": (normalized, stored["kp_norm"]),
+            "CUB mirrored keypoints": (mirrored * visible, stored["kp_norm_mirrored"][:, :2]),
         },
         FLOAT64,
     )
 
 
 def test_cub_left_and_right_exchange_the_same_keypoints(golden):
-    assert tuple(golden("cub_crop_pipeline")["kp_perm"]) == cub_crop.MIRRORED
+    assert tuple(golden("cub_crop_pipeline")["kp_perm"]) == tuple(MIRRORED)
 
 
 def test_deepfashion_palette_and_label_order_match(golden, tmp_path):
@@ -63,18 +73,19 @@ def test_a_foreign_colour_with_the_sum_of_a_known_one_passes_in_the_release_and_
     foreign = np.array([[[100, 0, 0]]], np.uint8)  # belt is (0, 100, 0)
     assert g["col2idx"][foreign.sum()] == 1
     Image.fromarray(foreign).save(tmp_path / "foreign.png")
-    with pytest.raises(DataError, match=r"foreign.png: colour \(100, 0, 0\)"):
+    with pytest.raises(DataError, match=r"foreign.png: color \(100, 0, 0\)"):
         deepfashion.read_segmentation(tmp_path / "foreign.png")
 
 
 def test_deepfashion_resizing_matches(golden):
     g = golden("deepfashion")
-    image, labels = deepfashion.letterbox(g["scale_in_img"], g["scale_in_seg"], int(g["out_size"]))
+    labels = g["scale_in_seg"].astype(np.uint8)
+    rows = letterbox(g["scale_in_img"], labels > 0, labels, int(g["out_size"]))
     shrunk = resize_labels_bilinear(g["notebook_label_in"], 16, 16)
     assert_same(
         {
-            "DeepFashion resized image": (image, g["scale_out_img"]),
-            "DeepFashion resized labels": (labels, g["scale_out_seg"]),
+            "DeepFashion resized image": (rows["images"], g["scale_out_img"]),
+            "DeepFashion resized labels": (rows["parts"], g["scale_out_seg"]),
             "DeepFashion labels resized as grey values": (shrunk, g["notebook_label_resized16"]),
         },
         FLOAT64,

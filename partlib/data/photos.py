@@ -1,0 +1,242 @@
+"""From photographs of any size to square crops of one size, once: read, crop to the object, resize, keep on disk."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm.auto import tqdm
+
+from partlib.data.base import ArrayDataset
+from partlib.errors import ConfigError, DataError
+from partlib.paths import cached_arrays
+
+CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
+MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
+
+Square = tuple[int, int, int]  # (left, top, side) in pixels of a photograph; may reach over its edge
+Rows = dict[str, np.ndarray]  # what ArrayDataset holds of one image: "images" (S, S, 3), "masks" (S, S), ...
+
+
+def split_of(name: str, val_percent: int, test_percent: int) -> str:
+    """Split of one image from its name alone, so that other images move none: SHA-256 modulo 100, lowest are test."""
+    bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
+    if bucket < test_percent:
+        return "test"
+    return "val" if bucket < test_percent + val_percent else "train"
+
+
+def check_fraction(option: str, value: float, highest: float = 1) -> None:
+    """ConfigError unless the value of an option lies between 0 and ``highest``."""
+    if not 0 <= value <= highest:
+        raise ConfigError(f"{option} is {value}; expected a fraction between 0 and {highest}")
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image file, decoded and turned upright by the EXIF orientation that cameras write."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return ImageOps.exif_transpose(file)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path}: expected a whole image file, but it cannot be decoded ({error}); "
+            "it may be cut short: copy or download it again, or remove it"
+        ) from error
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photograph (H, W, 3) uint8 RGB, upright, without its transparency."""
+    photo = read_image(path)
+    if photo.mode[0] in "IF":
+        raise DataError(f"{path}: expected 8 bits per channel, found mode {photo.mode!r}; save it as an 8-bit image")
+    return np.asarray(photo.convert("RGB"))
+
+
+def check_size(path: Path, found: tuple[int, ...], photo: Path, expected: tuple[int, ...]) -> None:
+    """DataError unless an annotation has the (H, W) of its photograph."""
+    if found != expected:
+        raise DataError(
+            f"{path}: is {found[1]} x {found[0]} pixels, its image {photo.name} is {expected[1]} x {expected[0]} "
+            "(upright); expected the same size: use the original files, not resized ones"
+        )
+
+
+def read_values(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of a mask or label image (H, W), of the ``shape`` (H, W) of its photograph."""
+    values = np.asarray(read_image(path))
+    if values.ndim == 3:
+        values = values[..., : 3 if values.shape[2] >= 3 else 1]  # (H, W, 3 or 1), without transparency
+        if (values != values[..., :1]).any():
+            raise DataError(f"{path}: expected one value per pixel, found colors; save it as a gray or indexed PNG")
+        values = values[..., 0]  # (H, W)
+    check_size(path, values.shape, photo, shape)
+    return values
+
+
+def read_mask(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A binary mask, (H, W) bool, true where the value is not 0."""
+    values = read_values(path, photo, shape)
+    found = np.unique(values)
+    if np.count_nonzero(found) > 1 or np.isnan(found).any():
+        listed = ", ".join(str(v) for v in found[:6]) + (", ..." if len(found) > 6 else "")
+        raise DataError(
+            f"{path}: the mask is not binary: {len(found)} values ({listed}); expected 0 and one other, such as 255: "
+            "threshold it and save it as PNG (JPEG blurs edges)"
+        )
+    return values != 0
+
+
+def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask of votes or probabilities, (H, W) bool, true from one half (128) on; of 0 and 1 only, true where 1."""
+    values = read_values(path, photo, shape)
+    return values >= (128 if values.max() > 1 else 1)
+
+
+def square_around(mask: np.ndarray, margin: float) -> Square:
+    """Square on the center of the true pixels of ``mask`` (H, W), of which there must be one.
+
+    ``margin`` is added on each of the four sides, as a fraction of the longer side of the bounding box.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    side = round(max(height, width) * (1 + 2 * margin))
+    return round((columns[0] + columns[-1] + 1 - side) / 2), round((rows[0] + rows[-1] + 1 - side) / 2), side
+
+
+def square_of(shape: Sequence[int]) -> Square:
+    """The smallest square around a whole photograph (H, W, ...), on the same center."""
+    height, width = shape[:2]
+    side = max(height, width)
+    return -((side - width) // 2), -((side - height) // 2), side
+
+
+def crop_square(array: np.ndarray, square: Square, fill: str) -> np.ndarray:
+    """Cut ``square`` out of ``array`` (H, W, ...) -> (side, side, ...).
+
+    Outside, ``fill="edge"`` repeats the nearest pixel (photographs: networks would see a black border as an edge) and
+    ``fill="zero"`` gives 0 (masks and labels: there is no object).
+    """
+    left, top, side = square
+    height, width = array.shape[:2]
+    rows, columns = np.arange(top, top + side), np.arange(left, left + side)
+    cut = array[rows.clip(0, height - 1)][:, columns.clip(0, width - 1)]
+    if fill == "zero":
+        cut[(rows < 0) | (rows >= height)] = 0
+        cut[:, (columns < 0) | (columns >= width)] = 0
+    return cut
+
+
+def resize_photo(photo: np.ndarray, size: int) -> np.ndarray:
+    """Antialiased (Lanczos) resize of (S, S, 3) uint8 to (size, size, 3) uint8."""
+    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _coverage(mask: np.ndarray, size: int) -> np.ndarray:
+    """How much of each of size x size cells the true pixels of ``mask`` (S, S) cover, 0..255 uint8."""
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX))
+
+
+def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """Resize a boolean (S, S) to (size, size): true where the object covers at least half of the cell."""
+    return _coverage(mask, size) >= 128
+
+
+def resize_labels(labels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
+    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere.
+
+    Each cell gets the part that covers most of it, the lowest on a tie (halfway between labels 1 and 3 is not 2, and
+    the nearest pixel alone would lose thin parts); a cell of the mask without any part stays 0.
+    """
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]) + 1
+    if not len(present):
+        return np.zeros((size, size), np.uint8)
+    cover = np.stack([_coverage(labels == part, size) for part in present])  # (P, size, size)
+    winner = present[cover.argmax(axis=0)]  # (size, size)
+    return np.where(mask & (cover.max(axis=0) > 0), winner, 0).astype(np.uint8)
+
+
+def crop_and_resize(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, square: Square, size: int) -> Rows:
+    """``square`` of a photograph (H, W, 3) uint8, its mask (H, W) bool and labels (H, W) uint8, at ``size`` pixels."""
+    small = resize_mask(crop_square(mask, square, "zero"), size)
+    rows = {"images": resize_photo(crop_square(photo, square, "edge"), size), "masks": small.astype(np.uint8) * 255}
+    if labels is not None:
+        rows["parts"] = resize_labels(crop_square(labels, square, "zero"), small, size)
+    return rows
+
+
+def crop_object(
+    photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, margin: float, size: int
+) -> Rows | None:
+    """The square around the object with ``margin``; None where it covers less than MIN_FOREGROUND of the photograph."""
+    if mask.mean() < MIN_FOREGROUND:
+        return None
+    return crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
+
+
+def require(files: Sequence[Path], remedy: str) -> None:
+    """DataError for the first of ``files`` that is missing."""
+    for path in files:
+        if not path.is_file():
+            raise DataError(f"{path.absolute()} is missing; {remedy}")
+
+
+def stamps(files: Sequence[Path]) -> list:
+    """Names, sizes and times of files, which stand for their content in the key of a cache."""
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def prepare_once(
+    title: str,
+    split: str,
+    names: Sequence[str],
+    files: Sequence[Path],
+    options: dict,
+    make: Callable[[int], Rows | None],
+    **known: Any,
+) -> ArrayDataset:
+    """Prepare every photograph once and keep the result in the cache; to be called by a loader's ``load``.
+
+    The cache is keyed by ``names``, the names, sizes and times of ``files``, and ``options``. ``make(index)`` gives the
+    rows of ``names[index]``, or None to skip it, which one warning counts. ``known`` are attributes of the data set.
+    """
+    key = [CACHE_VERSION, list(names), stamps(files), options]
+    arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
+    kept, skipped, digest = (arrays.pop(field).tolist() for field in ("names", "skipped", "digest"))
+    if skipped:
+        few = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+        message = f"skipped {len(skipped)} of {len(names)} images without foreground (less than 0.5 %): {few}"
+        warnings.warn(message, stacklevel=4)  # the line that called load_dataset
+    columns: dict[str, Any] = {"parts": None, "keypoints": None, "labels": np.zeros(len(kept), np.int64)}
+    columns |= {field: array[: len(kept)] for field, array in arrays.items()}  # past them lie the rows of the skipped
+    known |= {"name": title, "split": split, "names": kept, "digest": f"{title}-{digest}-{split}"}
+    return ArrayDataset(**columns, **known)
+
+
+def _fill(folder: Path, title: str, names: Sequence[str], make: Callable[[int], Rows | None]) -> None:
+    """Write the arrays of a cache into ``folder``, row by row: a large data set never lies in memory."""
+    arrays: Rows = {}
+    kept: list[str] = []
+    skipped: list[str] = []
+    digest = hashlib.sha256()
+    # Decoding and resizing happen in C without Python's lock, so threads are enough.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
+        for name, rows in tqdm(zip(names, results, strict=True), f"preparing {title}", len(names), unit="photo"):
+            for field, row in (rows or {}).items():
+                if field not in arrays:
+                    path, shape = folder / f"{field}.npy", (len(names), *row.shape)
+                    arrays[field] = np.lib.format.open_memmap(path, "w+", row.dtype, shape)
+                arrays[field][len(kept)] = row
+                digest.update(row.tobytes())
+            (skipped if rows is None else kept).append(name)
+            digest.update(b"" if rows is None else name.encode())
+    if not kept:
+        raise DataError(f"none of the {len(names)} images has a foreground (0.5 % of its pixels), e.g. {names[0]}")
+    for field, value in (("names", kept), ("skipped", skipped), ("digest", digest.hexdigest()[:16])):
+        np.save(folder / f"{field}.npy", np.array(value, str))

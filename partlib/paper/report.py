@@ -9,12 +9,11 @@ import pandas
 import torch
 
 from partlib.config import TrainConfig
-from partlib.data import load_dataset
+from partlib.data import load_dataset, read_options
 from partlib.data.base import ArrayDataset
-from partlib.data.deepfashion import labels_as_grey_values
-from partlib.data.options import merge_options, read_options
 from partlib.errors import ConfigError
 from partlib.masks.predicted import WHOLE_PHOTOGRAPHS, load_with_masks, mean_iou, sample_names
+from partlib.paper import release_data
 from partlib.paper.protocols import CUB_CLASSES, cub, pixels
 from partlib.segmenter import PartSegmenter
 
@@ -23,18 +22,13 @@ COLUMNS = {
     **{f"kp_{name}": f"kp {name}" for name in (*CUB_CLASSES, "all")},
     **{"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"},
 }
-# Options of ``load_dataset`` under which images and annotations are those of the release.
-RELEASE_OPTIONS: dict[str, dict[str, Any]] = {
-    **{name: {"reproduce_release": True} for name in ("cub", "deepfashion")},
-    "pascal-part": {"keep_without_parts": True, "crop": False},
-}
 
 
 def on_data(config: TrainConfig, name: str = "", root: str = "", options: Sequence[str] = ()) -> TrainConfig:
     """A run's ``config`` with what to score on: its data set, whose root and options are kept, or another one."""
     kept, own_root = (config.data_options, config.root) if name in ("", config.data) else ((), "")
-    merged = list(merge_options(kept, options))
-    return config.replace(data=name or config.data, root=root or own_root, data_options=merged)
+    merged = {text.partition("=")[0].strip(): text for text in (*kept, *options)}  # the later value counts
+    return config.replace(data=name or config.data, root=root or own_root, data_options=tuple(merged.values()))
 
 
 def evaluate(
@@ -59,7 +53,7 @@ def evaluate(
         raise ConfigError("protocol pixels is not one of the release; drop --reproduce-release, or name its data set's")
 
     # The images, once with each kind of mask. Those without annotated foreground are in neither.
-    options = RELEASE_OPTIONS.get(name, {}) if reproduce_release else {}
+    options = release_data.OPTIONS.get(name, {}) if reproduce_release else {}
     options = options | read_options(name, config.data_options)
     if name in WHOLE_PHOTOGRAPHS:
         masks = masks or options.pop("masks", None)
@@ -79,8 +73,9 @@ def evaluate(
     else:
         gray = None
         if protocol == "deepfashion" and reproduce_release:
-            photos = [Path(photo) for photo in tests[0].photos]  # type: ignore[attr-defined]
-            gray = torch.stack([torch.tensor(labels_as_grey_values(photo, config.image_size)) for photo in photos])
+            assert tests[0].photos is not None
+            values = [release_data.labels_as_gray_values(Path(photo), config.image_size) for photo in tests[0].photos]
+            gray = torch.from_numpy(np.stack(values))  # (N, H, W)
         scores += [pixels(segmenter, test, gray) for test in tests]
     if masks is not None:
         wanted, found = (torch.stack([one[i].foreground[0] >= 0.5 for i in range(len(one))]) for one in tests)

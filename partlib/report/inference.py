@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from partlib.data.folder import read_mask
-from partlib.data.prepare import crop_square, read_photo, resize_photo, square_around
+from partlib.data.photos import crop_square, read_mask, read_photo, resize_photo, square_around
 from partlib.errors import ConfigError, DataError
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay, palette_image

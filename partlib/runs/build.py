@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from partlib import distributed
 from partlib.config import LOSSES, TrainConfig
-from partlib.data import LARGEST_SIZE, PartDataset, load_dataset
-from partlib.data.options import read_options
+from partlib.data import LARGEST_SIZE, PartDataset, load_dataset, read_options
 from partlib.errors import ConfigError
 from partlib.features import CachedFeatures, Features, FeatureScaling, PerceptualFeatures, cached_features, features_of
 from partlib.loader import StepBatches, StepLoader

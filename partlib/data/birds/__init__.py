@@ -25,7 +25,7 @@ VERSION = 1  # raise it whenever a picture changes: caches and fingerprints depe
 DEFAULT_IMAGES = {"train": 600, "val": 100, "test": 200}
 UNSEEN_EVERY = 3  # every third test image shows a species that no other split has
 LABEL_NAMES = tuple(species.name for species in SPECIES)
-UNSEEN_LABELS = frozenset(range(len(SEEN), len(SPECIES)))
+UNSEEN_LABELS = tuple(range(len(SEEN), len(SPECIES)))
 
 # CUB-200-2011's keypoints in its order -> (point of the figure, parts whose pixels may show there)
 KEYPOINTS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -70,17 +70,22 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
             np.save(folder / f"{name}.npy", array)
 
     key = f"v{VERSION}-{split}-{num_images}x{image_size}-seed{seed}"
+    arrays = cached_arrays("birds", key, make)
     return ArrayDataset(
-        **cached_arrays("birds", key, make),
-        foreground=None,
-        names=[f"{split}-{seed}-{i:06d}" for i in range(num_images)],
-        fingerprint=f"birds-{key}",
+        arrays["images"],
+        None,
+        arrays["parts"],
+        arrays["keypoints"],
+        arrays["labels"],
+        [f"{split}-{seed}-{i:06d}" for i in range(num_images)],
+        f"birds-{key}",
         name="birds",
         split=split,
         part_names=PART_NAMES,
         keypoint_names=tuple(KEYPOINTS),
         label_names=LABEL_NAMES,
         unseen_labels=UNSEEN_LABELS,
+        boxes=arrays["boxes"],
     )
 
 

@@ -13,7 +13,6 @@ from partlib.losses import consistency_loss
 from partlib.segmenter import part_maps, resize
 
 CELLS = 32  # side of the grid that clusters of single images are fitted on
-RUNS = 3  # of a function that is timed; the shortest counts
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Cost:
 def cost(loss: Callable[[Tensor], Tensor], argument: Tensor) -> Cost:
     """Time and memory of ``loss(argument)`` with its gradient; ``loss`` returns a scalar."""
     seconds = float("inf")
-    for _ in range(RUNS):
+    for _ in range(3):
         kept: dict[int, int] = {}  # address -> bytes
 
         def note(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
@@ -48,8 +47,8 @@ def cost(loss: Callable[[Tensor], Tensor], argument: Tensor) -> Cost:
 def image_clusters(features: Sequence[Tensor], foreground: Tensor, num_parts: int, seed: int = 0) -> Tensor:
     """K-means on the features of each image for itself: (nearly) the lowest feature loss that K parts can have.
 
-    Features are maps (N, C_l, h_l, w_l), the foreground is (N, 1, H, W). Labels (N, H, W) int64 are 0 off the object and
-    1..K on it. Nothing connects the numbers of two images: cluster 1 of one may be cluster 3 of the next.
+    Features are maps (N, C_l, h_l, w_l), the foreground is (N, 1, H, W). Labels (N, H, W) are 0 off the object, 1..K on
+    it. Nothing connects the numbers of two images: cluster 1 of one may be cluster 3 of the next.
     """
     inside = resize(foreground, (CELLS, CELLS))[:, 0] > 0.5  # (N, CELLS, CELLS)
     labels = torch.zeros(len(foreground), *foreground.shape[-2:], dtype=torch.long)
@@ -68,8 +67,8 @@ def descend(
 ) -> tuple[Tensor, list[float]]:
     """Gradient descent on the feature loss where every pixel's logits are free: what the loss does without a network.
 
-    Starts at ``logits`` (B, K, H, W); ``rate`` is the step size in units of logits, for a loss summed over pixels.
-    Returns the logits at the end and the loss before every step.
+    Starts at ``logits`` (B, K, H, W); ``rate`` is the step size in logits, for a loss summed over pixels. Returns the
+    logits at the end and the loss before every step.
     """
     logits, losses = logits.detach().clone(), []
     for _ in range(steps):
@@ -102,8 +101,7 @@ def descent_curves(curves: Mapping[str, Sequence[float]], limit: float, title: s
     for k, (name, values) in enumerate(curves.items(), start=1):
         ax.plot(values, lw=2, ls=("-", "--", "-.")[k % 3], label=name)
     ax.axhline(limit, color="black", lw=1, ls=":", label=title)
-    ax.set_ylim(bottom=0)
-    ax.set(xlabel="step", ylabel="feature loss")
+    ax.set(xlabel="step", ylabel="feature loss", ylim=(0, None))
     ax.legend()
     ax.grid()
     return figure

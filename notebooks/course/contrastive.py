@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from partlib.report.plots import part_color
 
-STATIC_TEMPERATURES = (0.05, 0.19, 1.0)
-
 
 def similarities(descriptors: Tensor) -> Tensor:
     """Cosines (K B, K B) of descriptors (B, K, C), ordered by part: row k B + b is part k of image b."""
@@ -24,7 +22,7 @@ def similarities(descriptors: Tensor) -> Tensor:
 def roles(num_images: int, num_parts: int) -> Tensor:
     """What pairs are to each other, (K B, K B) in the order of :func:`similarities`.
 
-    1 positive (the same part of another image), -1 negative (another part), 0 the descriptor with itself.
+    1 is a positive (the same part of another image), -1 a negative (another part), 0 the descriptor with itself.
     """
     part = torch.arange(num_parts).repeat_interleave(num_images)  # (K B,)
     same = part[:, None] == part
@@ -49,17 +47,13 @@ def whisper(maps: Tensor, loud: int, share: float) -> Tensor:
 
     Maps (B, K, H, W) keep their sum over the parts. Below 1/2 the loud part is the likeliest at every pixel.
     """
-    assert 0 < share <= 1
     quiet = maps * share
     quiet[:, loud] += (1 - share) * maps.sum(1)
     return quiet
 
 
 def soft_and_hard_shares(logits: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-    """How the object is divided among the parts, by probabilities and by the likeliest part: (K,) each, sums 1.
-
-    Logits are (B, K, H, W), the foreground is (B, 1, H, W).
-    """
+    """Shares (K,) of the foreground (B, 1, H, W) by the probabilities of logits (B, K, H, W), and by likeliest part."""
     area = foreground.sum()
     soft = (logits.softmax(1) * foreground).sum((0, 2, 3)) / area
     likeliest = F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1)  # (B, H, W, K) -> (B, K, H, W)
@@ -95,10 +89,7 @@ def matrix_figure(descriptors: Tensor, names: Sequence[str]) -> Figure:
 
 
 def temperature_figure(descriptors: Tensor, names: Sequence[str], part: int, temperatures: Sequence[float]) -> Figure:
-    """How much each descriptor pulls on part ``part`` of the first image, at several temperatures.
-
-    Below, the similarity matrix after the same softmax, row by row.
-    """
+    """How much each descriptor pulls on a part of the first image; below, the matrix after the same softmax by rows."""
     images, parts, _ = descriptors.shape
     figure = Figure(figsize=(3.2 * len(temperatures), 5.4))
     axes = figure.subplots(2, len(temperatures), squeeze=False, height_ratios=(1, 2))
@@ -125,5 +116,5 @@ def temperature_explorer(descriptors: Tensor, names: Sequence[str], part: int = 
             "part": choice("part", numbered, part),
             "temperature": slider("temperature", 0.19, -2, 1, 0.05, log=True),
         },
-        temperature_figure(descriptors, names, part, STATIC_TEMPERATURES),
+        temperature_figure(descriptors, names, part, (0.05, 0.19, 1.0)),
     )

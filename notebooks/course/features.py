@@ -23,9 +23,7 @@ Levels = Sequence[Tensor | np.ndarray]
 def false_colors(features: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The map from features (C, H, W) to colors that shows most of their variation over the foreground (1, H, W).
 
-    Returns
-    -------
-    mean (C,), directions (C, 3), and limits (2, 3), low and high, so that
+    Returns mean (C,), directions (C, 3) and limits (2, 3), so that for ``low, high = limits`` the color
     ``((z - mean) @ directions - low) / (high - low)`` is mostly in [0, 1].
     """
     vectors = features.movedim(0, -1)[foreground[0] > 0.5]  # (pixels, C)
@@ -38,10 +36,7 @@ def false_colors(features: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def feature_colors(maps: Tensor, foregrounds: Tensor) -> Tensor:
-    """Maps (N, C, h, w) as pictures (N, 3, h, w) in [0, 1]: equal colors mean similar features, in all images.
-
-    The colors are the first three principal components over the cells of the foregrounds (N, 1, H, W).
-    """
+    """Maps (N, C, h, w) as pictures (N, 3, h, w) in [0, 1]: equal colors are similar features, in all images."""
     inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (maps.shape[-2], maps.shape[-1]))  # (N, 1, h, w)
     strip = maps.permute(1, 0, 2, 3).flatten(1, 2)  # (N, C, h, w) -> (C, N h, w)
     mean, directions, (low, high) = false_colors(strip, inside.permute(1, 0, 2, 3).flatten(1, 2))  # (1, N h, w)

@@ -78,7 +78,7 @@ def setup() -> str:
         for variable, folder in (("PARTLIB_DATA", "data"), ("PARTLIB_CACHE", "data/cache"), ("PARTLIB_RUNS", "runs")):
             os.environ.setdefault(variable, os.path.relpath(root / folder))
     warnings.formatwarning = lambda message, category, *place: f"{category.__name__}: {message}\n"
-    # pictures that are placed to the pixel have no grid that could be laid out
+    # of pictures that are placed to the pixel
     warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
     matplotlib.style.use("partlib_course.course")
     shell = get_ipython()
@@ -158,7 +158,7 @@ def stored_result(name: str) -> dict[str, Any]:
 def stored_picture(name: str) -> Figure:
     """The picture of a run's best or worst seed, such as "birds-k4-best"."""
     pixels = np.asarray(Image.open(io.BytesIO(_stored(f"{name}.png"))).convert("RGB"))  # (H, W, 3)
-    figure = Figure(figsize=(6.6, 6.6 * pixels.shape[0] / pixels.shape[1]), layout="none")
+    figure = Figure(figsize=(6.6, 6.6 * pixels.shape[0] / pixels.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_axis_off()
@@ -176,11 +176,10 @@ def result_rows(result: dict[str, Any], score: str = "fg_nmi") -> dict[str, tupl
 
 def result_table(results: dict[str, dict[str, Any]], methods: int = 3) -> pd.DataFrame:
     """Scores of several runs: ours and the best ``methods - 1`` baselines, mean ± standard deviation over seeds."""
-    rows = {}
+    table = {}
     for run, result in results.items():
         nmi, ari = result_rows(result), result_rows(result, "fg_ari")
-        smallest = min(share for seed in result["seeds"].values() for share in seed["part_share"])
         for method in list(nmi)[:methods]:
-            scores = ["{:.1f} ± {:.1f}".format(*score[method]) for score in (nmi, ari)]
-            rows[run, method] = [*scores, f"{smallest:.1%}" if method == "ours" else ""]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["FG-NMI", "FG-ARI", "smallest part"])
+            table[run, method] = ["{:.1f} ± {:.1f}".format(*score[method]) for score in (nmi, ari)] + [""]
+        table[run, "ours"][-1] = f"{min(min(seed['part_share']) for seed in result['seeds'].values()):.1%}"
+    return pd.DataFrame.from_dict(table, orient="index", columns=["FG-NMI", "FG-ARI", "smallest part"])

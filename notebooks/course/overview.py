@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from partlib_course.contrastive import similarities
@@ -14,6 +15,7 @@ from partlib_course.features import PALE, false_colors
 from partlib_course.widgets import Interactive, choice, slider, source_points, warp_sliders
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional as F
 
 from partlib import losses, warps
 from partlib.augment import ColorJitter
@@ -28,21 +30,21 @@ def keypoint_image(sample: Sample, scale: int = 2) -> np.ndarray:
 
     Returns (scale * H, scale * W, 3) uint8.
     """
-    assert sample.keypoints is not None and sample.parts is not None
+    assert sample.keypoints is not None
+    assert sample.parts is not None
     picture = Image.fromarray(to_rgb_array(sample.image))
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
+    nearby = F.max_pool2d(sample.parts[None].float(), 5, stride=1, padding=2)[0].long()  # (H, W)
+    below = torch.where(sample.parts > 0, sample.parts, nearby)
     for x, y, visible in sample.keypoints.tolist():
         # pixel 0 has its center at 0, and the enlarged image at (scale - 1) / 2
         cx, cy = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5
         rim, dot = 2.6 * scale, 1.9 * scale
         draw.ellipse((cx - rim, cy - rim, cx + rim, cy + rim), fill="white" if visible else None, outline="white")
         if visible:
-            row, column = (min(max(round(v), 0), n - 1) for v, n in zip((y, x), sample.parts.shape, strict=True))
-            nearby = sample.parts[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
-            color = part_color(int(sample.parts[row, column]) or int(nearby.max()))
-            fill = tuple(round(255 * channel) for channel in color)
-            draw.ellipse((cx - dot, cy - dot, cx + dot, cy + dot), fill=fill)
+            color = part_color(int(below[min(round(y), len(below) - 1), min(round(x), below.shape[1] - 1)]))
+            draw.ellipse((cx - dot, cy - dot, cx + dot, cy + dot), fill=to_hex(color))
     return np.asarray(picture)
 
 
@@ -75,27 +77,26 @@ def four_losses(
 ) -> Figure:
     """One panel per loss, drawn from image ``index`` of a batch (for the contrast, from all of them).
 
-    Parameters
-    ----------
-    features : the maps (B, C_l, h_l, w_l) that training uses.
-    seed : of the jitter and the warp.
+    Features are the maps (B, C_l, h_l, w_l) that training uses; ``seed`` is of the jitter and the warp.
     """
-    figure = Figure(figsize=(9.6, 5.5))
-    panels: Any = figure.subfigures(2, 2, height_ratios=(1.25, 1))
     images, foreground = batch.images, batch.foreground
     image, inside = images[index], foreground[index]  # (3, H, W), (1, H, W)
     logits = segmenter(images)  # (B, K, H, W)
     maps = part_maps(logits, foreground)
     descriptors = losses.part_descriptors(maps, features)  # (B, K, C)
+    figure = Figure(figsize=(9.6, 5.5))
+    panels: Any = figure.subfigures(2, 2, height_ratios=(1.25, 1))
+
+    def pale(picture: Tensor) -> Tensor:
+        return picture.clamp(0, 1) * inside + PALE * (1 - inside)
 
     # feature consistency: the features of each pixel, and the mean features of its parts, in the same false colors
     stacked = torch.cat([resize(level[index : index + 1], image.shape[-2:])[0] for level in features])  # (C, H, W)
     mean, directions, (low, high) = false_colors(stacked, inside)
-    of_parts = torch.einsum("khw,kc->chw", maps[index], descriptors[index])
-    colors = [((z.movedim(0, -1) - mean) @ directions - low) / (high - low) for z in (stacked, of_parts)]  # (H, W, 3)
-    pale = [c.movedim(-1, 0).clamp(0, 1) * inside + PALE * (1 - inside) for c in colors]  # (3, H, W)
-    names = {"image": image, "features\n(3 false colors)": pale[0], "each part's\nmean feature": pale[1]}
-    _panel(panels[0, 0], "feature consistency", names)
+    pixels = stacked.movedim(0, -1), torch.einsum("khw,kc->hwc", maps[index], descriptors[index])  # (H, W, C) each
+    colors = [pale((((z - mean) @ directions - low) / (high - low)).movedim(-1, 0)) for z in pixels]  # (3, H, W) each
+    names = "image", "features\n(3 false colors)", "each part's\nmean feature"
+    _panel(panels[0, 0], "feature consistency", names, [image, *colors])
 
     # contrast: the cosines of all parts of all images
     labels = (maps.argmax(1) + 1) * (foreground[:, 0] > 0.5)  # (B, H, W)
@@ -103,10 +104,9 @@ def four_losses(
 
     # visual consistency: the image, redrawn, and the difference
     flat = redraw(images, maps)[index]
-    difference = (image - flat).abs().mean(0, keepdim=True)  # (1, H, W)
-    left_over = (1 - 2 * difference).clamp(0, 1) * inside + PALE * (1 - inside)
-    names = {"image": image, "one color\nper part": flat, "what is\nleft over": left_over}
-    _panel(panels[1, 0], "visual consistency", names)
+    left_over = pale(1 - 2 * (image - flat).abs().mean(0, keepdim=True))  # (1, H, W)
+    names = "image", "one color\nper part", "what is\nleft over"
+    _panel(panels[1, 0], "visual consistency", names, [image, flat, left_over])
 
     # equivariance: milder than in training, and zooming out, as the whole object should stay in the picture
     generator = torch.Generator().manual_seed(seed)
@@ -116,48 +116,43 @@ def four_losses(
     warped_inside = (warps.warp(foreground, grid) > 0.5).long()[index, 0]  # (H, W)
     first, second = ((z[index].argmax(0) + 1) * warped_inside for z in (warps.warp(logits, grid), segmenter(warped)))
     same = torch.where(first > 0, (first == second).float(), PALE)
-    ways = {
-        "first parts,\nthen warp": overlay(warped[index], first, scale=2),
-        "first warp,\nthen parts": overlay(warped[index], second, scale=2),
-        "where the\ntwo differ": same[None],
-    }
-    _panel(panels[1, 1], "equivariance", ways)
+    ways = [overlay(warped[index], labels, scale=2) for labels in (first, second)]
+    names = "first parts,\nthen warp", "first warp,\nthen parts", "where the\ntwo differ"
+    _panel(panels[1, 1], "equivariance", names, [*ways, same[None]])
     return figure
 
 
-def _panel(panel: Any, title: str, pictures: Mapping[str, Any]) -> None:
+def _panel(panel: Any, title: str, names: Sequence[str], pictures: Sequence[Any] = (), **options: Any) -> Any:
+    """Axes beside each other with their names; pictures are in color or (1, H, W), gray."""
     panel.suptitle(title, fontsize=11, weight="bold")
-    axes = panel.subplots(1, len(pictures))
-    for ax, (name, picture) in zip(axes, pictures.items(), strict=True):
-        gray = picture.shape[0] == 1
-        ax.imshow(to_rgb_array(picture.expand(3, -1, -1) if gray else picture), interpolation=None if gray else "lanczos")
+    axes = panel.subplots(1, len(names), **options)
+    for ax, name in zip(axes, names, strict=True):
         ax.set_title(name, fontsize=9)
         ax.set_axis_off()
+    for ax, picture in zip(axes, pictures, strict=False):
+        gray = picture.shape[0] == 1
+        ax.imshow(
+            to_rgb_array(picture.expand(3, -1, -1) if gray else picture), interpolation=None if gray else "lanczos"
+        )
+    return axes
 
 
 def _contrast_panel(panel: Any, descriptors: Tensor, pictures: Sequence[np.ndarray]) -> None:
-    panel.suptitle("contrast between images", fontsize=11, weight="bold")
-    left, right = panel.subplots(1, 2, width_ratios=(2.6, 1))
+    names = "how alike all parts\nof the batch are", "three of\nits images"
+    left, right = _panel(panel, "contrast between images", names, width_ratios=(2.6, 1))
     batch, num_parts, _ = descriptors.shape
     shown = left.imshow(similarities(descriptors).cpu().numpy(), cmap="gray", vmin=-1, vmax=1)
     for k in range(num_parts):
         corner = (k * batch - 0.5, k * batch - 0.5)
         left.add_patch(Rectangle(corner, batch, batch, fill=False, lw=3, edgecolor=part_color(k + 1)))
-    left.set_title("how alike all parts\nof the batch are", fontsize=9)
     bar = panel.colorbar(shown, ax=left, location="left", shrink=0.8, ticks=[-1, 0, 1])
     bar.set_label("cosine similarity", fontsize=8)
     gaps = [np.pad(picture, ((0, 8), (0, 0), (0, 0)), constant_values=255) for picture in pictures[:3]]
     right.imshow(np.concatenate(gaps), interpolation="lanczos")
-    right.set_title("three of\nits images", fontsize=9)
-    for ax in (left, right):
-        ax.set_axis_off()
 
 
 def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) -> Figure:
-    """Where warps read from (above, or left of a single one) and what comes out (below, or right).
-
-    ``image`` is (3, H, W), ``points`` the source points (25, 2) of each warp.
-    """
+    """Where warps with source points (25, 2) read an image (3, H, W) from (above, or left) and what comes out."""
     single = len(points) == 1
     figure = Figure(figsize=(7.2, 3.7) if single else (2.4 * len(points), 5.0))
     axes: Any = figure.subplots(1, 2, squeeze=False).T if single else figure.subplots(2, len(points))  # (2, warps)
@@ -185,30 +180,25 @@ def _draw_mesh(ax: Axes, image: Tensor, points: Tensor, limit: float) -> None:
 
 
 def warp_explorer(image: Tensor) -> Interactive:
-    """Move one control point of a thin-plate spline, then scale and turn all of them; see the warped image (3, H, W)."""
+    """Move one control point of a thin-plate spline, then scale and turn all; see the warped image (3, H, W)."""
     examples = {
         "identity": (12, 0.0, 0.0, 1.0, 0.0),
         "one point moved": (12, 0.25, -0.2, 1.0, 0.0),
         "scale below 1 magnifies": (12, 0.0, 0.0, 0.7, 0.0),
         "turned, one point moved": (12, 0.25, -0.2, 1.1, 30.0),
     }
-    static = warp_figure(image, [source_points(*values) for values in examples.values()], list(examples))
-
-    def draw(**values: Any) -> Figure:
-        return warp_figure(image, [source_points(**values)], ["where it is read"])
-
-    return Interactive(draw, warp_sliders, static)
+    return Interactive(
+        lambda **values: warp_figure(image, [source_points(**values)], ["where it is read"]),
+        warp_sliders,
+        warp_figure(image, [source_points(*values) for values in examples.values()], list(examples)),
+    )
 
 
 def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Sequence[int] = range(6)) -> Interactive:
     """Look through a data set: each image beside its annotated parts and the parts that one of several methods found.
 
-    Parameters
-    ----------
-    dataset : N samples with annotated parts.
-    labels : method -> labels (N, H, W), 0 is background; the last is shown first. Colors follow the annotated part
-        that a found part overlaps most over the whole data set.
-    columns : samples that the static figure shows.
+    Labels are (N, H, W) by method, 0 is background; the last method is shown first. Colors follow the annotated part
+    that a found part overlaps most over the whole data set. The static figure shows the samples ``columns``.
     """
     samples = (dataset[i] for i in range(len(dataset)))
     truth = torch.stack([s.parts for s in samples if s.parts is not None])  # (N, H, W)
@@ -217,12 +207,11 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
     def draw(image: int, method: str, opacity: float) -> Figure:
         sample = dataset[image]
         figure = Figure(figsize=(9.0, 3.5))
-        scale = max(1, round(256 / sample.image.shape[-1]))
         species = dataset.label_names[sample.label] if dataset.label_names else ""
-        pictures = {f"{sample.name}  {species}": to_rgb_array(sample.image)}
-        for title, found in {"annotated": truth[image], method: matched[method][image]}.items():
-            pictures[title] = overlay(sample.image, found, alpha=opacity, scale=scale)
-        for ax, (title, picture) in zip(figure.subplots(1, len(pictures)), pictures.items(), strict=True):
+        names = f"{sample.name}  {species}", "annotated", method
+        scale = max(1, round(256 / sample.image.shape[-1]))
+        found = [overlay(sample.image, parts[image], opacity, scale=scale) for parts in (truth, matched[method])]
+        for ax, title, picture in zip(figure.subplots(1, 3), names, [to_rgb_array(sample.image), *found], strict=True):
             ax.imshow(picture, interpolation="lanczos")
             ax.set_title(title, fontsize=9)
             ax.set_axis_off()

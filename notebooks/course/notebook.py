@@ -182,4 +182,4 @@ def result_table(results: dict[str, dict[str, Any]], methods: int = 3) -> pd.Dat
         for method in list(nmi)[:methods]:
             table[run, method] = ["{:.1f} ± {:.1f}".format(*score[method]) for score in (nmi, ari)] + [""]
         table[run, "ours"][-1] = f"{min(min(seed['part_share']) for seed in result['seeds'].values()):.1%}"
-    return pd.DataFrame.from_dict(table, orient="index", columns=["FG-NMI", "FG-ARI", "smallest part"])
+    return pd.DataFrame(table, index=["FG-NMI", "FG-ARI", "smallest part"]).T

@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from tqdm.auto import tqdm
 
 from partlib.errors import ConfigError
 from partlib.presets import SIZES
@@ -66,7 +67,8 @@ def setup() -> str:
     """Prepare a notebook; returns its preset.
 
     All notebooks share the ``data`` and ``runs`` of the repository, wherever their kernels start, so that what one of
-    them trains the others load. Figures take the course's style and become small files.
+    them trains the others load. Figures take the course's style and become small files. With ``TQDM_DISABLE=1``
+    progress bars are off: they have no place in a saved notebook.
     """
     from IPython import get_ipython
     from matplotlib_inline.config import InlineBackend
@@ -81,6 +83,9 @@ def setup() -> str:
     # of pictures that are placed to the pixel
     warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
     matplotlib.style.use("partlib_course.course")
+    if os.environ.get("TQDM_DISABLE"):  # tqdm reads it itself, but its bars for notebooks overrule it
+        bar = tqdm.__init__
+        tqdm.__init__ = lambda self, *args, **options: bar(self, *args, **{**options, "disable": True})
     shell = get_ipython()
     if shell is not None:
         InlineBackend.instance(parent=shell).figure_formats = set()  # matplotlib's own PNG would come on top

@@ -91,7 +91,7 @@ def matrix_figure(descriptors: Tensor, names: Sequence[str]) -> Figure:
 def temperature_figure(descriptors: Tensor, names: Sequence[str], part: int, temperatures: Sequence[float]) -> Figure:
     """How much each descriptor pulls on a part of the first image; below, the matrix after the same softmax by rows."""
     images, parts, _ = descriptors.shape
-    figure = Figure(figsize=(3.2 * len(temperatures), 5.4))
+    figure = Figure(figsize=(max(3.6, 3.2 * len(temperatures)), 5.4))
     axes = figure.subplots(2, len(temperatures), squeeze=False, height_ratios=(1, 2))
     cosines = similarities(descriptors).fill_diagonal_(-torch.inf)
     for top, bottom, temperature in zip(*axes, temperatures, strict=True):

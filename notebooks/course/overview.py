@@ -154,7 +154,7 @@ def _contrast_panel(panel: Any, descriptors: Tensor, pictures: Sequence[np.ndarr
 def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     """Where warps with source points (25, 2) read an image (3, H, W) from (above, or left) and what comes out."""
     single = len(points) == 1
-    figure = Figure(figsize=(7.2, 3.7) if single else (2.4 * len(points), 5.0))
+    figure = Figure(figsize=(7.2, 4.0) if single else (2.4 * len(points), 5.0))
     axes: Any = figure.subplots(1, 2, squeeze=False).T if single else figure.subplots(2, len(points))  # (2, warps)
     for read, written, source, title in zip(*axes, points, titles, strict=True):
         grid = warps.thin_plate_grid(source[None], (image.shape[-2], image.shape[-1]))  # (1, H, W, 2)
@@ -206,7 +206,7 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
 
     def draw(image: int, method: str, opacity: float) -> Figure:
         sample = dataset[image]
-        figure = Figure(figsize=(9.0, 3.5))
+        figure = Figure(figsize=(9.0, 3.7))
         species = dataset.label_names[sample.label] if dataset.label_names else ""
         names = f"{sample.name}  {species}", "annotated", method
         scale = max(1, round(256 / sample.image.shape[-1]))

@@ -1,12 +1,15 @@
 """Figures and explorers of lessons 00 and 01 show what they claim to show."""
 
+from base64 import b64decode
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import style
 from partlib_course import overview
 from partlib_course.features import PALE
+from partlib_course.notebook import figure_bundle
 
 from partlib import warps
 from partlib.color import rgb_to_lab
@@ -88,6 +91,15 @@ def test_warp_figure_of_the_identity_shows_the_same_picture_twice(tiny_birds, nu
     above, below = (figure.axes[i].images[0].get_array() for i in (0, number))
     assert np.abs(above.astype(int) - below.astype(int)).max() <= 1
     assert [ax.get_title() for ax in figure.axes[:number]] == ["title"] * number
+
+
+@pytest.mark.parametrize("name", ["browser", "explorer"])
+def test_titles_lie_within_the_picture(name, request):
+    explorer = request.getfixturevalue(name)
+    with style.context("partlib_course.course"):
+        figure = explorer.draw(**{name: control.value for name, control in explorer.controls.items()})
+        ((_, encoded),) = figure_bundle(figure).items()
+    assert decoded(b64decode(encoded))[:2].min() > 240
 
 
 @pytest.mark.parametrize("values", [{"image": 3}, {"method": "halves"}, {"opacity": 0.1}], ids=str)

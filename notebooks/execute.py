@@ -68,7 +68,7 @@ def run(path: Path, machine: str | None = None) -> None:
     place_links(content, path)
     with TemporaryDirectory() as folder:
         measured = Path(folder) / "timings.json"
-        os.environ |= {"PARTLIB_PROGRESS": "0", "PARTLIB_TIMINGS": str(measured)}
+        os.environ |= {"TQDM_DISABLE": "1", "PARTLIB_TIMINGS": str(measured)}
         place = {"metadata": {"path": str(path.parent)}}
         NotebookClient(
             content, timeout=3600, kernel_name="python3", resources=place, store_widget_state=False

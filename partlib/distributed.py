@@ -123,7 +123,8 @@ def broadcast_object(make: Callable[[], Value]) -> Value:
 
 def progress_bar(*arguments: Any, shown: bool = True, **options: Any) -> tqdm:
     """tqdm's bar, on rank 0 alone; hidden where not ``shown``, and with ``TQDM_DISABLE=1`` in the environment."""
-    if not shown or rank() > 0:
+    # tqdm's own bars for notebooks do not look at the variable
+    if not shown or rank() > 0 or os.environ.get("TQDM_DISABLE"):
         options["disable"] = True
     return tqdm(*arguments, **options)
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from partlib.backbones import Lite0Encoder, VGG19Encoder
 from partlib.data.base import PartDataset, collate
+from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
 from partlib.paths import cache_dir, cached_arrays
 
@@ -150,7 +150,7 @@ def _compute(dataset: PartDataset, extractor: PerceptualFeatures, folder: Path) 
     device = next(extractor.parameters()).device
     step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
     arrays: list[np.ndarray] = []
-    for start in tqdm(range(0, len(dataset), step), f"features of {dataset.name} {dataset.split}", leave=False):
+    for start in progress_bar(range(0, len(dataset), step), f"features of {dataset.name} {dataset.split}", leave=False):
         batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
         maps = [m.half().cpu().numpy() for m in extractor(batch.images.to(device))]
         if not arrays:

@@ -140,7 +140,7 @@ def test_notebooks_use_names_that_the_library_has(path):
     imported = {
         (node.module, alias.name): member(node.module, alias.name)
         for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "partlib"
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ("partlib", "partlib_course")
         for alias in node.names
     }
     modules = {name: found for (_, name), found in imported.items() if isinstance(found, ModuleType)}

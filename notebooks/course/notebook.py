@@ -1,4 +1,4 @@
-"""What every notebook of the course does first and last: preset, folders, small pictures; running time and memory.
+"""What every notebook of the course does first and last, and the stored results that some of them show.
 
 The owner and name of the repository stand here and nowhere else. After a change,
 ``python notebooks/execute.py --links`` writes them into every notebook.
@@ -12,17 +12,23 @@ import time
 import warnings
 from base64 import b64encode
 from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+from urllib.request import urlopen
 
+import matplotlib.style
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from partlib.presets import SIZES
 from PIL import Image
-from tqdm.auto import tqdm
 
 from partlib.errors import ConfigError
-from partlib.presets import SIZES
 
 REPOSITORY = "OWNER/partlib"  # owner/name on GitHub
 BRANCH = "main"
+RESULTS = "figures/results"
 PNG_BYTES, JPEG_QUALITY = 60_000, 88  # a notebook with its dozen figures stays under 2 MB
 
 # Colab has torch and torchvision: --no-deps keeps them. The other packages are those that Colab lacks.
@@ -41,21 +47,15 @@ _started = time.perf_counter()
 
 def badges(path: str) -> str:
     """Markdown that opens a notebook elsewhere; ``path`` is relative to ``notebooks/``."""
-    colab = f"https://colab.research.google.com/github/{REPOSITORY}/blob/{BRANCH}/notebooks/{path}"
+    colab = "https://colab.research.google.com"
+    at_colab = f"{colab}/github/{REPOSITORY}/blob/{BRANCH}/notebooks/{path}"
     binder = f"https://mybinder.org/v2/gh/{REPOSITORY}/{BRANCH}?urlpath=lab/tree/notebooks/{path}"
-    return (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
-        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})"
-    )
+    badge = f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({at_colab})"
+    return f"{badge} [![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})"
 
 
 def choose_preset() -> str:
-    """``$PARTLIB_PRESET`` where set, else "gpu" where there is one, else "cpu".
-
-    Raises
-    ------
-    ConfigError : the variable names no size of a lesson. Presets for training alone ("birds", "paper") are none.
-    """
+    """``$PARTLIB_PRESET`` where set, else "gpu" where there is one, else "cpu"."""
     chosen = os.environ.get("PARTLIB_PRESET") or ("gpu" if torch.cuda.is_available() else "cpu")
     if chosen not in SIZES:
         raise ConfigError(f"PARTLIB_PRESET is {chosen!r}; expected one of {', '.join(SIZES)}")
@@ -66,20 +66,26 @@ def setup() -> str:
     """Prepare a notebook; returns its preset.
 
     All notebooks share the ``data`` and ``runs`` of the repository, wherever their kernels start, so that what one of
-    them trains the others load. Figures become small PNG files. With ``PARTLIB_PROGRESS=0``, or the preset "ci",
+    them trains the others load. Figures take the course's style and become small files. With ``TQDM_DISABLE=1``
     progress bars are off: they have no place in a saved notebook.
     """
+    from IPython import get_ipython
+    from matplotlib_inline.config import InlineBackend
+
     global _started
     _started = time.perf_counter()
-    preset = choose_preset()
-    root = repository_root()
+    preset, root = choose_preset(), repository_root()
     if root is not None:
         for variable, folder in (("PARTLIB_DATA", "data"), ("PARTLIB_CACHE", "data/cache"), ("PARTLIB_RUNS", "runs")):
             os.environ.setdefault(variable, os.path.relpath(root / folder))
-    warnings.formatwarning = _short_warning
-    if preset == "ci" or os.environ.get("PARTLIB_PROGRESS") == "0":
-        _silence_progress_bars()
-    _small_figures()
+    warnings.formatwarning = lambda message, category, *place: f"{category.__name__}: {message}\n"
+    # of pictures that are placed to the pixel
+    warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
+    matplotlib.style.use("partlib_course.course")
+    shell = get_ipython()
+    if shell is not None:
+        InlineBackend.instance(parent=shell).figure_formats = set()  # matplotlib's own PNG would come on top
+        shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure, **_: figure_bundle(figure))
     print(f"preset {preset}, device {'cuda' if torch.cuda.is_available() else 'cpu'}")
     return preset
 
@@ -95,12 +101,11 @@ def repository_root() -> Path | None:
 def relative_paths(text: str) -> str:
     """``text`` without this machine's folders: what a notebook prints should read the same everywhere."""
     root = repository_root()
-    places = [] if root is None else [(str(root) + os.sep, "")]
+    places = {} if root is None else {str(root) + os.sep: ""}
     for variable in ("PARTLIB_DATA", "PARTLIB_CACHE", "PARTLIB_RUNS"):
         if os.environ.get(variable):
-            places.append((str(Path(os.environ[variable]).resolve()), f"${variable}"))
-    places.append((str(Path.home()), "~"))
-    for place, name in places:
+            places[str(Path(os.environ[variable]).resolve())] = f"${variable}"
+    for place, name in {**places, str(Path.home()): "~"}.items():
         text = text.replace(place, name)
     return text
 
@@ -117,17 +122,11 @@ def running_time() -> None:
 
 
 def peak_memory() -> int | None:
-    """The most memory this process held, in bytes; None where the system does not tell."""
-    try:
-        # getrusage would count what the process that started this one held
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
+    """The most memory this process held, in bytes; None on Windows, which does not tell."""
+    if sys.platform == "win32":
         return None
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -138,40 +137,50 @@ def figure_bundle(figure: Figure) -> dict[str, str]:
     if len(drawn.getvalue()) <= PNG_BYTES:
         return {"image/png": b64encode(drawn.getvalue()).decode()}
     photograph = io.BytesIO()
-    # full colour resolution: thin coloured lines on the photographs would blur otherwise
+    # full color resolution: thin colored lines on the photographs would blur otherwise
     Image.open(drawn).convert("RGB").save(photograph, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
     return {"image/jpeg": b64encode(photograph.getvalue()).decode()}
 
 
-def _small_figures() -> None:
-    """Make Jupyter show figures through :func:`figure_bundle`."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    if shell is None:
-        return
-    from matplotlib_inline.config import InlineBackend
-
-    InlineBackend.instance(parent=shell).figure_formats = set()  # matplotlib's own PNG would come on top
-    formatters = shell.display_formatter
-    formatters.mimebundle_formatter.for_type(Figure, lambda figure, **options: figure_bundle(figure))
-    for kind in ("image/png", "image/jpeg"):  # where pyplot was imported before
-        formatters.formatters[kind].pop(Figure, None)
+def _stored(file: str) -> bytes:
+    """A file of the stored results, from the copy of the repository here or else from its page."""
+    root = repository_root()
+    if root is not None:
+        return (root / RESULTS / file).read_bytes()
+    with urlopen(f"https://raw.githubusercontent.com/{REPOSITORY}/{BRANCH}/{RESULTS}/{file}", timeout=30) as answer:
+        return answer.read()
 
 
-def _short_warning(message, category, filename, lineno, line=None) -> str:
-    """A warning without the place in the library that it comes from."""
-    return f"{category.__name__}: {message}\n"
+def stored_result(name: str) -> dict[str, Any]:
+    """Command, environment, configuration and scores of every seed of a run such as "birds-k4"."""
+    return json.loads(_stored(f"{name}.json"))
 
 
-def _silence_progress_bars() -> None:
-    """Switch every bar of this process off, also those that the library asks for."""
-    if getattr(tqdm, "_partlib_silent", False):
-        return
-    original = tqdm.__init__
+def stored_picture(name: str) -> Figure:
+    """The picture of a run's best or worst seed, such as "birds-k4-best"."""
+    pixels = np.asarray(Image.open(io.BytesIO(_stored(f"{name}.png"))).convert("RGB"))  # (H, W, 3)
+    figure = Figure(figsize=(6.6, 6.6 * pixels.shape[0] / pixels.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels, interpolation="lanczos")
+    axes.set_axis_off()
+    return figure
 
-    def silent(self, *args, **options) -> None:
-        original(self, *args, **{**options, "disable": True})
 
-    tqdm.__init__ = silent
-    tqdm._partlib_silent = True
+def result_rows(result: dict[str, Any], score: str = "fg_nmi") -> dict[str, tuple[float, float]]:
+    """Method -> mean and standard deviation over the seeds of one score, "ours" first, then the best baseline."""
+    seeds = list(result["seeds"].values())
+    values = {name: [seed["baselines"][name][score] for seed in seeds] for name in seeds[0]["baselines"]}
+    ranked = sorted(values, key=lambda name: -mean(values[name]))
+    values["ours"] = [seed["ours"][score] for seed in seeds]
+    return {name: (mean(values[name]), stdev(values[name])) for name in ["ours", *ranked]}
+
+
+def result_table(results: dict[str, dict[str, Any]], methods: int = 3) -> pd.DataFrame:
+    """Scores of several runs: ours and the best ``methods - 1`` baselines, mean ± standard deviation over seeds."""
+    table = {}
+    for run, result in results.items():
+        nmi, ari = result_rows(result), result_rows(result, "fg_ari")
+        for method in list(nmi)[:methods]:
+            table[run, method] = ["{:.1f} ± {:.1f}".format(*score[method]) for score in (nmi, ari)] + [""]
+        table[run, "ours"][-1] = f"{min(min(seed['part_share']) for seed in result['seeds'].values()):.1%}"
+    return pd.DataFrame(table, index=["FG-NMI", "FG-ARI", "smallest part"]).T

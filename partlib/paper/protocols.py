@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from partlib.data.base import Batch, PartDataset
+from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.evaluation import batches
 from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers
@@ -152,7 +152,7 @@ def _forward(segmenter: PartSegmenter, dataset: PartDataset) -> Iterator[tuple[B
     """The batches of a data set, their logits (B, K, h, w) as the decoder gives them, and their indices."""
     device, was_training = next(segmenter.parameters()).device, segmenter.training
     segmenter.eval()
-    with tqdm(total=len(dataset), desc=f"{dataset.name} {dataset.split}", leave=False) as bar:
+    with progress_bar(total=len(dataset), desc=f"{dataset.name} {dataset.split}", leave=False) as bar:
         for batch, indices in batches(dataset, 32):
             images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
             with torch.no_grad():

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from partlib.augment import rgb_to_lab
+from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
 from partlib.segmenter import resize
@@ -186,7 +186,7 @@ def fit_baselines(
     names: Sequence[str] = tuple(BASELINES),
 ) -> dict[str, Baseline]:
     """Name -> baseline of that name, fitted; arguments as in :meth:`Baseline.fit`."""
-    bar = tqdm(names, desc="baselines", leave=False)
+    bar = progress_bar(names, desc="baselines", leave=False)
     return {name: BASELINES[name](num_parts, seed).fit(images, foregrounds, features or ()) for name in bar}
 
 

@@ -1,30 +1,35 @@
-"""Set-up of the notebooks: preset, shared folders, paths that read the same everywhere, small figures."""
+"""Set-up of the notebooks: preset, shared folders, paths that read the same everywhere, figures; stored results."""
 
 import io
 import json
 import os
+import statistics
 import subprocess
 import sys
 from base64 import b64decode
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from partlib_course import notebook
 from PIL import Image
 
+from partlib import TrainConfig
 from partlib.errors import ConfigError
+from partlib.presets import default_preset
+from partlib.report.plots import PART_COLORS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+RUNS = ("birds-k4", "ccp-k4", "ccp-k8")
 
 
 def in_new_process(code: str, folder: Path, **variables: str) -> str:
     """Output of Python code; ``setup`` changes its process for good, so each test gives it one of its own."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PARTLIB_")}
-    environment = {**inherited, "PYTHONPATH": str(REPOSITORY), **variables}
-    command = [sys.executable, "-c", code]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PARTLIB_", "TQDM_"))}
+    command = [sys.executable, "-c", f"from partlib_course import notebook; notebook.setup(); {code}"]
+    environment = {**inherited, "PARTLIB_PRESET": "cpu", **variables}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
 
@@ -42,61 +47,49 @@ def test_otherwise_the_hardware_does(has_gpu, expected, monkeypatch):
     assert notebook.choose_preset() == expected
 
 
-@pytest.mark.parametrize("chosen", ["huge", "birds", "photographs", "paper"])
+@pytest.mark.parametrize("chosen", ["huge", "paper"])
 def test_another_preset_is_refused_with_those_that_lessons_have(chosen, monkeypatch):
     monkeypatch.setenv("PARTLIB_PRESET", chosen)
     with pytest.raises(ConfigError, match=rf"'{chosen}'; expected one of ci, cpu, gpu$"):
         notebook.choose_preset()
 
 
-def test_notebooks_of_every_folder_share_data_cache_and_runs(tmp_path):
+@pytest.mark.parametrize("folder", ["notebooks", "notebooks/exercises"])
+def test_notebooks_of_every_folder_share_data_and_cache_and_folders_that_the_user_named_stay(folder, tmp_path):
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "notebooks" / "exercises").mkdir(parents=True)
-    code = (
-        "from partlib import notebook, paths; notebook.setup();"
-        "print(*(p().resolve() for p in (paths.data_dir, paths.cache_dir, paths.runs_dir)), sep='\\n')"
-    )
-    expected = [str(tmp_path.resolve() / name) for name in ("data", "data/cache", "runs")]
-    for folder in ("notebooks", "notebooks/exercises"):
-        assert in_new_process(code, tmp_path / folder, PARTLIB_PRESET="cpu").splitlines()[1:] == expected
+    code = "from partlib import paths; print(paths.data_dir().resolve(), paths.cache_dir().resolve(), paths.runs_dir())"
+    output = in_new_process(code, tmp_path / folder, PARTLIB_RUNS="elsewhere")
+    expected = f"{tmp_path.resolve() / 'data'} {tmp_path.resolve() / 'data/cache'} elsewhere"
+    assert output.splitlines()[1:] == [expected]
 
 
-def test_folders_that_the_user_named_stay(tmp_path):
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "notebooks").mkdir()
-    code = "from partlib import notebook, paths; notebook.setup(); print(paths.runs_dir())"
-    output = in_new_process(code, tmp_path / "notebooks", PARTLIB_PRESET="cpu", PARTLIB_RUNS="elsewhere")
-    assert output.splitlines()[1:] == ["elsewhere"]
-
-
-@pytest.mark.parametrize(
-    ("variables", "silent"),
-    [
-        ({"PARTLIB_PRESET": "ci"}, True),
-        ({"PARTLIB_PRESET": "cpu", "PARTLIB_PROGRESS": "0"}, True),
-        ({"PARTLIB_PRESET": "cpu"}, False),
-    ],
-    ids=["ci", "switched off", "on"],
-)
-def test_progress_bars_are_silent_where_a_notebook_is_saved(variables, silent, tmp_path):
-    code = (
-        "from tqdm.auto import tqdm; from partlib import notebook; notebook.setup(); notebook.setup();"
-        "print('counted', sum(tqdm(range(4), disable=False)))"
-    )
-    output = in_new_process(code, tmp_path, **variables)
+@pytest.mark.parametrize("silent", [True, False])
+def test_the_environment_switches_progress_bars_off(silent, tmp_path):
+    code = "from tqdm.auto import tqdm; print('counted', sum(tqdm(range(4), disable=False)))"
+    output = in_new_process(code, tmp_path, **({"TQDM_DISABLE": "1"} if silent else {}))
     assert "counted 6" in output
     assert ("%|" not in output) == silent
 
 
 def test_warnings_do_not_name_the_file_they_come_from(tmp_path):
-    code = "import warnings; from partlib import notebook; notebook.setup(); warnings.warn('look out', stacklevel=1)"
-    assert in_new_process(code, tmp_path, PARTLIB_PRESET="cpu").splitlines()[1:] == ["UserWarning: look out"]
+    output = in_new_process("import warnings; warnings.warn('look out', stacklevel=1)", tmp_path)
+    assert output.splitlines()[1:] == ["UserWarning: look out"]
+
+
+def test_figures_take_the_style_of_the_course(tmp_path):
+    code = "from matplotlib import rcParams as rc; print(rc['axes.spines.top'], rc['figure.constrained_layout.use'])"
+    assert in_new_process(code, tmp_path).splitlines()[1:] == ["False True"]
+
+
+def test_curves_and_parts_have_the_same_colors():
+    style = (REPOSITORY / "notebooks" / "course" / "course.mplstyle").read_text(encoding="utf-8")
+    assert ", ".join(f'"{color.removeprefix("#")}"' for color in PART_COLORS) in style
 
 
 def test_places_of_this_machine_are_replaced(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "outside").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     monkeypatch.setenv("PARTLIB_DATA", str(tmp_path.parent / "photos"))
     text = f"in {tmp_path / 'data' / 'cache'} and {tmp_path.parent / 'photos' / 'ccp'} and {Path.home() / 'x'}"
@@ -114,9 +107,7 @@ def test_setup_cell_installs_on_colab_only_and_leaves_its_torch():
     assert installs
     assert all(line.startswith("    ") for line in installs)
     assert not any("torch" in line.split() for line in installs)
-    with_dependencies_on_torch = next(line for line in installs if "timm" in line)
-    assert "--no-deps" in with_dependencies_on_torch
-    assert notebook.REPOSITORY in with_dependencies_on_torch
+    assert "--no-deps" in next(line for line in installs if notebook.REPOSITORY in line)
 
 
 def test_running_time_reports_and_leaves_json(tmp_path, monkeypatch, capsys):
@@ -130,22 +121,52 @@ def test_running_time_reports_and_leaves_json(tmp_path, monkeypatch, capsys):
     assert 5e7 < values["memory"] < 1e11
 
 
-def test_peak_memory_grows_with_what_was_held_and_stays_when_it_is_given_back(tmp_path):
-    code = (
-        "import numpy as np; from partlib_course.notebook import peak_memory; before = peak_memory();"
-        "np.ones(50_000_000).sum(); print(peak_memory() - before)"
-    )
-    assert 3e8 < int(in_new_process(code, tmp_path)) < 6e8
-
-
 @pytest.mark.parametrize(("kind", "expected"), [("lines", "image/png"), ("photograph", "image/jpeg")])
 def test_figures_are_saved_in_the_format_that_suits_them(kind, expected):
-    figure, ax = plt.subplots(figsize=(6, 4), dpi=100)
+    figure = Figure(figsize=(6, 4), dpi=100)
     if kind == "lines":
-        ax.plot([0, 1], [1, 0])
+        figure.subplots().plot([0, 1], [1, 0])
     else:
-        ax.imshow(np.random.default_rng(0).uniform(0, 1, (300, 400, 3)))
-    plt.close(figure)
+        figure.subplots().imshow(np.random.default_rng(0).uniform(0, 1, (300, 400, 3)))
     ((mime, encoded),) = notebook.figure_bundle(figure).items()
     assert mime == expected
     assert Image.open(io.BytesIO(b64decode(encoded))).size == (600, 400)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_stored_results_are_complete_and_their_command_gives_their_configuration(name):
+    result = notebook.stored_result(name)
+    assert result["command"].startswith("python figures/results.py run")
+    assert {"torch", "device", "partlib"} <= set(result["environment"])
+    assert len(result["seeds"]) >= 3
+    words = iter(result["command"].partition(" run ")[2].partition(" --seeds")[0].split())
+    options = {option.removeprefix("--").replace("-", "_"): next(words) for option in words}
+    kinds = {name: type(value) for name, value in TrainConfig().to_dict().items()}
+    changes = {name: kinds[name](value) for name, value in options.items() if name != "preset"}
+    asked = TrainConfig.preset(options.get("preset") or default_preset(options["data"]), **changes)
+    assert not asked.differences(TrainConfig.from_dict(result["config"]).replace(seed=0))
+
+
+def test_rows_are_means_over_seeds_with_the_best_baseline_second():
+    result = notebook.stored_result("birds-k4")
+    rows = notebook.result_rows(result)
+    values = [s["ours"]["fg_nmi"] for s in result["seeds"].values()]
+    assert rows["ours"] == (statistics.mean(values), statistics.stdev(values))
+    means = [mean for mean, _ in list(rows.values())[1:]]
+    assert means == sorted(means, reverse=True)
+    table = notebook.result_table({name: notebook.stored_result(name) for name in RUNS}, methods=2)
+    assert [run for run, method in table.index if method == "ours"] == list(RUNS)
+    assert table.loc[("birds-k4", "ours"), "FG-NMI"] == "{:.1f} ± {:.1f}".format(*rows["ours"])
+
+
+def test_stored_pictures_keep_their_shape():
+    width, height = notebook.stored_picture("birds-k4-best").get_size_inches()
+    assert width == pytest.approx(6.6)
+    assert 2 < height < 6
+
+
+def test_without_a_copy_of_the_repository_its_page_is_read(monkeypatch):
+    monkeypatch.setattr(notebook, "repository_root", lambda: None)
+    monkeypatch.setattr(notebook, "urlopen", lambda address, timeout: io.BytesIO(json.dumps(address).encode()))
+    address = f"{notebook.REPOSITORY}/{notebook.BRANCH}/figures/results/birds-k4.json"
+    assert str(notebook.stored_result("birds-k4")).endswith(address)

@@ -9,7 +9,6 @@ to the bit on every machine; colors may differ by rounding.
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from partlib.data.base import SPLITS, ArrayDataset
 from partlib.data.birds.anatomy import Figure, PlacedFigure, place
@@ -18,6 +17,7 @@ from partlib.data.birds.raster import Canvas, Color
 from partlib.data.birds.scene import Light, Scenery
 from partlib.data.birds.species import SEEN, SPECIES, Species, draw_pose, region_colors
 from partlib.data.birds.textures import lookup
+from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
 from partlib.paths import cached_arrays
 
@@ -103,7 +103,7 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
         "boxes": np.empty((num_images, 4), np.float32),  # x, y, width, height of the visible bird in whole pixels
     }
     slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
-    for i in tqdm(range(num_images), desc=f"birds {split}", leave=False, disable=not slow):
+    for i in progress_bar(range(num_images), f"birds {split}", leave=False, shown=slow):
         drawn = _render(i, split, image_size, seed)
         for array, value in zip(arrays.values(), drawn, strict=True):
             array[i] = value

@@ -2,11 +2,18 @@
 
 import pytest
 import torch
-from partlib_course.contrast_study import attention, roles, shuffle_parts, similarities, soft_and_hard_shares, whisper
-from partlib_course.figures_contrast import matrix_figure, temperature_figure
-from partlib_course.widgets_contrast import temperature_explorer
+from partlib_course.contrastive import (
+    attention,
+    matrix_figure,
+    roles,
+    shuffle_parts,
+    similarities,
+    soft_and_hard_shares,
+    temperature_explorer,
+    temperature_figure,
+    whisper,
+)
 
-from partlib.errors import ConfigError, DataError
 from partlib.losses import contrastive_loss, part_descriptors
 from tests.course.test_widgets import change
 
@@ -48,8 +55,6 @@ def test_a_low_temperature_lets_one_descriptor_rule(descriptors):
     assert low[2 * 4 + 1] == high[2 * 4 + 1] == 0
     assert low.max() > 0.9
     assert high.max() < 0.1
-    with pytest.raises(ConfigError, match="temperature is 0"):
-        attention(descriptors, 0, 0, 0)
 
 
 def test_shuffling_numbers_keeps_the_division_and_costs_contrast(maps):
@@ -71,8 +76,6 @@ def test_whispering_parts_keep_their_descriptors_and_lose_their_pixels(maps):
     assert torch.allclose(before[:, [0, 2]], after[:, [0, 2]], atol=1e-4)
     assert not torch.allclose(before[:, 1], after[:, 1], atol=1e-2)
     assert torch.allclose(whisper(maps, 0, 1.0), maps)
-    with pytest.raises(ConfigError, match="share is 0"):
-        whisper(maps, 0, 0)
 
 
 def test_soft_and_hard_shares_differ_where_a_part_whispers(maps):
@@ -95,8 +98,3 @@ def test_figures_name_parts_and_temperatures(descriptors):
 @pytest.mark.parametrize("values", [{"temperature": 2.0}, {"part": 2}], ids=str)
 def test_each_control_of_the_temperature_explorer_changes_the_picture(descriptors, values):
     assert change(temperature_explorer(descriptors, NAMES), **values) > 0.3
-
-
-def test_as_many_names_as_parts_are_expected(descriptors):
-    with pytest.raises(DataError, match="for 2 names"):
-        temperature_explorer(descriptors, NAMES[:2])

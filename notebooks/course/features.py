@@ -1,0 +1,120 @@
+"""Lesson 02: features as false colors, spotlights on components, curves over a distance, clusters to choose from."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from partlib_course.widgets import Interactive, choice, slider
+from torch import Tensor
+from torch.nn import functional as F
+
+from partlib.data.base import Sample
+from partlib.report.baselines import FeatureKMeans
+from partlib.report.plots import match_parts, overlay, parts_grid
+from partlib.segmenter import resize
+
+PALE = 0.92  # gray of what lies outside the object
+Levels = Sequence[Tensor | np.ndarray]
+
+
+def false_colors(features: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The map from features (C, H, W) to colors that shows most of their variation over the foreground (1, H, W).
+
+    Returns mean (C,), directions (C, 3) and limits (2, 3), so that for ``low, high = limits`` the color
+    ``((z - mean) @ directions - low) / (high - low)`` is mostly in [0, 1].
+    """
+    vectors = features.movedim(0, -1)[foreground[0] > 0.5]  # (pixels, C)
+    mean = vectors.mean(0)
+    _, _, directions = torch.linalg.svd((vectors - mean).T @ (vectors - mean))
+    axes = directions[:3].T  # (C, 3)
+    axes = axes * torch.sign(axes.sum(0))  # a principal axis has no sign of its own
+    limits = torch.quantile((vectors - mean) @ axes, torch.tensor([0.02, 0.98]).to(vectors), dim=0)  # (2, 3)
+    return mean, axes, limits
+
+
+def feature_colors(maps: Tensor, foregrounds: Tensor) -> Tensor:
+    """Maps (N, C, h, w) as pictures (N, 3, h, w) in [0, 1]: equal colors are similar features, in all images."""
+    inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (maps.shape[-2], maps.shape[-1]))  # (N, 1, h, w)
+    strip = maps.permute(1, 0, 2, 3).flatten(1, 2)  # (N, C, h, w) -> (C, N h, w)
+    mean, directions, (low, high) = false_colors(strip, inside.permute(1, 0, 2, 3).flatten(1, 2))  # (1, N h, w)
+    projected = (maps.movedim(1, -1) - mean) @ directions  # (N, h, w, 3)
+    return ((projected - low) / (high - low)).clamp(0, 1).movedim(-1, 1)  # (N, 3, h, w)
+
+
+def blocks(maps: Tensor, size: int) -> Tensor:
+    """Maps (N, C, h, w) enlarged to (N, C, size, size) with every cell visible as a square."""
+    return F.interpolate(maps, size=(size, size), mode="nearest")
+
+
+def spotlight(images: Tensor, weights: Tensor, foregrounds: Tensor) -> Tensor:
+    """Images (N, 3, H, W) that show through where a weight (N, h, w), 0 or larger, is large, and are pale elsewhere."""
+    shown = resize(weights[:, None].clamp(min=0), images.shape[-2:])  # (N, 1, H, W)
+    shown = (shown / shown.max().clamp(min=1e-9)) * foregrounds
+    return images * shown + PALE * (1 - shown)
+
+
+def distance_curves(
+    curves: Mapping[str, Sequence[float]], distances: Sequence[float], left: str, right: str, ylabel: str
+) -> Figure:
+    """Curves over the signed distance to an outline in pixels, negative on the side called ``left``."""
+    figure = Figure(figsize=(7.6, 3.6))
+    ax = figure.subplots()
+    for name, values in curves.items():
+        ax.plot(distances, values, lw=2, marker="o", ms=3, label=name)
+    ax.axvline(0, color="black", lw=1, ls="--")
+    for x, text, side in ((0.02, left, "left"), (0.98, right, "right")):
+        ax.text(x, 0.97, text, transform=ax.transAxes, ha=side, va="top", fontsize=9)
+    ax.set_ylim(0, 1.15 * max(max(values) for values in curves.values()) + 1e-9)
+    ax.set(xlabel="distance from the outline, pixels", ylabel=ylabel)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.grid()
+    return figure
+
+
+def bars(values: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
+    """Groups of bars: ``values[group][series]``."""
+    figure = Figure(figsize=(7.6, 3.0))
+    pd.DataFrame(values).T.plot.bar(ax=figure.subplots(), width=0.8, rot=0, ylabel=ylabel)
+    return figure
+
+
+def cluster_explorer(
+    images: Tensor,
+    foregrounds: Tensor,
+    layers: Mapping[str, Levels],
+    samples: Sequence[Sample],
+    sample_layers: Mapping[str, Levels],
+    largest: int = 8,
+) -> Interactive:
+    """k-means on features: choose the layer and K, see the clusters on a few images.
+
+    Parameters
+    ----------
+    images, foregrounds : (N, 3, H, W) and (N, 1, H, W), what k-means is fitted to.
+    layers : name -> feature maps (N, C_l, h_l, w_l) of these images; several maps count as stacked.
+    samples, sample_layers : M images that are shown, and their features by the same names.
+    largest : largest K.
+    """
+    shown = torch.stack([s.image for s in samples])  # (M, 3, H, W)
+    masks = torch.stack([s.foreground for s in samples])  # (M, 1, H, W)
+    truth = torch.stack([s.parts for s in samples if s.parts is not None])  # (M, H, W)
+
+    @lru_cache(maxsize=64)
+    def row(layer: str, parts: int) -> list[np.ndarray]:
+        model = FeatureKMeans(parts).fit(images, foregrounds, layers[layer])
+        found = match_parts(model.predict(shown, masks, sample_layers[layer]), truth)  # (M, H, W)
+        return [overlay(image, labels, scale=2) for image, labels in zip(shown, found, strict=True)]
+
+    def draw(layer: str, parts: int) -> Figure:
+        return parts_grid({"image": list(shown), f"{layer}, K = {parts}": row(layer, parts)}, cell=128)
+
+    names = list(layers)
+    examples = {f"K = {k}": row(names[-1], k) for k in sorted({2, min(4, largest), largest})}
+    return Interactive(
+        draw,
+        lambda: {"layer": choice("layer", names, names[-1]), "parts": slider("K", 4, 2, largest)},
+        parts_grid({"image": list(shown), **examples}, cell=128),
+    )

@@ -20,7 +20,7 @@ from typing import Any
 
 from partlib.config import TrainConfig
 from partlib.data import SPLITS, load_dataset
-from partlib.masks.config import foreground_config
+from partlib.masks.config import MaskConfig
 from partlib.masks.network import foreground
 from partlib.paper.report import COLUMNS, Source, evaluate, table
 from partlib.paths import runs_dir
@@ -72,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     config = trained(arguments, arguments.seeds[0]).config
     masks = runs_dir() / f"{arguments.data}-foreground"
     options = {"data": arguments.data, "root": arguments.root, "image_size": config.image_size}
-    foreground(foreground_config(**options), masks)
+    foreground(MaskConfig(**options), masks)
     dataset = load_dataset(arguments.data, "test", arguments.root or None, config.image_size)
     asked = [("pixels", False)] if dataset.part_names else []
     asked += [("cub", False), ("cub", True)] if dataset.keypoint_names else []

@@ -9,9 +9,7 @@ from typing import Any, NoReturn
 
 from partlib.config import PRESETS, TrainConfig
 from partlib.errors import ConfigError, PartlibError
-from partlib.masks.config import DEFAULTS as FOREGROUND_DEFAULTS
-from partlib.masks.config import FIELDS as FOREGROUND_FIELDS
-from partlib.masks.config import foreground_config
+from partlib.masks.config import MaskConfig
 from partlib.presets import BY_DATA, default_preset
 
 TRAIN_EXAMPLE = """partlib train --data birds --out runs/birds
@@ -80,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     example = "partlib foreground --data cub --out runs/foreground"
     sub = command("foreground", _foreground, "predict masks for test images, from the training masks", example)
-    _add_fields(sub, FOREGROUND_FIELDS, FOREGROUND_DEFAULTS)
+    _add_fields(sub, tuple(MASK_DEFAULTS), MASK_DEFAULTS)
     sub.add_argument("--out", type=Path, required=True, help="folder for the network, its scores and masks/")
     sub.add_argument("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
     sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -164,6 +162,7 @@ def _boolean(text: str) -> bool:
 
 _READERS: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: _boolean}
 FIELDS = tuple(f.name for f in dataclasses.fields(TrainConfig))
+MASK_DEFAULTS = {f.name: f.default for f in dataclasses.fields(MaskConfig)}
 
 
 def _config(arguments: argparse.Namespace) -> TrainConfig:
@@ -236,7 +235,7 @@ def _evaluate_protocol(arguments: argparse.Namespace, segmenter, config: TrainCo
 def _foreground(arguments: argparse.Namespace) -> None:
     from partlib.masks.network import foreground
 
-    config = foreground_config(**_given(arguments, FOREGROUND_FIELDS))
+    config = MaskConfig(**_given(arguments, tuple(MASK_DEFAULTS)))
     scores = foreground(config, arguments.out, arguments.splits, arguments.device)
     listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
     print(f"mean intersection over union with the annotated masks: {listed}")

@@ -1,24 +1,30 @@
-"""Options of the foreground network (:mod:`partlib.foreground`); apart from it, so that ``--help`` loads no torch."""
+"""Options of the mask network (:mod:`partlib.masks.network`); apart from it, so that ``--help`` loads no torch."""
 
-from partlib.config import TrainConfig
+import dataclasses
+
 from partlib.errors import ConfigError
 
-# Fields of TrainConfig that the network uses, and its own defaults.
-FIELDS = (
-    *("data", "root", "data_options", "image_size", "num_images", "pretrained"),
-    *("steps", "batch_size", "lr", "backbone_lr", "seed"),
-)
-DEFAULTS = {"steps": 400, "batch_size": 12, "lr": 2e-3, "backbone_lr": 1e-3}
+LEAST = {"image_size": 16, "num_images": 0, "steps": 1, "batch_size": 1, "lr": 0, "backbone_lr": 0, "seed": 0}
 
 
-def foreground_config(**changes) -> TrainConfig:
-    """Configuration of a foreground network: the fields ``FIELDS`` of TrainConfig; all others are without effect.
+@dataclasses.dataclass(frozen=True)
+class MaskConfig:
+    """Everything that decides what a mask network predicts; the fields have the meaning that TrainConfig gives them."""
 
-    Raises
-    ------
-    ConfigError : a field that the network does not use, or a value out of range.
-    """
-    unused = sorted(set(changes) - set(FIELDS))
-    if unused:
-        raise ConfigError(f"option {unused[0]!r} is not one of the foreground network; expected {', '.join(FIELDS)}")
-    return TrainConfig.from_dict({**DEFAULTS, **changes})
+    data: str = "birds"
+    root: str = ""
+    data_options: tuple[str, ...] = ()
+    image_size: int = 128
+    num_images: int = 0
+    pretrained: bool = True
+    steps: int = 400
+    batch_size: int = 12
+    lr: float = 2e-3
+    backbone_lr: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_options", tuple(self.data_options))
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")

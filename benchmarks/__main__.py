@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.bench import CACHED, CASES, FLOOR, SIZES, from_proc, in_processes, measure, scaling
+from benchmarks.bench import CASES, FLOOR, SIZES, from_proc, in_processes, measure, scaling
 from partlib.paths import write_atomically
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"

@@ -230,9 +230,9 @@ CASES = {
 
 def in_processes(function: Callable[..., Any], *arguments: tuple) -> list[Any]:
     """``function(*one)`` for every one of ``arguments``, each in a new process, all at once; they share a new cache."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        with ProcessPoolExecutor(len(arguments), mp_context=get_context("spawn")) as pool:
-            return list(pool.map(partial(_with_cache, cache, function), arguments))
+    spawn = get_context("spawn")
+    with TemporaryDirectory() as cache, ProcessPoolExecutor(len(arguments), mp_context=spawn) as pool:
+        return list(pool.map(partial(_with_cache, cache, function), arguments))
 
 
 def _with_cache(cache: str, function: Callable[..., Any], arguments: tuple) -> Any:

@@ -39,8 +39,7 @@ def main(words: list[str] | None = None) -> None:
     for name in tqdm(a.cases or known, desc="benchmarks"):
         row = scaling(a.device, a.size) if name == "scaling" else measured(name, a.size, a.device, a.threads, a.runs)
         rows[f"{name}, {a.size}, {a.device}"] = row | {"on": conditions(a.device, a.threads)}
-        text = json.dumps({"rows": rows}, indent=2) + "\n"
-        write_atomically(a.out, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_atomically(a.out, lambda path: path.write_text(json.dumps({"rows": rows}, indent=2) + "\n"))
     print(table(rows))
     picture(rows, a.out.with_suffix(".png"))
     if a.readme:
@@ -84,25 +83,26 @@ def table(rows: dict[str, Row]) -> str:
     if not any(row["device"] == "cuda" for row in rows.values()):
         lines.append(["all of it on a GPU", "not measured", "not measured", "", "", "step: 5 times faster"])
     settings = {row["setting"] for row in rows.values() if "setting" in row and row["size"] == "paper"}
-    on = [row["on"] for row in rows.values()]
-    places = {
-        f"{o['gpu'] or '{processor}, {threads} threads'.format(**o)}, torch {o['torch']}, Python {o['python']}": 0
-        for o in on
-    }
-    told = "".join(f"Setting: {setting}. " for setting in sorted(settings)) + f"Measured on {'; '.join(places)}."
-    parts = [_markdown(lines, COLUMNS), f"Medians; memory is the growth at the peak, in a process of its own. {told}"]
+    text = _markdown(pd.DataFrame(lines, columns=COLUMNS))
+    text += "\n\nMedians; memory is the growth at the peak, in a process of its own. "
+    text += "".join(f"Setting: {setting}. " for setting in sorted(settings))
+    text += f"Measured on {'; '.join(sorted({_machine(**row['on']) for row in rows.values()}))}."
     for row in rows.values():
         if "measured" in row:
-            efficiencies = {"measured on this machine": {n: x["efficiency"] for n, x in row["measured"].items()}}
-            efficiencies |= {f"simulated, {k}": v for k, v in row["simulated from one process"].items()}
-            frame = pd.DataFrame(efficiencies.values()).map(lambda x: "" if pd.isna(x) else f"{x:.0%}")
-            frame.insert(0, "", list(efficiencies))
-            parts += [f"Efficiency of N processes ({row['title']}):", _markdown(frame.to_numpy(), list(frame))]
-    return "\n\n".join(parts)
+            simulated = {f"simulated, {k}": v for k, v in row["simulated from one process"].items()}
+            found = {"measured on this machine": {n: one["efficiency"] for n, one in row["measured"].items()}}
+            frame = pd.DataFrame(found | simulated).T.map(lambda x: "" if pd.isna(x) else f"{x:.0%}")
+            frame = frame[sorted(frame, key=int)].rename_axis("").reset_index()
+            text += f"\n\nEfficiency of N processes ({row['title']}):\n\n{_markdown(frame)}"
+    return text
 
 
-def _markdown(lines: Any, columns: list[str]) -> str:
-    return pd.DataFrame(lines, columns=columns).to_markdown(index=False, disable_numparse=True)
+def _markdown(frame: pd.DataFrame) -> str:
+    return frame.to_markdown(index=False, disable_numparse=True)
+
+
+def _machine(processor: str, threads: int, gpu: str | None, torch: str, python: str, **_: Any) -> str:
+    return f"{gpu or f'{processor}, {threads} threads'}, torch {torch}, Python {python}"
 
 
 def _lines(row: Row) -> list[list[str]]:
@@ -116,8 +116,8 @@ def _lines(row: Row) -> list[list[str]]:
         lines.append([what, cost(plain), cost(row["variants"][name]), *times, goals])
     if FLOOR in row["variants"]:
         floor = row["variants"][FLOOR]
-        times = f"step: {row['variants']['partlib']['seconds'] / floor['seconds']:.2f} times the floor"
-        lines.append(["… its networks alone, the floor", "", cost(floor), times, "", "1.3"])
+        multiple = f"step: {row['variants']['partlib']['seconds'] / floor['seconds']:.2f} times the floor"
+        lines.append(["… its networks alone, the floor", "", cost(floor), multiple, "", "1.3"])
     return lines
 
 
@@ -130,9 +130,8 @@ def cost(variant: Row) -> str:
     seconds = variant["seconds"]
     unit, size = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e-3)) if seconds >= s), ("µs", 1e-6))
     memory = f", {number(variant['megabytes'])} MB" if "megabytes" in variant else ""
-    return f"{number(seconds / size)} {unit}{memory}" + (
-        " (1 run)" if len(variant["seconds of every run"]) == 1 else ""
-    )
+    once = " (1 run)" if len(variant["seconds of every run"]) == 1 else ""
+    return f"{number(seconds / size)} {unit}{memory}{once}"
 
 
 def number(value: float) -> str:
@@ -152,27 +151,26 @@ def write_table(rows: dict[str, Row], readme: Path) -> None:
 def picture(rows: dict[str, Row], path: Path) -> None:
     """Bars of how many times faster and smaller than the plain formula every case is, logarithmic, with the goals."""
     bars = [(row, name, ratio) for row in rows.values() for name, ratio in row.get("ratios", {}).items()]
-    figure, axes = plt.subplots(figsize=(8, 0.7 + 0.62 * len(bars)), layout="constrained")
-    for kind, label, offset, color in (("time", "faster", -0.19, "C0"), ("memory", "less memory", 0.19, "C1")):
-        found = [(i + offset, ratio[kind]) for i, (_, _, ratio) in enumerate(bars) if kind in ratio]
-        drawn = axes.barh([y for y, _ in found], [x - 1 for _, x in found], 0.36, left=1, color=color, label=label)
-        axes.bar_label(drawn, [f" {number(x)}" for _, x in found], fontsize=8)
-        goals = [
-            (row["goals"][kind], i + offset)
-            for i, (row, n, _) in enumerate(bars)
-            if n == "partlib" and kind in row["goals"]
-        ]
-        axes.plot([x for x, _ in goals], [y for _, y in goals], "|", color="black", markersize=16, markeredgewidth=2)
-    titles = [_title(row) + ("" if n == "partlib" else f", {n.removeprefix('partlib, ')}") for row, n, _ in bars]
-    axes.set_yticks(range(len(bars)), ["\n".join(textwrap.wrap(title, 34)) for title in titles])
-    axes.set(xscale="log", xlabel="times better than the formula written out (black tick: goal)")
+    titles = [
+        _title(row) + ("" if name == "partlib" else f", {name.removeprefix('partlib, ')}") for row, name, _ in bars
+    ]
+    frame = pd.DataFrame([ratio for *_, ratio in bars], ["\n".join(textwrap.wrap(title, 34)) for title in titles])
+    frame = frame.reindex(columns=["time", "memory"]).astype(float)
+    axes = frame.plot.barh(logx=True, width=0.76, figsize=(8, 0.7 + 0.62 * len(bars)))
+    for kind, container in zip(frame, axes.containers, strict=True):
+        axes.bar_label(container, fmt=number, fontsize=8, padding=3)
+        for (row, name, _), bar in zip(bars, container, strict=True):
+            if name == "partlib" and kind in row["goals"]:
+                bottom, goal = bar.get_y(), row["goals"][kind]
+                axes.plot([goal, goal], [bottom, bottom + bar.get_height()], color="black", linewidth=2)
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    axes.set_xlabel("times better than the formula written out (black tick: goal)")
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+    axes.legend(axes.containers, ["faster", "less memory"], frameon=False, **above)
+    axes.figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(axes.figure)
 
 
 if __name__ == "__main__":

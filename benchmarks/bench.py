@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -110,9 +111,8 @@ def of_maps(formula: Callable[..., Tensor], ours: Callable[..., Tensor]) -> Call
 def contrastive_loss(variant: str, shape: Shape, device: torch.device) -> Call:
     channels = sum(channels for channels, _ in shape.levels)
     loss = plain.contrastive_loss if variant == "plain" else losses.contrastive_loss
-    return with_gradient(
-        partial(loss, temperature=0.19), random(3, shape.images, shape.parts, channels).to(device) - 0.5
-    )
+    descriptors = random(3, shape.images, shape.parts, channels).to(device) - 0.5
+    return with_gradient(partial(loss, temperature=0.19), descriptors)
 
 
 def warp_grids(variant: str, shape: Shape, device: torch.device) -> Call:
@@ -156,8 +156,8 @@ def build_trainer(config: TrainConfig, dataset: PartDataset, device: str, cached
 
 def paper_step(shape: Shape, device: torch.device, cached: bool = False) -> tuple[Trainer, nn.Module, Callable]:
     """Trainer, frozen network, and step number -> batch."""
-    sizes = {"image_size": shape.side, "feature_size": shape.side, "num_parts": shape.parts}
-    config = TrainConfig(**PAPER, **WEIGHTS, **RATES, **sizes, batch_size=shape.images)
+    sizes = {"image_size": shape.side, "feature_size": shape.side, "num_parts": shape.parts, "batch_size": shape.images}
+    config = TrainConfig.from_dict({**PAPER, **WEIGHTS, **RATES, **sizes})
     dataset = load_dataset("birds", "train", None, shape.side, num_images=2 * shape.images)
 
     def batch(step: int) -> Batch:
@@ -192,8 +192,9 @@ def training_step(variant: str, shape: Shape, device: torch.device) -> Call:
         return networks_alone
     segmenter.to(memory_format=torch.contiguous_format)
     encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]
-    groups = [{"params": encoder, "lr": RATES["backbone_lr"]}, {"params": segmenter.decoder.parameters()}]
-    optimizer = torch.optim.SGD(groups, RATES["lr"], momentum=0.9, weight_decay=PAPER["weight_decay"])
+    decoder = list(segmenter.decoder.parameters())
+    groups = [{"params": encoder, "lr": RATES["backbone_lr"]}, {"params": decoder, "lr": RATES["lr"]}]
+    optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=PAPER["weight_decay"])
 
     def plain_step() -> dict[str, Tensor]:
         now, generator = batch(number := next(steps)), step_generator(0, number)
@@ -230,14 +231,12 @@ CASES = {
 
 def in_processes(function: Callable[..., Any], *arguments: tuple) -> list[Any]:
     """``function(*one)`` for every one of ``arguments``, each in a new process, all at once; they share a new cache."""
-    spawn = get_context("spawn")
-    with TemporaryDirectory() as cache, ProcessPoolExecutor(len(arguments), mp_context=spawn) as pool:
-        return list(pool.map(partial(_with_cache, cache, function), arguments))
-
-
-def _with_cache(cache: str, function: Callable[..., Any], arguments: tuple) -> Any:
-    os.environ["PARTLIB_CACHE"] = cache
-    return function(*arguments)
+    with (
+        TemporaryDirectory() as cache,
+        patch.dict(os.environ, PARTLIB_CACHE=cache),
+        ProcessPoolExecutor(len(arguments), mp_context=get_context("spawn")) as pool,
+    ):
+        return list(pool.map(function, *zip(*arguments, strict=True)))
 
 
 def measure(name: str, variant: str, size: str, device: str, threads: int, runs: int) -> dict[str, Any]:

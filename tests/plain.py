@@ -4,7 +4,7 @@ The library must agree with these (``tests/test_losses.py``, ``tests/test_warps.
 build every tensor they name: features upsampled to the image, parts times channels times pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from partlib.warps import random_points
 GRAD_CLIP, TEMPERATURE = 5.0, 0.19
 
 
-def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(features: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, h, w) -> (B, C, H, W), bilinear."""
-    return F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+    return F.interpolate(features, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
-def stacked(levels: list[Tensor], size: tuple[int, int]) -> Tensor:
+def stacked(levels: list[Tensor], size: Sequence[int]) -> Tensor:
     """Every level at the size of the image, stacked along the channels."""
     return torch.cat([upsample(z, size) for z in levels], dim=1)  # (B, C, H, W)
 
@@ -93,8 +93,8 @@ def pixels_from_tensors(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
 def thin_plate_grid(source_points: Tensor, size: tuple[int, int], pixels_of=pixels_from_lists) -> Tensor:
     """Thin-plate spline through 25 points, kernel, solution and basis made anew: (B, 25, 2) -> (B, H, W, 2)."""
     axis = torch.linspace(-1, 1, 5, dtype=source_points.dtype)
-    centers = torch.stack([x.expand_as(axis) for x in axis]), axis.expand(5, 5)
-    centers = torch.stack(centers, dim=-1).view(25, 2)  # (x, y), x slow
+    slow, fast = torch.meshgrid(axis, axis, indexing="ij")  # (5, 5) each
+    centers = torch.stack([slow, fast], dim=-1).view(25, 2)  # (x, y), x slow
     pixels = pixels_of(size, source_points.dtype)  # (HW, 2)
 
     def basis(points: Tensor) -> Tensor:

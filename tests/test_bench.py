@@ -43,6 +43,7 @@ def test_plain_and_library_answer_the_same(name):
         assert ours == pytest.approx(plain_answer, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_plain_step_and_the_trainer_have_one_loss_and_one_gradient(own_cache):
     """In float64: in float32 rounding alone moves the gradient of the random network by some percent."""
     trainer, extractor, load = paper_step(SIZES["tiny"], CPU)
@@ -64,6 +65,7 @@ def test_every_variant_of_the_step_runs(variant, own_cache):
     assert terms is None or set(terms) == {"total", *WEIGHTS}
 
 
+@pytest.mark.slow
 def test_the_command_measures_writes_the_file_and_rewrites_picture_and_table(tmp_path, capsys):
     out, readme = tmp_path / "benchmarks.json", tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")

@@ -1,37 +1,176 @@
 """``python -m benchmarks``: measure, print the rows, draw them, and rewrite the table of the README where asked to."""
 
 import argparse
+import json
+import os
+import platform
+import textwrap
+from datetime import date
 from pathlib import Path
+from typing import Any
 
-from benchmarks import report
-from benchmarks.run import bench
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from benchmarks.bench import CASES, FLOOR, SIZES, from_proc, in_processes, measure, scaling
+from partlib.paths import write_atomically
+
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+COLUMNS = ["what", "plain", "partlib", "times faster", "times less memory", "goal"]
+Row = dict[str, Any]
 
 
 def main(words: list[str] | None = None) -> None:
+    known = [*CASES, "scaling"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", help="what to measure (default everything)")
-    parser.add_argument("--size", default="paper", help="paper, the paper's setting (minutes, up to 18 GB), or small")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--runs", type=int, default=5, help="measurements per variant (default 5)")
-    parser.add_argument("--plain-runs", type=int, default=1, help="the same for the plain training step (default 1)")
+    parser.add_argument("cases", nargs="*", help=f"what to measure, of {', '.join(known)} (default everything)")
+    parser.add_argument("--size", default="paper", choices=("paper", "small"), help="paper takes minutes and 18 GB")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--runs", type=int, default=5, help="measurements per variant, as far as 60 seconds go")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--out", type=Path, default=Path("figures/benchmarks.json"), help="file to add the rows to")
     parser.add_argument("--readme", type=Path, help="rewrite the table between the markers in this file")
-    arguments = parser.parse_args(words)
-    rows = bench(
-        arguments.out,
-        arguments.cases,
-        size=arguments.size,
-        device=arguments.device,
-        runs=arguments.runs,
-        plain_runs=arguments.plain_runs,
-        threads=arguments.threads,
-    )["rows"]
-    print("\n".join(report.table(rows)))
-    report.picture(rows, arguments.out.with_suffix(".png"))
-    if arguments.readme:
-        report.write_table(rows, arguments.readme)
-    print(f"rows and picture are in {arguments.out} and {arguments.out.with_suffix('.png')}")
+    a = parser.parse_args(words)
+    if unknown := [name for name in a.cases if name not in known]:
+        parser.error(f"benchmark {unknown[0]!r} is unknown; expected one of {', '.join(known)}")
+    rows = json.loads(a.out.read_text(encoding="utf-8"))["rows"] if a.out.exists() else {}
+    for name in tqdm(a.cases or known, desc="benchmarks"):
+        row = scaling(a.device, a.size) if name == "scaling" else measured(name, a.size, a.device, a.threads, a.runs)
+        rows[f"{name}, {a.size}, {a.device}"] = row | {"on": conditions(a.device, a.threads)}
+        write_atomically(a.out, lambda path: path.write_text(json.dumps({"rows": rows}, indent=2) + "\n"))
+    print(table(rows))
+    picture(rows, a.out.with_suffix(".png"))
+    if a.readme:
+        write_table(rows, a.readme)
+    print(f"rows and picture are in {a.out} and {a.out.with_suffix('.png')}")
+
+
+def measured(name: str, size: str, device: str, threads: int, runs: int) -> Row:
+    """One row: seconds and megabytes of every variant, and how many times faster and smaller than plain it is."""
+    case, free = CASES[name], from_proc("meminfo", "MemAvailable")
+    row: Row = {"title": case.title, "setting": str(SIZES[size]), "size": size, "device": device}
+    if device == "cpu" and size == "paper" and free is not None and free < case.needs_gb * 1e9:
+        return row | {"not measured": f"needs {case.needs_gb:g} GB of memory, {free / 1e9:.0f} GB were free"}
+    found = {v: in_processes(measure, (name, v, size, device, threads, runs))[0] for v in case.variants}
+    plain, units = found["plain"], {"time": "seconds", "memory": "megabytes"}
+    ratios = {
+        variant: {kind: plain[key] / one[key] for kind, key in units.items() if key in one}
+        for variant, one in found.items()
+        if variant not in ("plain", FLOOR)
+    }
+    return row | {"variants": found, "ratios": ratios, "goals": case.goals if size == "paper" else {}}
+
+
+def conditions(device: str, threads: int) -> Row:
+    """Hardware and versions: what a row depends on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "date": date.today().isoformat(),
+        "processor": f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "threads": threads,
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        **{"python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
+def table(rows: dict[str, Row]) -> str:
+    """Markdown: the rows, the conditions, the efficiency of several processes."""
+    lines = [line for row in rows.values() if "measured" not in row for line in _lines(row)]
+    if not any(row["device"] == "cuda" for row in rows.values()):
+        lines.append(["all of it on a GPU", "not measured", "not measured", "", "", "step: 5 times faster"])
+    settings = {row["setting"] for row in rows.values() if "setting" in row and row["size"] == "paper"}
+    text = _markdown(pd.DataFrame(lines, columns=COLUMNS))
+    text += "\n\nMedians; memory is the growth at the peak, in a process of its own. "
+    text += "".join(f"Setting: {setting}. " for setting in sorted(settings))
+    text += f"Measured on {'; '.join(sorted({_machine(**row['on']) for row in rows.values()}))}."
+    for row in rows.values():
+        if "measured" in row:
+            simulated = {f"simulated, {k}": v for k, v in row["simulated from one process"].items()}
+            found = {"measured on this machine": {n: one["efficiency"] for n, one in row["measured"].items()}}
+            frame = pd.DataFrame(found | simulated).T.map(lambda x: "" if pd.isna(x) else f"{x:.0%}")
+            frame = frame[sorted(frame, key=int)].rename_axis("").reset_index()
+            text += f"\n\nEfficiency of N processes ({row['title']}):\n\n{_markdown(frame)}"
+    return text
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    return frame.to_markdown(index=False, disable_numparse=True)
+
+
+def _machine(processor: str, threads: int, gpu: str | None, torch: str, python: str, **_: Any) -> str:
+    return f"{gpu or f'{processor}, {threads} threads'}, torch {torch}, Python {python}"
+
+
+def _lines(row: Row) -> list[list[str]]:
+    if "not measured" in row:
+        return [[_title(row), f"not measured: {row['not measured']}", "", "", "", ""]]
+    plain, lines = row["variants"]["plain"], []
+    for name, ratio in row["ratios"].items():
+        times = [f"**{number(ratio[kind])}**" if kind in ratio else "" for kind in ("time", "memory")]
+        goals = ", ".join(f"{kind} {goal:g}" for kind, goal in row["goals"].items()) if name == "partlib" else ""
+        what = _title(row) if name == "partlib" else f"… {name.removeprefix('partlib, ')}"
+        lines.append([what, cost(plain), cost(row["variants"][name]), *times, goals])
+    if FLOOR in row["variants"]:
+        floor = row["variants"][FLOOR]
+        multiple = f"step: {row['variants']['partlib']['seconds'] / floor['seconds']:.2f} times the floor"
+        lines.append(["… its networks alone, the floor", "", cost(floor), multiple, "", "1.3"])
+    return lines
+
+
+def _title(row: Row) -> str:
+    return row["title"] + (" (small)" if row["size"] == "small" else "") + (" (GPU)" if row["device"] == "cuda" else "")
+
+
+def cost(variant: Row) -> str:
+    """Time, memory where it was measured, and a remark where there was one run only."""
+    seconds = variant["seconds"]
+    unit, size = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e-3)) if seconds >= s), ("µs", 1e-6))
+    memory = f", {number(variant['megabytes'])} MB" if "megabytes" in variant else ""
+    once = " (1 run)" if len(variant["seconds of every run"]) == 1 else ""
+    return f"{number(seconds / size)} {unit}{memory}{once}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands apart."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def write_table(rows: dict[str, Row], readme: Path) -> None:
+    """Put the table between the two markers of ``readme``."""
+    text = readme.read_text(encoding="utf-8")
+    if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
+        raise SystemExit(f"{readme} has no place for the table; expected the lines {BEGIN} and {END}, once each")
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    readme.write_text(f"{head}{BEGIN}\n{table(rows)}\n{END}{tail}", encoding="utf-8")
+
+
+def picture(rows: dict[str, Row], path: Path) -> None:
+    """Bars of how many times faster and smaller than the plain formula every case is, logarithmic, with the goals."""
+    bars = [(row, name, ratio) for row in rows.values() for name, ratio in row.get("ratios", {}).items()]
+    titles = [
+        _title(row) + ("" if name == "partlib" else f", {name.removeprefix('partlib, ')}") for row, name, _ in bars
+    ]
+    frame = pd.DataFrame([ratio for *_, ratio in bars], ["\n".join(textwrap.wrap(title, 34)) for title in titles])
+    frame = frame.reindex(columns=["time", "memory"]).astype(float)
+    axes = frame.plot.barh(logx=True, width=0.76, figsize=(8, 0.7 + 0.62 * len(bars)))
+    for kind, container in zip(frame, axes.containers, strict=True):
+        axes.bar_label(container, fmt=number, fontsize=8, padding=3)
+        for (row, name, _), bar in zip(bars, container, strict=True):
+            if name == "partlib" and kind in row["goals"]:
+                bottom, goal = bar.get_y(), row["goals"][kind]
+                axes.plot([goal, goal], [bottom, bottom + bar.get_height()], color="black", linewidth=2)
+    axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("times better than the formula written out (black tick: goal)")
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+    axes.legend(axes.containers, ["faster", "less memory"], frameon=False, **above)
+    axes.figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(axes.figure)
 
 
 if __name__ == "__main__":

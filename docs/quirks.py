@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from partlib.data.pascal_files import PART_NAMES, paint_parts
+from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as photo
@@ -24,13 +26,10 @@ from partlib import PartSegmenter, losses, warps
 from partlib.augment import ColorJitter
 from partlib.data import Sample, birds, collate
 from partlib.data.deepfashion import COLORS
-from partlib.data.pascal_files import PART_NAMES, paint_parts
-from partlib.data.prepare import resize_photo, split_of
-from partlib.keypoints import keypoint_labels, part_centers
-from partlib.metrics import PartScores, ari
-from partlib.objective import step_generator
+from partlib.data.photos import resize_photo, split_of
+from partlib.loader import step_generator
+from partlib.metrics import PartScores, ari, keypoint_labels, part_centers
 from partlib.paper import cub_crop
-from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear
 from partlib.segmenter import part_maps, resize
 from partlib.training import set_batchnorm
 

@@ -21,7 +21,7 @@ from partlib.config import TrainConfig
 from partlib.report import plots
 from partlib.report import tables as report
 from partlib.runs import checkpoint
-from partlib.sources import training_data
+from partlib.runs.build import Recipe
 
 # study -> a preset, what differs from it, and the rows
 STUDIES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     preset, options, titles = STUDIES[arguments.study]
     base = TrainConfig.preset(preset, **options)
-    test_set = training_data(base, "test")
+    test_set = Recipe(base).dataset("test")
     pick = torch.linspace(0, len(test_set) - 1, 6).round().int().tolist()
     shown = [test_set[i] for i in pick]
     scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in titles}

@@ -17,16 +17,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from partlib.config import TrainConfig
+from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
-from partlib.masks.config import foreground_config
+from partlib.masks.config import MaskConfig
 from partlib.masks.network import foreground
 from partlib.paper.report import COLUMNS, evaluate, on_data, table
 from partlib.paths import runs_dir
-from partlib.presets import default_preset
 from partlib.report import tables as report
-from partlib.runs import checkpoint
-from partlib.training import load_or_train
+from partlib.runs import checkpoint, load_or_train
 from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 FILE = Path(__file__).parent / "reproduction.json"
@@ -58,7 +56,7 @@ def measure(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
     """Scores by every protocol that fits the data set, one entry each."""
     dataset = load_dataset(config.data, "test", None, config.image_size)
     folder = runs_dir() / f"{config.data}-foreground"
-    foreground(foreground_config(data=config.data, image_size=config.image_size), folder)
+    foreground(MaskConfig(data=config.data, image_size=config.image_size), folder)
     asked = [("pixels", False)] if dataset.part_names else []
     asked += [("cub", False), ("cub", True)] if dataset.keypoint_names else []
     title, masks = f"{config.data} test", folder / "masks"

@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from partlib.config import TrainConfig
+from partlib.config import TrainConfig, default_preset
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
 from partlib.paths import write_atomically
-from partlib.presets import default_preset
 from partlib.report import tables as report
-from partlib.runs import checkpoint
-from partlib.sources import training_data
-from partlib.training import load_or_train
+from partlib.runs import checkpoint, load_or_train
+from partlib.runs.build import Recipe
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -57,7 +55,7 @@ def measure(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         config = base.replace(seed=seed)
         result = load_or_train(config)
-        test_set = training_data(config, "test")
+        test_set = Recipe(config).dataset("test")
         evaluations[seed] = report.evaluate(result.segmenter, config, test_set, with_baselines=True)
         seeds[seed] = {**evaluations[seed].metrics, **by_novelty(evaluations[seed], test_set)}
         print(report.table(evaluations[seed].metrics), flush=True)

@@ -1,42 +1,41 @@
 """A small network for the foreground masks of test images, trained on the masks of the training images.
 
-The paper's scores of whole images use predicted masks: at test time nobody hands the method a mask. Its authors trained
-a segmentation network for them and published its masks, not the network; this is the smallest one that serves.
+The paper's scores of whole images use such masks. Its authors published theirs, not the network that made them; this is
+the smallest one that serves.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
+from partlib import distributed
 from partlib.augment import ColorJitter
 from partlib.backbones import Lite0Encoder
-from partlib.config import TrainConfig
-from partlib.data import collate
-from partlib.data.base import PartDataset
+from partlib.data import PartDataset, collate, load_dataset, read_options
 from partlib.errors import CheckpointError, ConfigError
 from partlib.evaluation import batches
-from partlib.loading import batch_indices
+from partlib.loader import batch_indices, step_generator
+from partlib.masks.config import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
-from partlib.objective import step_generator
+from partlib.runs.build import pick_device
 from partlib.runs.checkpoint import write_json, write_tensors
-from partlib.segmenter import PyramidDecoder, resize
-from partlib.sources import pick_device, training_data
-
-MODEL = "foreground.safetensors"
+from partlib.segmenter import FPNDecoder, resize
+from partlib.training import GRAD_CLIP, POLY_POWER
 
 
-class ForegroundSegmenter(nn.Module):
+class MaskNetwork(nn.Module):
     """Encoder and decoder of the part segmenter with a single logit per pixel: is this the object?"""
 
     def __init__(self, pretrained: bool = True) -> None:
         super().__init__()
-        self.encoder = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), pretrained)
-        self.decoder = PyramidDecoder(self.encoder.channels, 1)
+        self.encoder = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), "" if pretrained else "random")
+        self.decoder = FPNDecoder(self.encoder.channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, 1, H, W) of images (B, 3, H, W) in [0, 1]."""
@@ -44,124 +43,83 @@ class ForegroundSegmenter(nn.Module):
         return resize(self.decoder(self.encoder(images)), images.shape[-2:])
 
 
-def train_foreground(
-    config: TrainConfig, dataset: PartDataset, device: str = "auto", progress: bool = True
-) -> ForegroundSegmenter:
-    """Train on the foregrounds of ``dataset`` by binary cross-entropy, on colour-jittered and mirrored images.
-
-    The seed decides initial weights, batches and augmentation.
-
-    Returns
-    -------
-    The network in eval mode.
-    """
+def train_network(config: MaskConfig, dataset: PartDataset, device: torch.device, progress: bool = True) -> MaskNetwork:
+    """Train on the foregrounds of ``dataset`` by binary cross-entropy, on color-jittered and mirrored images."""
     torch.manual_seed(config.seed)
-    network = ForegroundSegmenter(config.pretrained).to(pick_device(device)).to(memory_format=torch.channels_last)
-    place = next(network.parameters()).device
-    optimizer = _optimizer(network, config)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / config.steps) ** config.poly_power)
-    jitter = ColorJitter()
-    bar = tqdm(range(config.steps), desc="foreground", disable=not progress)
-    for step in bar:
-        generator = step_generator(config.seed, step)
-        batch = collate([dataset[i] for i in batch_indices(len(dataset), config.batch_size, config.seed, step)])
-        images, masks = _mirrored(jitter(batch.images, generator), batch.foreground, generator)
-        loss = F.binary_cross_entropy_with_logits(network(images.to(place)), masks.to(place))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
-        optimizer.step()
-        decay.step()
-        if step % 10 == 0:  # reading a loss waits for the device
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-    return network.eval()
-
-
-def _optimizer(network: ForegroundSegmenter, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam with a rate each for encoder and decoder. BatchNorm keeps its ImageNet statistics and parameters."""
-    network.train()
+    network = MaskNetwork(config.pretrained).to(device).to(memory_format=torch.channels_last).train()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d):  # keeps its ImageNet statistics and parameters
             module.eval().requires_grad_(False)
     encoder = [p for p in network.encoder.parameters() if p.requires_grad]
     groups = [{"params": encoder, "lr": config.backbone_lr}, {"params": network.decoder.parameters(), "lr": config.lr}]
-    return torch.optim.Adam(groups)
-
-
-def _mirrored(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Half of the images (B, 3, H, W) and masks (B, 1, H, W) left for right."""
-    turned = (torch.rand(len(images), generator=generator) < 0.5).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
-    return torch.where(turned, images.flip(3), images), torch.where(turned, masks.flip(3), masks)
-
-
-@torch.no_grad()
-def foreground_probabilities(network: ForegroundSegmenter, dataset: PartDataset) -> Tensor:
-    """Probability (N, H, W) float16 that each pixel of ``dataset`` is foreground."""
-    device = next(network.parameters()).device
-    found = []
-    for batch, _ in tqdm(batches(dataset), f"masks of {dataset.name} {dataset.split}", leave=False):
-        found.append(network(batch.images.to(device)).sigmoid()[:, 0].half().cpu())  # (B, H, W)
-    return torch.cat(found)  # (N, H, W)
+    optimizer = torch.optim.Adam(groups)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / config.steps) ** POLY_POWER)
+    jitter = ColorJitter()
+    for step in distributed.progress_bar(range(config.steps), "mask network", shown=progress):
+        # data: seed and step alone decide batch, jitter and mirroring
+        generator = step_generator(config.seed, step)
+        batch = collate([dataset[i] for i in batch_indices(len(dataset), config.batch_size, config.seed, step)])
+        images, masks = jitter(batch.images, generator), batch.foreground  # (B, 3, H, W), (B, 1, H, W)
+        turned = (torch.rand(len(images), generator=generator) < 0.5).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
+        images, masks = (torch.where(turned, x.flip(3), x).to(device) for x in (images, masks))
+        # update
+        loss = F.binary_cross_entropy_with_logits(network(images), masks)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), GRAD_CLIP)
+        optimizer.step()
+        decay.step()
+    return network.eval()
 
 
 def foreground(
-    config: TrainConfig, out: Path, splits: Sequence[str] = ("test",), device: str = "auto", progress: bool = True
+    config: MaskConfig, out: Path, splits: Sequence[str] = ("test",), device: str = "auto", progress: bool = True
 ) -> dict[str, float]:
-    """Train a foreground network, or load the one in ``out``, and write the masks that it predicts.
+    """Train a mask network, or load the one in ``out``, and write its masks of the ``splits`` to ``out/masks``.
 
-    ``out`` gets the network, ``masks/`` for the ``splits`` (see :mod:`partlib.predicted_masks`) and ``metrics.json``.
-
-    Returns
-    -------
-    dict, split -> mean intersection over union with the annotated foreground, in percent; "val" is always there.
-
-    Raises
-    ------
-    ConfigError : ``out`` holds a network of another configuration.
+    Returns split, "val" in any case, -> mean intersection over union with the annotated foreground in percent.
     """
-    model = out / MODEL
+    model, place = out / "foreground.safetensors", pick_device(device)
     if model.is_file():
-        network = load_foreground(model, config).to(pick_device(device))
+        network = load_network(model, config).to(place)
     else:
-        network = train_foreground(config, training_data(config), device, progress)
-        save_foreground(model, network, config)
+        network = train_network(config, load_split(config, "train"), place, progress)
+        weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+        write_tensors(model, weights, {"config": json.dumps(asdict(config))})
     scores = {}
     for split in dict.fromkeys(("val", *splits)):
-        dataset = training_data(config, split)
-        probabilities = foreground_probabilities(network, dataset)
-        wanted = torch.stack([dataset[i].foreground[0] for i in range(len(dataset))]) >= 0.5  # (N, H, W)
-        scores[split] = mean_iou(probabilities >= 0.5, wanted)
+        dataset = load_split(config, split)
+        with torch.no_grad():
+            found = [network(batch.images.to(place)).sigmoid()[:, 0].half().cpu() for batch, _ in batches(dataset)]
+        probabilities = torch.cat(found)  # (N, H, W)
+        annotated = torch.stack([dataset[i].foreground[0] for i in range(len(dataset))])  # (N, H, W)
+        scores[split] = mean_iou(probabilities >= 0.5, annotated >= 0.5)
         if split in splits:
             save_masks(dataset, probabilities, out / "masks")
-    write_json(out / "metrics.json", {"config": config.to_dict(), "mean_iou": scores})
+    write_json(out / "metrics.json", {"config": asdict(config), "mean_iou": scores})
     return scores
 
 
-def save_foreground(path: Path, network: ForegroundSegmenter, config: TrainConfig) -> None:
-    """Weights as safetensors, with the digest of the configuration in the file's metadata."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    write_tensors(path, tensors, {"foreground": config.digest()})
+def load_split(config: MaskConfig, split: str) -> PartDataset:
+    """One split of the data set that ``config`` names; ``num_images`` limits the training images."""
+    options = read_options(config.data, config.data_options)
+    dataset = load_dataset(config.data, split, config.root or None, config.image_size, **options)
+    if split == "train" and 0 < config.num_images < len(dataset):
+        dataset = dataset.subset(range(config.num_images))
+    if split == "train" and len(dataset) < config.batch_size:
+        raise ConfigError(f"batch_size is {config.batch_size} but {config.data} has {len(dataset)} training images")
+    return dataset
 
 
-def load_foreground(path: Path, config: TrainConfig) -> ForegroundSegmenter:
-    """The network in ``path``, in eval mode.
-
-    Raises
-    ------
-    CheckpointError : not a file of :func:`save_foreground`.
-    ConfigError : it was trained with another configuration.
-    """
-    network = ForegroundSegmenter(pretrained=False)
+def load_network(path: Path, config: MaskConfig) -> MaskNetwork:
+    """The network that :func:`foreground` has saved in ``path``, in eval mode."""
+    network, remedy = MaskNetwork(pretrained=False), "delete it to train it again, or use another --out"
     try:
         with safe_open(str(path), framework="pt") as stored:
-            digest = (stored.metadata() or {}).get("foreground")
+            trained_with = stored.metadata()["config"]
             network.load_state_dict({key: stored.get_tensor(key) for key in stored.keys()})  # noqa: SIM118, not a dict
     except Exception as error:  # safetensors and torch have errors of their own for a broken or foreign file
-        raise CheckpointError(
-            f"{path} is not a foreground network ({str(error).splitlines()[0]}); delete it"
-        ) from error
-    if digest != config.digest():
-        raise ConfigError(
-            f"{path} was trained with other options; repeat {path.with_name('metrics.json')}, or use another --out"
-        )
+        raise CheckpointError(f"{path} is no mask network of this edition of partlib; {remedy}") from error
+    if trained_with != json.dumps(asdict(config)):
+        raise ConfigError(f"{path} was trained with other options: {trained_with}; {remedy}")
     return network.eval()

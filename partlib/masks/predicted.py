@@ -1,11 +1,7 @@
-"""Predicted foreground masks as files: one PNG per image, 0 for background and 255 for the object.
+"""Predicted foreground masks as files: ``folder/<Sample.name>.png``, 0 for background and 255 for the object.
 
-``folder/<name>.png``, where ``name`` is ``Sample.name``. What a mask covers depends on the data set:
-
-* CUB and DeepFashion: the whole photograph, so that the folder is what their loaders take as ``masks=`` (and what the
-  authors published for them has the same form).
-* All others: the square image that the loader makes, at any size, since several of their samples may come from one
-  photograph, or from none.
+Masks of CUB and DeepFashion cover the whole photograph, as those that the authors published. Those of all other data
+sets cover the square image that the loader makes, at any size.
 """
 
 import dataclasses
@@ -18,84 +14,45 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from partlib.data import load_dataset
-from partlib.data.base import ArrayDataset, PartDataset, Sample
-from partlib.data.prepare import read_photo, resize_mask
+from partlib.data import PartDataset, Sample, load_dataset
+from partlib.data.photos import crop_square, read_photo, resize_mask
 from partlib.errors import DataError
+from partlib.paths import write_atomically
 
 WHOLE_PHOTOGRAPHS = ("cub", "deepfashion")  # their loaders have an option ``masks``
 
 
 def save_masks(dataset: PartDataset, probabilities: Tensor, folder: Path) -> Path:
-    """Write the mask of every image of ``dataset``.
-
-    Parameters
-    ----------
-    probabilities : (N, S, S) in [0, 1], that a pixel is foreground; a mask is where it is at least one half.
-    folder : made where it is missing; files in it are replaced.
-
-    Returns
-    -------
-    ``folder``.
-    """
-    photos = getattr(dataset, "photos", None) if dataset.name in WHOLE_PHOTOGRAPHS else None
-    for i in tqdm(range(len(dataset)), f"writing masks of {dataset.name} {dataset.split}", leave=False):
-        mask = probabilities[i].numpy() >= 0.5
-        if photos is not None:
-            shape = read_photo(Path(photos[i])).shape[:2]
-            mask = paste(probabilities[i].numpy(), _square(dataset, i, shape), shape)
-        path = folder / f"{dataset[i].name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+    """Write the mask of every image from probabilities (N, S, S); it is where they are at least one half."""
+    for i, name in enumerate(sample_names(dataset)):
+        mask = probabilities[i].numpy() >= 0.5  # (S, S)
+        if dataset.name in WHOLE_PHOTOGRAPHS:
+            assert dataset.photos is not None
+            height, width, _ = read_photo(Path(dataset.photos[i])).shape
+            side = max(height, width)
+            whole = -((side - width) // 2), -((side - height) // 2), side
+            square = whole if dataset.squares is None else dataset.squares[i]
+            mask = paste(probabilities[i].numpy(), square, (height, width))  # (H, W)
+        write_atomically(folder / f"{name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
     return folder
 
 
-def _square(dataset: PartDataset, i: int, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """``(left, top, side)`` in the photograph of image i; the whole photograph made square where there is no crop."""
-    squares = getattr(dataset, "squares", None)
-    if squares is not None:
-        left, top, side = (int(value) for value in squares[i])
-        return left, top, side
-    side = max(shape)
-    return -((side - shape[1]) // 2), -((side - shape[0]) // 2), side
-
-
-def paste(probabilities: np.ndarray, square: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Mask (H, W) bool of a photograph of ``shape`` from the probabilities (S, S) in one square of it.
-
-    Probabilities, not labels, are brought to the photograph's size: the border of the mask stays smooth. Outside the
-    square there is no foreground.
-    """
-    left, top, side = square
-    large = np.asarray(
-        Image.fromarray(probabilities.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
-    )
-    height, width = shape
-    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
-    mask = np.zeros((height, width), bool)
-    mask[rows, columns] = large[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] >= 0.5
-    return mask
+def paste(probabilities: np.ndarray, square: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of a photograph from probabilities (S, S) in a square (left, top, side) of it; 0 outside."""
+    left, top, side = (int(value) for value in square)
+    small = Image.fromarray(probabilities.astype(np.float32))
+    large = np.asarray(small.resize((side, side), Image.Resampling.BILINEAR)) >= 0.5  # (side, side)
+    return crop_square(large, (-left, -top, max(shape)), "zero")[: shape[0], : shape[1]]
 
 
 def load_with_masks(
     name: str, split: str, root: str | Path | None, image_size: int, folder: Path, **options: Any
 ) -> PartDataset:
-    """``load_dataset`` with predicted masks in place of the annotated foreground; parts and keypoints stay.
-
-    Only the test split of CUB and DeepFashion can have them, any split of the others. No image is left out because its
-    predicted mask is empty.
-
-    Raises
-    ------
-    DataError : a mask is missing, cannot be read, or is of another shape than its photograph.
-    """
+    """``load_dataset`` with predicted masks, which may be empty, as the foreground; parts and keypoints stay."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(
-            f"masks: {folder} is not a folder; expected one with a PNG per image, as partlib foreground makes"
-        )
+        raise DataError(f"masks: {folder} is not a folder; expected one with a PNG per image (see partlib foreground)")
     if name not in WHOLE_PHOTOGRAPHS:
         return PredictedForeground(load_dataset(name, split, root, image_size, **options), folder)
     if split != "test":
@@ -104,60 +61,40 @@ def load_with_masks(
 
 
 class PredictedForeground(PartDataset):
-    """The samples of a data set with their foreground read from a folder of masks.
-
-    Raises
-    ------
-    DataError : an image has no mask; the message names the first.
-    """
+    """The samples of a data set with their foreground read from a folder of square masks."""
 
     def __init__(self, dataset: PartDataset, folder: Path) -> None:
-        self.dataset, self.folder, self.image_size = dataset, folder, dataset.image_size
-        for key in ("name", "split", "part_names", "keypoint_names", "label_names", "root", "boxes"):
+        for key in ("name", "split", "part_names", "keypoint_names", "label_names", "root", "boxes", "image_size"):
             if hasattr(dataset, key):
                 setattr(self, key, getattr(dataset, key))
-        self.paths = [folder / f"{name}.png" for name in sample_names(dataset)]
+        self.dataset, self.paths = dataset, [folder / f"{name}.png" for name in sample_names(dataset)]
         for path in self.paths:
             if not path.is_file():
-                raise DataError(
-                    f"{path} is missing: the predicted mask of an image of {dataset.name}; write it, or all "
-                    "of them with `partlib foreground`"
-                )
+                raise DataError(f"{path} is missing, a mask of {dataset.name}; write them all with partlib foreground")
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        mask = self._mask(self.paths[index])
-        foreground = torch.from_numpy(mask).float()[None]  # (1, H, W)
+        path = self.paths[index]
+        mask = read_photo(path)[..., 0] >= 128  # (H, W)
+        height, width = mask.shape
+        if height != width:
+            raise DataError(f"{path}: is {width} x {height} pixels; expected a square mask (see partlib foreground)")
+        foreground = torch.from_numpy(resize_mask(mask, self.image_size)).float()[None]  # (1, S, S)
         return dataclasses.replace(self.dataset[index], foreground=foreground)
 
     def fingerprint(self) -> str:
         stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
         return f"{self.dataset.fingerprint()}-masks-{hashlib.sha256(repr(stamps).encode()).hexdigest()[:8]}"
 
-    def _mask(self, path: Path) -> np.ndarray:
-        """Mask (S, S) bool at the size of the images: true where the object covers at least half of a cell."""
-        values = read_photo(path)[..., 0]  # (H, W)
-        if values.shape[0] != values.shape[1]:
-            raise DataError(
-                f"{path}: is {values.shape[1]} x {values.shape[0]} pixels; expected a square mask of the square image "
-                f"that data set {self.name!r} shows"
-            )
-        return resize_mask(values >= 128, self.image_size)
-
 
 def sample_names(dataset: PartDataset) -> Sequence[str]:
     """Names of all samples, without reading their images where the data set allows it."""
-    return dataset.names if isinstance(dataset, ArrayDataset) else [dataset[i].name for i in range(len(dataset))]
+    return getattr(dataset, "names", None) or [dataset[i].name for i in range(len(dataset))]
 
 
 def mean_iou(found: Tensor, wanted: Tensor) -> float:
-    """Mean over images of intersection over union, in percent; 100 where both masks of an image are empty.
-
-    Parameters
-    ----------
-    found, wanted : (N, H, W) bool.
-    """
+    """Mean over images of intersection over union of masks (N, H, W) bool, in percent; 100 where both are empty."""
     both, either = (found & wanted).sum((1, 2)), (found | wanted).sum((1, 2))  # (N,), (N,)
     return float(100 * torch.where(either > 0, both / either.clamp(min=1), 1.0).mean())

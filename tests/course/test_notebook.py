@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from partlib.presets import default_preset
 from partlib_course import notebook
 from PIL import Image
 
 from partlib import TrainConfig
 from partlib.errors import ConfigError
-from partlib.presets import default_preset
 from partlib.report.plots import PART_COLORS
 
 REPOSITORY = Path(__file__).resolve().parents[2]

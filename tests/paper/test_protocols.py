@@ -6,22 +6,22 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from partlib.data.cub_files import KEYPOINT_NAMES
 from torch import nn
 
 from partlib import TrainConfig
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.base import ArrayDataset
-from partlib.data.cub_files import KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
 from partlib.paper.protocols import cub as cub_of_all
 from partlib.paper.protocols import pixels
 from partlib.paper.report import evaluate, on_data, table
 from partlib.report.tables import evaluate as evaluate_pixels
+from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_model
 from partlib.segmenter import resize
-from partlib.sources import training_data
 from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 SIZE, PARTS = 32, 3
@@ -274,7 +274,7 @@ def test_training_stores_the_options_and_evaluation_takes_them_up(roots, tmp_pat
     assert main(["train", "--preset", "ci", *where, *sizes, "--eval-every", "0"]) == 0
     segmenter, config = load_model(tmp_path / "run")
     assert config.data_options == (option,)
-    assert set(training_data(config).labels) <= set(chosen)
+    assert set(Recipe(config).dataset().labels) <= set(chosen)
     count = int(np.isin(labels["test"], chosen).sum())
     assert 0 < count < 16
     assert evaluate(segmenter, config)["num_images"] == count

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
+from partlib.data.cub_files import KEYPOINT_NAMES
 from PIL import Image
 from torch import nn
 
 from partlib.data.base import PartDataset, Sample
-from partlib.data.cub_files import KEYPOINT_NAMES
 from partlib.data.deepfashion import COLORS, labels_as_grey_values
 from partlib.paper.protocols import KeypointReading, cub_scores, read_keypoints
 from tests.parity.compare import assert_same

@@ -15,8 +15,8 @@ from partlib.errors import DataError
 from partlib.evaluation import evaluate_all, predict, score
 from partlib.report import tables as report
 from partlib.report.baselines import BASELINES
+from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_model
-from partlib.sources import training_data
 
 KEYS = {"data", "split", "num_parts", "seed", "ours", "baselines", "part_share"}
 
@@ -52,7 +52,7 @@ def test_metrics_have_the_promised_form(metrics):
 
 def test_metrics_are_those_of_the_saved_model(metrics, run):
     segmenter, config = run
-    test_set = training_data(config, "test")
+    test_set = Recipe(config).dataset("test")
     labels = predict(segmenter, test_set)
     assert metrics["ours"] == pytest.approx(score(labels, test_set), abs=0.5)
     share = [(labels == k).sum() / (labels > 0).sum() for k in range(1, 5)]
@@ -61,7 +61,7 @@ def test_metrics_are_those_of_the_saved_model(metrics, run):
 
 def test_position_beats_chance_and_every_baseline_fills_the_foreground(run):
     segmenter, config = run
-    test_set = training_data(config, "test")
+    test_set = Recipe(config).dataset("test")
     evaluation = report.evaluate(segmenter, config, test_set, with_baselines=True)
     _, foregrounds = report.stacked(test_set)
     assert set(evaluation.labels) == {"ours", *BASELINES}
@@ -73,7 +73,7 @@ def test_position_beats_chance_and_every_baseline_fills_the_foreground(run):
 
 def test_without_baselines_none_are_scored(run):
     segmenter, config = run
-    evaluation = report.evaluate(segmenter, config, training_data(config, "val"))
+    evaluation = report.evaluate(segmenter, config, Recipe(config).dataset("val"))
     assert set(evaluation.metrics) == KEYS
     assert evaluation.metrics["split"] == "val"
     assert evaluation.metrics["baselines"] == {}
@@ -106,7 +106,7 @@ def baseline_labels(config, dataset):
 
 def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):
     """Another order of the run's own test images: features of the usual order would be those of other pictures."""
-    own = training_data(run[1], "test")
+    own = Recipe(run[1]).dataset("test")
     backwards = list(reversed(range(len(own))))
     straight, reverse = (baseline_labels(run[1], d) for d in (own, own.subset(backwards)))
     for name in BASELINES:
@@ -115,7 +115,7 @@ def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):
 
 def test_baselines_keep_to_the_coarse_layers_where_there_are_any(run):
     config = run[1]
-    test_set = training_data(config, "test")
+    test_set = Recipe(config).dataset("test")
     usual = baseline_labels(config, test_set)["feature k-means"]
     more = config.replace(feature_layers=("stride8", "stride16", "stride32"))
     assert torch.equal(baseline_labels(more, test_set)["feature k-means"], usual)
@@ -125,7 +125,7 @@ def test_baselines_keep_to_the_coarse_layers_where_there_are_any(run):
 
 def test_every_image_is_read_once_for_the_method_and_all_baselines(run, monkeypatch):
     segmenter, config = run
-    test_set = training_data(config, "test")
+    test_set = Recipe(config).dataset("test")
     reads, read = Counter(), type(test_set).__getitem__
 
     def counted(self, index):

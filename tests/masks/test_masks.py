@@ -8,14 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from partlib import PartSegmenter, TrainConfig
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.errors import CheckpointError, ConfigError, DataError
-from partlib.masks.config import FIELDS, foreground_config
-from partlib.masks.network import ForegroundSegmenter, foreground_probabilities, load_foreground, train_foreground
+from partlib.masks.config import MaskConfig
+from partlib.masks.network import MaskNetwork, foreground, load_network, train_network
 from partlib.masks.predicted import load_with_masks, mean_iou, paste, save_masks
-from partlib.runs.checkpoint import save_model
+from partlib.runs.checkpoint import write_tensors
 from tests.export import export_cub, export_deepfashion
 
 SIZE = 32
@@ -29,10 +28,15 @@ def drawn(own_cache):
 
 @pytest.fixture(scope="module")
 def out(own_cache, tmp_path_factory):
-    """A foreground network of 30 steps, with its masks."""
+    """A mask network of 30 steps, with its masks."""
     place = tmp_path_factory.mktemp("foreground") / "run"
     assert main(["foreground", *TINY, "--steps", "30", "--out", str(place)]) == 0
     return place
+
+
+def trained(dataset, seed):
+    config = MaskConfig(image_size=SIZE, batch_size=4, steps=2, seed=seed)
+    return train_network(config, dataset, torch.device("cpu"), progress=False).state_dict()
 
 
 def truth(dataset):
@@ -64,46 +68,40 @@ def test_the_command_prints_the_scores_and_takes_up_a_finished_network(out, caps
     assert str(out / "masks") in printed
 
 
-def test_other_options_than_those_of_the_network_are_refused(out, capsys):
+def test_networks_of_other_options_broken_files_and_files_of_others_are_refused_in_one_line(out, tmp_path, capsys):
     assert main(["foreground", *TINY, "--steps", "31", "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert error.count("partlib: ") == 1
-    assert "was trained with other options" in error
-
-
-def test_a_broken_network_file_is_named(out, tmp_path, capsys):
+    assert error.count("\n") == 1
+    assert '"steps": 30' in error
+    assert "use another --out" in error
     shutil.copytree(out, tmp_path / "run")
     file = tmp_path / "run" / "foreground.safetensors"
     file.write_bytes(file.read_bytes()[:100])
     assert main(["foreground", *TINY, "--steps", "30", "--out", str(tmp_path / "run")]) == 1
-    assert f"{file} is not a foreground network" in capsys.readouterr().err
+    assert f"{file} is no mask network of this edition of partlib; delete it" in capsys.readouterr().err
+    weights = MaskNetwork(pretrained=False).state_dict()
+    write_tensors(file, weights, {"foreground": "0123456789"})  # what the first edition wrote
+    with pytest.raises(CheckpointError, match=r"is no mask network of this edition of partlib; delete it"):
+        load_network(file, MaskConfig())
 
 
-def test_the_seed_decides_the_network(drawn):
-    networks = []
-    for seed in (1, 1, 2):
-        config = foreground_config(data_options=["num_images=20"], image_size=SIZE, batch_size=4, steps=2, seed=seed)
-        networks.append(train_foreground(config, drawn[0], "cpu", progress=False))
-    first, again, other = (foreground_probabilities(n, drawn[1]) for n in networks)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+def test_options_out_of_range_and_too_few_images_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="steps is 0; expected at least 1"):
+        MaskConfig(steps=0)
+    config = MaskConfig(image_size=SIZE, num_images=3, data_options=("num_images=20",))
+    with pytest.raises(ConfigError, match="batch_size is 12 but birds has 3 training images"):
+        foreground(config, tmp_path)
 
 
-def test_batchnorm_keeps_the_statistics_of_imagenet(drawn):
-    config = foreground_config(image_size=SIZE, batch_size=4, steps=2)
-    trained = train_foreground(config, drawn[0], "cpu", progress=False).encoder.state_dict()
-    fresh = ForegroundSegmenter().encoder.state_dict()
+def test_the_seed_decides_the_network_and_batchnorm_keeps_the_statistics_of_imagenet(drawn):
+    first, again, other = (trained(drawn[0], seed) for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["decoder.classify.weight"], other["decoder.classify.weight"])
+    fresh = MaskNetwork().state_dict()
     kept = [key for key in fresh if "running" in key]
     assert kept
-    assert all(torch.equal(trained[key], fresh[key]) for key in kept)
-    assert any(not torch.equal(trained[key], fresh[key]) for key in fresh if key.endswith("conv_dw.weight"))
-
-
-def test_only_options_of_the_network_are_accepted():
-    assert foreground_config(lr=1.0).lr == 1.0
-    assert set(FIELDS) <= set(foreground_config().to_dict())
-    with pytest.raises(ConfigError, match="'contrastive' is not one of the foreground network; expected data, root"):
-        foreground_config(contrastive=1.0)
+    assert all(torch.equal(first[key], fresh[key]) for key in kept)
+    assert any(not torch.equal(first[key], fresh[key]) for key in fresh if key.endswith("conv_dw.weight"))
 
 
 def test_iou_is_the_mean_over_images_and_full_where_both_are_empty():
@@ -198,11 +196,5 @@ def test_missing_broken_and_oblong_masks_are_named(drawn, tmp_path):
     with pytest.raises(DataError, match=f"{path.name}: expected a whole image file"):
         load()[4]
     path.unlink()
-    with pytest.raises(DataError, match=f"{path.name} is missing: the predicted mask of an image of birds"):
+    with pytest.raises(DataError, match=f"{path.name} is missing, a mask of birds; write them all with partlib"):
         load()
-
-
-def test_a_file_of_another_network_is_no_foreground_network(tmp_path):
-    save_model(tmp_path / "model.safetensors", PartSegmenter(4, pretrained=False), TrainConfig())
-    with pytest.raises(CheckpointError, match=r"is not a foreground network .*; delete it"):
-        load_foreground(tmp_path / "model.safetensors", foreground_config())

@@ -56,27 +56,18 @@ def load(
     root: Path | None,
     image_size: int,
     *,
-    classes: Sequence[int] | None = None,
-    masks: str | Path | None = None,
-    padding: float = 0.05,
-    jitter: float = 0.0,
-    mirror: bool = False,
-    hold_out: bool = True,
-    crops: "type[CubCrops] | None" = None,
+    classes: Sequence[int] | None = None,  # species to keep, counted from 1; labels stay those of the full list
+    masks: str | Path | None = None,  # predicted masks for the test split, named as those of segmentations/
+    padding: float = 0.05,  # space around the box on each side, as a fraction of its width and height
+    jitter: float = 0.0,  # "train" only: each side of the box moves by up to this fraction (0.05 in the release)
+    mirror: bool = False,  # "train" only: half of the images are mirrored (as in the release)
+    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    crops: "type[CubCrops] | None" = None,  # another way of cropping: paper.release_data
 ) -> PartDataset:
     """One split of CUB-200-2011, cropped to a square around the annotated box; masks are what most annotators marked.
 
-    "test" is the official test split; a tenth of the official training images, chosen by name alone, is "val".
-
-    Parameters
-    ----------
-    classes : species to keep, counted from 1 as in ``classes.txt``; labels stay those of the full list.
-    masks : folder of predicted masks, named as those of ``segmentations/``, for the test split.
-    padding : space around the box on each side, as a fraction of its width and height (0.05 in the release).
-    jitter, mirror : of the training split: each side of the box moves by up to this fraction, and half of the images
-        are mirrored, anew at every access (0.05 and True in the release). The crops are then not fixed.
-    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
-    crops : another way of cropping (:mod:`partlib.paper.release_data`).
+    "test" is the official test split; a tenth of the official training images, chosen by name alone, is "val". With
+    ``jitter`` or ``mirror`` crops are made anew at every access.
     """
     photos.check_fraction("padding", padding)
     photos.check_fraction("jitter", jitter, 0.25)
@@ -267,7 +258,7 @@ def find_segmentations(root: Path) -> Path:
     return inside if inside.is_dir() else beside
 
 
-def download(destination: Path | None = None, archives: Sequence[tuple[str, str | None, str]] = ARCHIVES) -> Path:
+def download(destination: Path | None = None, archives: Sequence[fetch.Archive] = ARCHIVES) -> Path:
     """Download images and segmentations (1.2 GB) into ``destination``, unless they are there, and return it."""
     destination = data_dir() / FOLDER if destination is None else destination
     return fetch.install(destination, archives, lambda root: (read_lists(root), find_segmentations(root)))

@@ -72,21 +72,14 @@ def load(
     root: Path | None,
     image_size: int,
     *,
-    masks: str | Path | None = None,
-    skip_missing: bool = False,
-    hold_out: bool = True,
-    resize: Callable[..., photos.Rows] = resize_whole,
+    masks: str | Path | None = None,  # predicted masks for "test": img_highres/WOMEN/.../02_1_front.png; parts stay
+    skip_missing: bool = False,  # leave out listed images without a segmentation, with one warning
+    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    resize: Callable[..., photos.Rows] = resize_whole,  # another way of resizing: paper.release_data
 ) -> ArrayDataset:
     """One split of DeepFashion In-shop, whole photographs made square; label 0 is "MEN", 1 "WOMEN".
 
     "test" is the query and gallery lists; a tenth of the training list, chosen by name alone, is "val".
-
-    Parameters
-    ----------
-    masks : folder of predicted masks (``img_highres/WOMEN/.../02_1_front.png``) for the test split; parts stay.
-    skip_missing : leave out listed images without a segmentation, with one warning; else they are an error.
-    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
-    resize : another way of resizing (:mod:`partlib.paper.release_data`).
     """
     root = data_dir() / FOLDER if root is None else root
     folder = root / "Anno" / "segmentation"

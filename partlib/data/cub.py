@@ -94,13 +94,8 @@ def load(
         # A predicted mask may be empty: leaving such images out would flatter the scores.
         return rows if predicted or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
 
-    options: dict[str, Any] = {
-        "size": image_size,
-        "padding": padding,
-        "crops": type(data).__name__,
-        "masks": str(folder.absolute()),
-    }
-    options["predicted"] = predicted
+    options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "predicted": predicted}
+    options |= {"masks": str(folder.absolute())}
     files += [root / name for name in LISTS]
     fixed = photos.prepare_once("cub", split, list(data.birds.index), files, options, make, **known)
     fixed.photos = np.array([str(root / "images" / file) for file in data.birds.file[fixed.names]])
@@ -162,9 +157,9 @@ class CubCrops(PartDataset):
             remedy = "use the original photograph, or correct parts/part_locs.txt or bounding_boxes.txt"
             raise DataError(f"{photo_path}: {what} lies outside its {width} x {height} pixels; {remedy}")
         box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
-        numbers = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
-        whole = {"squares": np.array(square), "labels": np.array(bird.label)}
-        return self.resize(photo, mask, square) | numbers | whole
+        points = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
+        numbers = {"squares": np.array(square), "labels": np.array(bird.label)}
+        return self.resize(photo, mask, square) | points | numbers
 
     def resize(self, photo: np.ndarray, mask: np.ndarray, square: photos.Square) -> photos.Rows:
         """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
@@ -237,16 +232,17 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
 def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
     """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
     ids = columns[: 1 if wanted is None else wanted.nlevels]
-    table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
+    try:
+        table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
+    except ValueError as error:  # pandas' own errors are of this kind
+        raise DataError(f"{path}: is not a list of CUB ({error}); download the data set again") from error
     table = table.drop_duplicates(ids, keep="last").set_index(ids)
     if wanted is not None:
         table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)
     bad = table.isna().any(axis=1)
     if bad.any():
-        raise DataError(
-            f"{path}: {', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values; correct it, take the image "
-            "out of images.txt, or download the data set again"
-        )
+        row = f"{', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values"
+        raise DataError(f"{path}: {row}; correct it, or take the image out of images.txt")
     return table
 
 

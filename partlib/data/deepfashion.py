@@ -128,9 +128,8 @@ def read_list(path: Path) -> list[str]:
     try:
         files = [PurePosixPath(image["file_name"]) for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f'{path}: expected JSON with {{"images": [{{"file_name": ...}}, ...]}} ({error!r}); download it again'
-        ) from error
+        wanted = 'JSON with {"images": [{"file_name": ...}, ...]}'
+        raise DataError(f"{path}: expected {wanted}, found {error!r}; download it again") from error
     if any(".." in file.parts or file.is_absolute() for file in files):
         raise DataError(f"{path}: it names a file outside the data set; download the list again")
     below = [file.parts[file.parts[0] in ("img", "img_highres") :] for file in files]
@@ -148,10 +147,9 @@ def read_segmentation(path: Path) -> np.ndarray:
     foreign = np.argwhere(known[labels] != packed)
     if len(foreign):
         row, column = foreign[0]
-        raise DataError(
-            f"{path}: color {tuple(colors[row, column].tolist())} at x {column}, y {row} is not one of the "
-            f"{len(known)} of the palette ({len(foreign)} such pixels); use the original PNG, not a resized copy"
-        )
+        found = f"color {tuple(colors[row, column].tolist())} at x {column}, y {row}"
+        remedy = f"({len(foreign)} such pixels); use the original PNG, not a resized copy"
+        raise DataError(f"{path}: {found} is not one of the {len(known)} of the palette {remedy}")
     return labels.astype(np.uint8)
 
 

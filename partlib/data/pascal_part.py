@@ -112,9 +112,8 @@ def load(
         left, top, width, height = entry.box()
         side = round(max(width, height) * (1 + 2 * margin))
         around = (left + (width - side) // 2, top + (height - side) // 2, side)
-        return photos.crop_and_resize(
-            photo, labels > 0, labels, around if crop else photos.square_of(labels.shape), image_size
-        )
+        square = around if crop else photos.square_of(labels.shape)
+        return photos.crop_and_resize(photo, labels > 0, labels, square, image_size)
 
     names = [f"{image}_{number}" for image, number in chosen[["image", "number"]].tolist()]
     files = [file for image in chosen["image"] for file in _files(root, image)]
@@ -162,9 +161,8 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
                     rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))
         np.save(folder / "objects.npy", np.array(rows, columns))
 
-    return cached_arrays("datasets/pascal-part-objects", [VERSION, category, photos.stamps(files[1::2])], find)[
-        "objects"
-    ]
+    key = [VERSION, category, photos.stamps(files[1::2])]
+    return cached_arrays("datasets/pascal-part-objects", key, find)["objects"]
 
 
 @dataclass(frozen=True)
@@ -201,9 +199,7 @@ def read_objects(path: Path) -> list[PascalObject]:
         return [read(entry) for entry in loadmat(path)["anno"][0, 0]["objects"].ravel()]
     except Exception as error:
         remedy = "it may be cut short: unpack or download it again"
-        raise DataError(
-            f"{path}: expected a PASCAL-Part annotation, but it cannot be read ({error!r}); {remedy}"
-        ) from error
+        raise DataError(f"{path}: expected a PASCAL-Part annotation, found {error!r}; {remedy}") from error
 
 
 def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:

@@ -103,7 +103,7 @@ def test_parts_lie_where_they_were_drawn_and_fill_the_crop_up_to_the_margin(tiny
     inside = torch.nonzero(sample.foreground[0])
     box = inside.max(0).values - inside.min(0).values + 1  # height, width
     assert box.tolist() == pytest.approx([64 * 70 / 84, 64 * 20 / 84], abs=1.01)
-    assert (inside.float().mean(0) - 31.5).abs().max() < 1  # centred
+    assert (inside.float().mean(0) - 31.5).abs().max() < 1  # centered
 
 
 def test_raw_labels_keep_the_tags_and_the_same_foreground(tiny):

@@ -12,7 +12,7 @@ Annotations", CVPR 2016. The paper trains on the foreground and scores the parts
         DeepFashion_segmentation_gallery.json
         img_highres/                           img_highres_seg.zip, unpacked
           WOMEN/Dresses/id_00000002/02_1_front.jpg
-          WOMEN/Dresses/id_00000002/02_1_front_segment.png    the classes as colours
+          WOMEN/Dresses/id_00000002/02_1_front_segment.png    the classes as colors
 """
 
 import json
@@ -32,7 +32,7 @@ LISTS = {"train": ("train",), "val": ("train",), "test": ("query", "gallery")}
 VAL_PERCENT = 10  # of the training list, chosen by name
 LABEL_NAMES = ("MEN", "WOMEN")
 
-# Classes in the order of their labels, which is the order of their colours.
+# Classes in the order of their labels, which is the order of their colors.
 PALETTE: dict[str, tuple[int, int, int]] = {
     "background": (0, 0, 0),
     "belt": (0, 100, 0),

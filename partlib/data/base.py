@@ -127,8 +127,8 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        values: dict[str, Any] = vars(self)
-        return Batch(**{key: change(v) if isinstance(v, Tensor) else v for key, v in values.items()})
+        values: dict[str, Any] = {k: change(v) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Batch(**values)
 
 
 def collate(samples: list[Sample]) -> Batch:

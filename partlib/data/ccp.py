@@ -63,10 +63,8 @@ def load(
     dataset = prepare_once("ccp", split, names, files, options, make, root=root, **known)
     chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
-        raise DataError(
-            f"{root}: none of its {len(chosen)} photos with a foreground is in the {split!r} split, which the name "
-            "of a photo decides; add photos, or load another split"
-        )
+        remedy = "the name of a photo decides; add photos, or load another split"
+        raise DataError(f"{root}: none of its {len(chosen)} photos is in the {split!r} split, which {remedy}")
     return dataset.subset(chosen)
 
 
@@ -92,9 +90,8 @@ def _read_mat(path: Path, key: str) -> np.ndarray:
     try:
         return np.asarray(loadmat(path)[key])
     except Exception as error:
-        raise DataError(
-            f"{path}: expected a MATLAB 5 file with {key!r}, but it cannot be read ({error}); copy or download it again"
-        ) from error
+        remedy = "copy or download it again"
+        raise DataError(f"{path}: expected a MATLAB 5 file with {key!r}, found {error!r}; {remedy}") from error
 
 
 def read_tags(root: Path) -> tuple[str, ...]:

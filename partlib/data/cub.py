@@ -56,27 +56,18 @@ def load(
     root: Path | None,
     image_size: int,
     *,
-    classes: Sequence[int] | None = None,
-    masks: str | Path | None = None,
-    padding: float = 0.05,
-    jitter: float = 0.0,
-    mirror: bool = False,
-    hold_out: bool = True,
-    crops: "type[CubCrops] | None" = None,
+    classes: Sequence[int] | None = None,  # species to keep, counted from 1; labels stay those of the full list
+    masks: str | Path | None = None,  # predicted masks for the test split, named as those of segmentations/
+    padding: float = 0.05,  # space around the box on each side, as a fraction of its width and height
+    jitter: float = 0.0,  # "train" only: each side of the box moves by up to this fraction (0.05 in the release)
+    mirror: bool = False,  # "train" only: half of the images are mirrored (as in the release)
+    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    crops: "type[CubCrops] | None" = None,  # another way of cropping: paper.release_data
 ) -> PartDataset:
     """One split of CUB-200-2011, cropped to a square around the annotated box; masks are what most annotators marked.
 
-    "test" is the official test split; a tenth of the official training images, chosen by name alone, is "val".
-
-    Parameters
-    ----------
-    classes : species to keep, counted from 1 as in ``classes.txt``; labels stay those of the full list.
-    masks : folder of predicted masks, named as those of ``segmentations/``, for the test split.
-    padding : space around the box on each side, as a fraction of its width and height (0.05 in the release).
-    jitter, mirror : of the training split: each side of the box moves by up to this fraction, and half of the images
-        are mirrored, anew at every access (0.05 and True in the release). The crops are then not fixed.
-    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
-    crops : another way of cropping (:mod:`partlib.paper.release_data`).
+    "test" is the official test split; a tenth of the official training images, chosen by name alone, is "val". With
+    ``jitter`` or ``mirror`` crops are made anew at every access.
     """
     photos.check_fraction("padding", padding)
     photos.check_fraction("jitter", jitter, 0.25)
@@ -103,13 +94,8 @@ def load(
         # A predicted mask may be empty: leaving such images out would flatter the scores.
         return rows if predicted or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
 
-    options: dict[str, Any] = {
-        "size": image_size,
-        "padding": padding,
-        "crops": type(data).__name__,
-        "masks": str(folder.absolute()),
-    }
-    options["predicted"] = predicted
+    options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "predicted": predicted}
+    options |= {"masks": str(folder.absolute())}
     files += [root / name for name in LISTS]
     fixed = photos.prepare_once("cub", split, list(data.birds.index), files, options, make, **known)
     fixed.photos = np.array([str(root / "images" / file) for file in data.birds.file[fixed.names]])
@@ -171,9 +157,9 @@ class CubCrops(PartDataset):
             remedy = "use the original photograph, or correct parts/part_locs.txt or bounding_boxes.txt"
             raise DataError(f"{photo_path}: {what} lies outside its {width} x {height} pixels; {remedy}")
         box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
-        numbers = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
-        whole = {"squares": np.array(square), "labels": np.array(bird.label)}
-        return self.resize(photo, mask, square) | numbers | whole
+        points = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
+        numbers = {"squares": np.array(square), "labels": np.array(bird.label)}
+        return self.resize(photo, mask, square) | points | numbers
 
     def resize(self, photo: np.ndarray, mask: np.ndarray, square: photos.Square) -> photos.Rows:
         """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
@@ -246,16 +232,17 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
 def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
     """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
     ids = columns[: 1 if wanted is None else wanted.nlevels]
-    table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
+    try:
+        table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
+    except ValueError as error:  # pandas' own errors are of this kind
+        raise DataError(f"{path}: is not a list of CUB ({error}); download the data set again") from error
     table = table.drop_duplicates(ids, keep="last").set_index(ids)
     if wanted is not None:
         table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)
     bad = table.isna().any(axis=1)
     if bad.any():
-        raise DataError(
-            f"{path}: {', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values; correct it, take the image "
-            "out of images.txt, or download the data set again"
-        )
+        row = f"{', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values"
+        raise DataError(f"{path}: {row}; correct it, or take the image out of images.txt")
     return table
 
 
@@ -267,7 +254,7 @@ def find_segmentations(root: Path) -> Path:
     return inside if inside.is_dir() else beside
 
 
-def download(destination: Path | None = None, archives: Sequence[tuple[str, str | None, str]] = ARCHIVES) -> Path:
+def download(destination: Path | None = None, archives: Sequence[fetch.Archive] = ARCHIVES) -> Path:
     """Download images and segmentations (1.2 GB) into ``destination``, unless they are there, and return it."""
     destination = data_dir() / FOLDER if destination is None else destination
     return fetch.install(destination, archives, lambda root: (read_lists(root), find_segmentations(root)))

@@ -12,7 +12,7 @@ Annotations", CVPR 2016. The paper trains on the foreground and scores the parts
         DeepFashion_segmentation_gallery.json
         img_highres/                           img_highres_seg.zip, unpacked
           WOMEN/Dresses/id_00000002/02_1_front.jpg
-          WOMEN/Dresses/id_00000002/02_1_front_segment.png    the classes as colours
+          WOMEN/Dresses/id_00000002/02_1_front_segment.png    the classes as colors
 """
 
 import json
@@ -32,7 +32,7 @@ LISTS = {"train": ("train",), "val": ("train",), "test": ("query", "gallery")}
 VAL_PERCENT = 10  # of the training list, chosen by name
 LABEL_NAMES = ("MEN", "WOMEN")
 
-# Classes in the order of their labels, which is the order of their colours.
+# Classes in the order of their labels, which is the order of their colors.
 PALETTE: dict[str, tuple[int, int, int]] = {
     "background": (0, 0, 0),
     "belt": (0, 100, 0),
@@ -72,21 +72,14 @@ def load(
     root: Path | None,
     image_size: int,
     *,
-    masks: str | Path | None = None,
-    skip_missing: bool = False,
-    hold_out: bool = True,
-    resize: Callable[..., photos.Rows] = resize_whole,
+    masks: str | Path | None = None,  # predicted masks for "test": img_highres/WOMEN/.../02_1_front.png; parts stay
+    skip_missing: bool = False,  # leave out listed images without a segmentation, with one warning
+    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    resize: Callable[..., photos.Rows] = resize_whole,  # another way of resizing: paper.release_data
 ) -> ArrayDataset:
     """One split of DeepFashion In-shop, whole photographs made square; label 0 is "MEN", 1 "WOMEN".
 
     "test" is the query and gallery lists; a tenth of the training list, chosen by name alone, is "val".
-
-    Parameters
-    ----------
-    masks : folder of predicted masks (``img_highres/WOMEN/.../02_1_front.png``) for the test split; parts stay.
-    skip_missing : leave out listed images without a segmentation, with one warning; else they are an error.
-    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
-    resize : another way of resizing (:mod:`partlib.paper.release_data`).
     """
     root = data_dir() / FOLDER if root is None else root
     folder = root / "Anno" / "segmentation"
@@ -135,9 +128,8 @@ def read_list(path: Path) -> list[str]:
     try:
         files = [PurePosixPath(image["file_name"]) for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f'{path}: expected JSON with {{"images": [{{"file_name": ...}}, ...]}} ({error!r}); download it again'
-        ) from error
+        wanted = 'JSON with {"images": [{"file_name": ...}, ...]}'
+        raise DataError(f"{path}: expected {wanted}, found {error!r}; download it again") from error
     if any(".." in file.parts or file.is_absolute() for file in files):
         raise DataError(f"{path}: it names a file outside the data set; download the list again")
     below = [file.parts[file.parts[0] in ("img", "img_highres") :] for file in files]
@@ -155,10 +147,9 @@ def read_segmentation(path: Path) -> np.ndarray:
     foreign = np.argwhere(known[labels] != packed)
     if len(foreign):
         row, column = foreign[0]
-        raise DataError(
-            f"{path}: color {tuple(colors[row, column].tolist())} at x {column}, y {row} is not one of the "
-            f"{len(known)} of the palette ({len(foreign)} such pixels); use the original PNG, not a resized copy"
-        )
+        found = f"color {tuple(colors[row, column].tolist())} at x {column}, y {row}"
+        remedy = f"({len(foreign)} such pixels); use the original PNG, not a resized copy"
+        raise DataError(f"{path}: {found} is not one of the {len(known)} of the palette {remedy}")
     return labels.astype(np.uint8)
 
 

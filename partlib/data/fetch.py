@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from partlib.errors import DataError
 from partlib.paths import write_atomically
 
+Archive = tuple[str, str | None, str]  # address, SHA-256 where it is known, folder inside the data set
 ATTEMPTS = 5  # per call; the next one continues where this one stopped
 PAUSE = 1.0  # seconds of waiting per attempt so far
 SAFE: dict = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # shutil itself watches over zip archives
@@ -23,49 +24,49 @@ SAFE: dict = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # sh
 def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     """Download ``url`` to ``path``, unless it is there; the bytes gather in ``path`` + ".part" and are then checked."""
     part = path.with_name(path.name + ".part")
+
+    def download(url: str, to: str, _: object) -> None:
+        _complete(url, part)
+        os.replace(part, to)
+
     try:
-        pooch.retrieve(
-            url, sha256, path.name, path.parent, downloader=lambda url, to, _: _continue(url, part, Path(to))
-        )
+        pooch.retrieve(url, sha256, path.name, path.parent, downloader=download)
     except (ValueError, requests.RequestException) as error:  # a wrong checksum, or no answer
-        raise DataError(
-            f"{path}: {url} could not be downloaded ({' '.join(str(error).split())}); run the same command again to "
-            "continue, or open the address in a browser: it may want a login, or have moved"
-        ) from error
+        remedy = "run the same command again to continue, or open the address in a browser: it may have moved"
+        raise DataError(f"{path}: {url} could not be downloaded ({' '.join(str(error).split())}); {remedy}") from error
     return path
 
 
-def _continue(url: str, part: Path, path: Path) -> None:
-    """Ask for what ``part`` lacks until it is whole, then move it to ``path``; pooch itself would begin anew."""
+def _complete(url: str, part: Path) -> None:
+    """Ask for what ``part`` lacks until it is whole; pooch itself would begin anew."""
     for attempt in range(1, ATTEMPTS + 1):
         have = part.stat().st_size if part.exists() else 0
         # "identity": of a compressed transfer Range would count other bytes
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
         try:
             with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
-                if answer.status_code != 416:  # there is nothing after these bytes
-                    answer.raise_for_status()
-                    have = have if answer.status_code == 206 else 0  # a server without Range sends everything again
-                    total = have + int(answer.headers.get("Content-Length", 0))
-                    bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name)
-                    with open(part, "ab" if have else "wb") as file, bar:
-                        for chunk in answer.iter_content(1 << 14):
-                            bar.update(file.write(chunk))
-            os.replace(part, path)
-            return
+                if answer.status_code == 416:  # there is nothing after these bytes
+                    return
+                answer.raise_for_status()
+                have = have if answer.status_code == 206 else 0  # a server without Range sends everything again
+                total = have + int(answer.headers.get("Content-Length", 0))
+                bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=part.stem)
+                with open(part, "ab" if have else "wb") as file, bar:
+                    for chunk in answer.iter_content(1 << 14):
+                        bar.update(file.write(chunk))
+            if part.stat().st_size >= total:
+                return
+            raise requests.ConnectionError(f"the server closed after {part.stat().st_size} of {total} bytes")
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
             if attempt == ATTEMPTS:
                 raise
             time.sleep(attempt * PAUSE)
 
 
-def install(
-    destination: Path, archives: Sequence[tuple[str, str | None, str]], check: Callable[[Path], object]
-) -> Path:
-    """Download archives, each ``(url, SHA-256 or None, folder inside)``, and unpack them to ``destination``.
+def install(destination: Path, archives: Sequence[Archive], check: Callable[[Path], object]) -> Path:
+    """Download archives and unpack them to ``destination``, which appears only when complete and checked.
 
-    It appears only when complete and checked; nothing happens where it is. The one folder at the top of an archive, as
-    GitHub makes it, is left out.
+    Nothing happens where it is. The one folder at the top of an archive, as GitHub makes it, is left out.
     """
     if destination.is_dir() and any(destination.iterdir()):
         check(destination)

@@ -71,25 +71,16 @@ def load(
     root: Path | None,
     image_size: int,
     *,
-    category: str = "car",
-    min_area: float | None = None,
-    keep_without_parts: bool = False,
-    crop: bool = True,
-    margin: float = 0.05,
-    hold_out: bool = True,
+    category: str = "car",  # class of VOC with parts, e.g. "car", "horse", "bird"
+    min_area: float | None = None,  # smallest box as a fraction of the image; None for the release's MIN_AREA
+    keep_without_parts: bool = False,  # True keeps them as images that are all background, as the release does
+    crop: bool = True,  # a square around the object's box; False shows the whole photograph
+    margin: float = 0.05,  # around the box, as a fraction of its longer side
+    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
 ) -> ArrayDataset:
     """One split of one category of PASCAL-Part: every large enough object is a sample, its foreground all its parts.
 
     VOC's val list is the "test" split; a tenth of the images of its train list, chosen by name alone, is "val".
-
-    Parameters
-    ----------
-    category : class of VOC with parts, e.g. "car", "horse", "bird".
-    min_area : smallest box of an object as a fraction of its image; None for the release's 0.10, and 0.20 in "test".
-    keep_without_parts : keep objects without parts as images that are all background, as the release does; else they
-        are left out with one warning.
-    crop : a square around the object's box with ``margin`` of its longer side; else the whole photograph.
-    hold_out : False leaves the images of "val" in "train" too, as the paper does, which has no validation split.
     """
     least = MIN_AREA[split] if min_area is None else min_area
     photos.check_fraction("min_area", least)
@@ -104,10 +95,8 @@ def load(
     large = found[found["area"] >= least]
     chosen = large if keep_without_parts else large[large["has_parts"]]
     if not len(chosen):
-        raise DataError(
-            f"{root}: no {category} with parts and a box of at least {least:.0%} of its image is in the {split!r} "
-            "split; lower min_area, or load another split or category"
-        )
+        what = f"no {category} with parts and a box of at least {least:.0%} of its image is in the {split!r} split"
+        raise DataError(f"{root}: {what}; lower min_area, or load another split or category")
     if len(chosen) < len(large):
         skipped = f"skipped {len(large) - len(chosen)} of {len(large)} objects ({category}) without parts"
         warnings.warn(f"{skipped}; keep_without_parts=True keeps them as images that are all background", stacklevel=3)
@@ -123,9 +112,8 @@ def load(
         left, top, width, height = entry.box()
         side = round(max(width, height) * (1 + 2 * margin))
         around = (left + (width - side) // 2, top + (height - side) // 2, side)
-        return photos.crop_and_resize(
-            photo, labels > 0, labels, around if crop else photos.square_of(labels.shape), image_size
-        )
+        square = around if crop else photos.square_of(labels.shape)
+        return photos.crop_and_resize(photo, labels > 0, labels, square, image_size)
 
     names = [f"{image}_{number}" for image, number in chosen[["image", "number"]].tolist()]
     files = [file for image in chosen["image"] for file in _files(root, image)]
@@ -173,9 +161,8 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
                     rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))
         np.save(folder / "objects.npy", np.array(rows, columns))
 
-    return cached_arrays("datasets/pascal-part-objects", [VERSION, category, photos.stamps(files[1::2])], find)[
-        "objects"
-    ]
+    key = [VERSION, category, photos.stamps(files[1::2])]
+    return cached_arrays("datasets/pascal-part-objects", key, find)["objects"]
 
 
 @dataclass(frozen=True)
@@ -211,10 +198,8 @@ def read_objects(path: Path) -> list[PascalObject]:
     try:
         return [read(entry) for entry in loadmat(path)["anno"][0, 0]["objects"].ravel()]
     except Exception as error:
-        raise DataError(
-            f"{path}: expected a PASCAL-Part annotation (anno.objects with class, mask and parts), but it cannot be "
-            f"read ({type(error).__name__}: {error}); it may be cut short: unpack or download it again"
-        ) from error
+        remedy = "it may be cut short: unpack or download it again"
+        raise DataError(f"{path}: expected a PASCAL-Part annotation, found {error!r}; {remedy}") from error
 
 
 def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:

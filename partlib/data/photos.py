@@ -44,10 +44,8 @@ def read_image(path: Path) -> Image.Image:
             file.load()
             return ImageOps.exif_transpose(file)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path}: expected a whole image file, but it cannot be decoded ({error}); "
-            "it may be cut short: copy or download it again, or remove it"
-        ) from error
+        remedy = "it may be cut short: copy or download it again, or remove it"
+        raise DataError(f"{path}: expected a whole image file, but it cannot be decoded ({error}); {remedy}") from error
 
 
 def read_photo(path: Path) -> np.ndarray:
@@ -61,10 +59,8 @@ def read_photo(path: Path) -> np.ndarray:
 def check_size(path: Path, found: tuple[int, ...], photo: Path, expected: tuple[int, ...]) -> None:
     """DataError unless an annotation has the (H, W) of its photograph."""
     if found != expected:
-        raise DataError(
-            f"{path}: is {found[1]} x {found[0]} pixels, its image {photo.name} is {expected[1]} x {expected[0]} "
-            "(upright); expected the same size: use the original files, not resized ones"
-        )
+        sizes = f"{found[1]} x {found[0]} pixels, its image {photo.name} is {expected[1]} x {expected[0]} (upright)"
+        raise DataError(f"{path}: is {sizes}; expected the same size: use the original files, not resized ones")
 
 
 def read_values(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -84,11 +80,9 @@ def read_mask(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
     values = read_values(path, photo, shape)
     found = np.unique(values)
     if np.count_nonzero(found) > 1 or np.isnan(found).any():
-        listed = ", ".join(str(v) for v in found[:6]) + (", ..." if len(found) > 6 else "")
-        raise DataError(
-            f"{path}: the mask is not binary: {len(found)} values ({listed}); expected 0 and one other, such as 255: "
-            "threshold it and save it as PNG (JPEG blurs edges)"
-        )
+        values_found = f"{len(found)} values ({', '.join(str(v) for v in found[:6])})"
+        remedy = "threshold it and save it as PNG (JPEG blurs edges)"
+        raise DataError(f"{path}: the mask is not binary: {values_found}; expected 0 and one other: {remedy}")
     return values != 0
 
 

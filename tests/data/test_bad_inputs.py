@@ -38,7 +38,7 @@ def unlink(pattern):
     return lambda root: first(root, pattern).unlink()
 
 
-def foreign_colour(root):
+def foreign_color(root):
     path = first(root, "test-*_segment.png")
     pixels = np.array(Image.open(path))
     pixels[3, 3] = (1, 2, 3)
@@ -62,7 +62,7 @@ BROKEN = {
     "image without annotation, CUB": ("cub", unlink("segmentations/**/test-*.png"), ".png is missing"),
     "image without annotation, DeepFashion": ("deepfashion", unlink("test-*_segment.png"), "_segment.png is missing"),
     "image without annotation, PASCAL-Part": ("pascal-part", unlink("2010_*.mat"), ".mat is missing"),
-    "unknown colour": ("deepfashion", foreign_colour, "color (1, 2, 3) at x 3, y 3"),
+    "unknown color": ("deepfashion", foreign_color, "color (1, 2, 3) at x 3, y 3"),
     "truncated .mat": ("pascal-part", cut, ".mat: expected a PASCAL-Part annotation"),
     "keypoint outside the image": ("cub", outside, "keypoint 'beak'"),
 }

@@ -337,3 +337,10 @@ def test_the_download_unpacks_both_archives_into_one_complete_folder(exported, s
     assert sorted(p.name for p in place.parent.iterdir()) == ["CUB_200_2011"]
     shutil.rmtree(tmp_path / "www")
     assert download(place, archives) == place  # nothing to do, and no server needed
+
+
+@pytest.mark.parametrize("text", ["", "<html>Over quota</html>\n"])
+def test_a_list_that_is_none_is_explained(broken, text):
+    (broken / "images.txt").write_text(text)
+    with pytest.raises(DataError, match="CUB_200_2011"):
+        load("test", root=broken)

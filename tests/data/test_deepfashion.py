@@ -66,7 +66,7 @@ def test_export_and_load_give_the_same_images_and_parts(source, exported):
     assert sorted(names) == sorted(source[0].names + source[1].names)
 
 
-def test_a_tall_photograph_is_centred_and_only_its_edge_is_repeated(broken):
+def test_a_tall_photograph_is_centered_and_only_its_edge_is_repeated(broken):
     """Also the release's way of resizing must keep the picture in the same place."""
     photo, labels = np.full((96, 48, 3), 200, np.uint8), np.zeros((96, 48), np.uint8)
     photo[24:72, 12:36], labels[24:72, 12:36] = 30, 4
@@ -114,7 +114,7 @@ def test_lists_of_the_small_copies_lead_to_the_large_ones(broken):
     assert load("test", root=broken).names == names
 
 
-def test_a_foreign_colour_is_named_with_its_file_and_place(broken):
+def test_a_foreign_color_is_named_with_its_file_and_place(broken):
     path = one(broken, "test-*_segment.png")
     pixels = np.array(Image.open(path))
     pixels[7, 5] = (100, 0, 0)  # the sum of red, green and blue is that of belt
@@ -124,7 +124,7 @@ def test_a_foreign_colour_is_named_with_its_file_and_place(broken):
 
 
 @pytest.mark.parametrize("color", [(0, 0, 1), (255, 255, 255), (16, 78, 138), (255, 255, 1)])
-def test_colours_next_to_the_palette_are_refused(color, tmp_path):
+def test_colors_next_to_the_palette_are_refused(color, tmp_path):
     Image.fromarray(np.array([[color]], np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"is not one of the 16"):
         read_segmentation(tmp_path / "a.png")

@@ -22,7 +22,7 @@ def write(path, array):
 
 
 def write_item(root, name, suffix=".jpg"):
-    """A grey photo (40, 60) with a red square of 20 pixels at (x, y) = (30, 10); its mask; its upper and lower half."""
+    """A gray photo (40, 60) with a red square of 20 pixels at (x, y) = (30, 10); its mask; its upper and lower half."""
     photo = np.full((40, 60, 3), 128, np.uint8)
     photo[10:30, 30:50] = (250, 10, 10)
     mask = np.zeros((40, 60), np.uint8)
@@ -78,7 +78,7 @@ def test_images_may_lie_right_in_the_root_and_masks_anywhere(dogs, tmp_path):
 
 
 @pytest.mark.parametrize("convert", [lambda m: m // 255, lambda m: m > 0, lambda m: np.stack([m] * 3, -1)])
-def test_masks_may_be_0_and_1_one_bit_or_grey_in_rgb(dogs, convert):
+def test_masks_may_be_0_and_1_one_bit_or_gray_in_rgb(dogs, convert):
     expected = load("train", root=dogs)[0].foreground
     for name in NAMES:
         path = dogs / "masks" / f"{name}.png"
@@ -170,15 +170,15 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def grey_mask(root):
+def gray_mask(root):
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20], mask[20:30] = 100, 255
     write(root / "masks" / "dog05.png", mask)
 
 
 BREAKAGES = {
-    "mask is not binary": (grey_mask, r"dog05\.png.*not binary: 3 values \(0, 100, 255\)"),
-    "mask in colour": (
+    "mask is not binary": (gray_mask, r"dog05\.png.*not binary: 3 values \(0, 100, 255\)"),
+    "mask in color": (
         lambda root: write(root / "masks" / "dog05.png", np.full((40, 60, 3), (0, 0, 255), np.uint8)),
         r"dog05\.png.*colors",
     ),

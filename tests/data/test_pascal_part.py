@@ -152,7 +152,7 @@ def test_a_truncated_or_foreign_annotation_is_named(broken, damage):
         path.write_text("<html>moved</html>" * 20)
     else:
         savemat(path, {"groundtruth": np.zeros((4, 4))})
-    with pytest.raises(DataError, match=rf"{path.name}: expected a PASCAL-Part annotation .*it may be cut short"):
+    with pytest.raises(DataError, match=rf"{path.name}: expected a PASCAL-Part annotation, .*it may be cut short"):
         load_birds("test", root=broken)
 
 

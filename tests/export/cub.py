@@ -19,9 +19,8 @@ def export_cub(datasets: Sources, root: str | Path, whole_images: bool = False) 
     """
     for dataset in as_list(datasets):
         if tuple(dataset.keypoint_names) != KEYPOINT_NAMES:
-            raise DataError(
-                f"{dataset.name!r} has {len(dataset.keypoint_names)} keypoints; the format needs CUB's 15, as birds have"
-            )
+            count = len(dataset.keypoint_names)
+            raise DataError(f"{dataset.name!r} has {count} keypoints; the format needs CUB's 15, as birds have them")
     labels = as_list(datasets)[0].label_names or ("object",)
     classes = [f"{i:03d}.{name.replace(' ', '_')}" for i, name in enumerate(labels, 1)]
 

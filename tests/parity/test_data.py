@@ -63,12 +63,12 @@ def test_cub_left_and_right_exchange_the_same_keypoints(golden):
 def test_deepfashion_palette_and_label_order_match(golden, tmp_path):
     g = golden("deepfashion")
     assert_same({"DeepFashion palette": (deepfashion.COLORS, g["colours"])}, 0)
-    Image.fromarray(g["colours"].astype(np.uint8)[None]).save(tmp_path / "colours.png")
-    labels = deepfashion.read_segmentation(tmp_path / "colours.png")[0]  # (16,)
+    Image.fromarray(g["colours"].astype(np.uint8)[None]).save(tmp_path / "colors.png")
+    labels = deepfashion.read_segmentation(tmp_path / "colors.png")[0]  # (16,)
     assert_same({"DeepFashion labels": (labels, g["col2idx"][g["colour_sums"]])}, 0)
 
 
-def test_a_foreign_colour_with_the_sum_of_a_known_one_passes_in_the_release_and_not_here(golden, tmp_path):
+def test_a_foreign_color_with_the_sum_of_a_known_one_passes_in_the_release_and_not_here(golden, tmp_path):
     g = golden("deepfashion")
     foreign = np.array([[[100, 0, 0]]], np.uint8)  # belt is (0, 100, 0)
     assert g["col2idx"][foreign.sum()] == 1
@@ -86,7 +86,7 @@ def test_deepfashion_resizing_matches(golden):
         {
             "DeepFashion resized image": (rows["images"], g["scale_out_img"]),
             "DeepFashion resized labels": (rows["parts"], g["scale_out_seg"]),
-            "DeepFashion labels resized as grey values": (shrunk, g["notebook_label_resized16"]),
+            "DeepFashion labels resized as gray values": (shrunk, g["notebook_label_resized16"]),
         },
         FLOAT64,
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
-from partlib.masks.config import MaskConfig
+from partlib.masks import MaskConfig
 from partlib.masks.network import foreground
 from partlib.paper.report import COLUMNS, evaluate, on_data, table
 from partlib.paths import runs_dir

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from partlib.config import BY_DATA, PRESETS, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
-from partlib.masks.config import MaskConfig
-from partlib.runs.first_edition import GONE, RENAMED, current_fields
+from partlib.first_edition import GONE, RENAMED, current_fields
+from partlib.masks import MaskConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

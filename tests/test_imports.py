@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (  # from the ground up: a room imports rooms of the floors below, and files of its own floor
-    *("errors paths config distributed", "data", "moments warps augment backbones"),
+    *("errors paths distributed config", "first_edition", "data", "moments warps augment backbones"),
     *("losses features segmenter metrics evaluation", "objective loader", "training", "runs"),
     *("report masks", "paper", "cli __main__"),
 )

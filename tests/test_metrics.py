@@ -19,7 +19,7 @@ from partlib.metrics import (
     part_centers,
     part_share,
 )
-from partlib.paper.conventions import keypoint_labels_release, part_centers_evaluation, part_centers_training
+from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation, part_centers_training
 
 
 def label_maps(seed, shape=(6, 20, 24), parts=4, classes=7, agreement=0.5):

@@ -21,7 +21,7 @@ from partlib.data import PartDataset, collate, load_dataset, read_options
 from partlib.errors import CheckpointError, ConfigError
 from partlib.evaluation import batches
 from partlib.loader import batch_indices, step_generator
-from partlib.masks.config import MaskConfig
+from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
 from partlib.runs.build import pick_device
 from partlib.runs.checkpoint import write_json, write_tensors

@@ -19,8 +19,7 @@ from partlib.data.base import Batch, PartDataset
 from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.evaluation import batches
-from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers
-from partlib.paper.conventions import keypoint_labels_release, part_centers_evaluation
+from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers, part_moments
 from partlib.segmenter import PartSegmenter
 
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score
@@ -160,3 +159,29 @@ def _forward(segmenter: PartSegmenter, dataset: PartDataset) -> Iterator[tuple[B
             yield batch, low, indices
             bar.update(len(indices))
     segmenter.train(was_training)
+
+
+# How the release reads part centers and keypoints, where it differs from partlib.metrics by a pixel or half.
+
+
+def part_centers_training(part_maps: Tensor) -> Tensor:
+    """Part centers (B, K, 2) of maps (B, K, H, W) as in the release's training: first pixel at 0, mass at least 1.
+
+    A part of less than one pixel is pulled towards the corner.
+    """
+    moments, mass = part_moments(part_maps)
+    return moments / mass.clamp(min=1)
+
+
+def part_centers_evaluation(part_maps: Tensor) -> Tensor:
+    """Part centers (B, K, 2) of maps (B, K, H, W) as in the release's CUB evaluation: first pixel at 1, mass + 1e-8."""
+    moments, mass = part_moments(part_maps, first=1)
+    return moments / (mass + 1e-8)
+
+
+def keypoint_labels_release(labels: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`partlib.metrics.keypoint_labels`, read half a pixel to the upper left.
+
+    The release samples on a grid of ``2 x / W - 1`` with align_corners=False.
+    """
+    return keypoint_labels(labels, keypoints - keypoints.new_tensor([0.5, 0.5, 0.0]))

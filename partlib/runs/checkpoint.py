@@ -15,8 +15,8 @@ from torch import Tensor
 from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
 from partlib.errors import CheckpointError
+from partlib.first_edition import current_fields
 from partlib.paths import write_atomically
-from partlib.runs.first_edition import current_fields
 from partlib.segmenter import PartSegmenter
 
 

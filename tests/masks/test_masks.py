@@ -11,7 +11,7 @@ from PIL import Image
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.errors import CheckpointError, ConfigError, DataError
-from partlib.masks.config import MaskConfig
+from partlib.masks import MaskConfig
 from partlib.masks.network import MaskNetwork, foreground, load_network, train_network
 from partlib.masks.predicted import load_with_masks, mean_iou, paste, save_masks
 from partlib.runs.checkpoint import write_tensors

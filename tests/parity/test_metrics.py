@@ -13,7 +13,7 @@ from partlib.metrics import (
     keypoint_regression_error,
     nmi,
 )
-from partlib.paper.conventions import keypoint_labels_release, part_centers_evaluation, part_centers_training
+from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation, part_centers_training
 from tests.parity.compare import assert_same
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5  # the stored values are of one precision or the other

@@ -1,9 +1,9 @@
 """``partlib train | demo | evaluate | foreground | segment | convert | data | info``."""
 
 import argparse
-import ast
 import dataclasses
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,115 +40,98 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="partlib", description="Unsupervised part discovery.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(run: Callable[..., None], help: str, *examples: str) -> argparse.ArgumentParser:
+    def command(run: Callable[..., None], help: str, *examples: str) -> Callable[..., Any]:
         name = run.__name__.strip("_")
         epilog = "\n  ".join(["example:", *(f"partlib {name} {example}" for example in examples)])
         raw = argparse.RawDescriptionHelpFormatter
         sub = commands.add_parser(name, help=help, description=help, epilog=epilog, formatter_class=raw)
         sub.set_defaults(run=run)
-        return sub
+        return sub.add_argument
 
-    several = "... with torchrun --nproc_per_node=2 -m partlib train ... in two processes"
-    sub = command(_train, "train a part segmenter", "--data birds --out runs/birds", several)
-    _add_config(sub)
-    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
-    sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    _add_device(sub)
-    speed = sub.add_argument_group("speed (none of these changes the result beyond rounding)")
-    speed.add_argument("--precision", default="auto", help="float32, bfloat16 or auto: bfloat16 on GPUs that have it")
-    speed.add_argument("--compile", action="store_true", help="compile the network (minutes at the start; for GPUs)")
-    speed.add_argument("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
-    speed.add_argument("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
+    several = "... in two processes: torchrun --nproc_per_node=2 -m partlib train ..."
+    add = command(_train, "train a part segmenter", "--data birds --out runs/birds", several)
+    _add_config(add)
+    add("--out", type=Path, required=True, help="folder of the run")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    # these change the speed, and the result by rounding only
+    add("--precision", default="auto", help="float32, bfloat16 or auto: bfloat16 on GPUs that have it")
+    add("--compile", action="store_true", help="compile the network (minutes at the start; for GPUs)")
+    add("--workers", type=int, help="processes that read images ahead (default 0, with a GPU 4)")
+    add("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
 
-    sub = command(_demo, "train, score beside every baseline, draw the parts", "--out runs/demo")
-    _add_config(sub)
-    sub.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run (default runs/demo)")
-    _add_device(sub)
+    add = command(_demo, "train, score beside every baseline, draw the parts", "--out runs/demo")
+    _add_config(add)
+    add("--out", type=Path, default=Path("runs/demo"), help="folder of the run (default runs/demo)")
 
-    scores = "runs/birds --split test --baselines --json scores.json"
     paper = "runs/cub --protocol cub --masks runs/foreground/masks"
-    sub = command(_evaluate, "score a run on a data set", scores, paper)
-    sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
-    sub.add_argument("--data", default="", help="data set; by default the one of the run")
-    sub.add_argument("--split", default="test", help="train, val or test (default test)")
-    _add_options(sub)
-    sub.add_argument("--baselines", action="store_true", help="score every baseline too")
-    sub.add_argument("--json", type=Path, help="write the scores to this file")
-    sub.add_argument("--picture", type=Path, help="write a grid of example segmentations to this PNG")
-    sub.add_argument("--protocol", default="", help="score as the paper: cub, deepfashion, pascal-part or pixels")
-    sub.add_argument("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
-    sub.add_argument("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
+    add = command(_evaluate, "score a run on a data set", "runs/birds --baselines --json scores.json", paper)
+    add("directory", type=Path, help="folder of a run, or a model.safetensors")
+    add("--data", default="", help="data set; by default the one of the run")
+    add("--split", default="test", help="train, val or test (default test)")
+    _add_options(add)
+    add("--baselines", action="store_true", help="score every baseline too")
+    add("--json", type=Path, help="write the scores to this file")
+    add("--picture", type=Path, help="write a grid of example segmentations to this PNG")
+    add("--protocol", default="", help="score as the paper: cub, deepfashion, pascal-part or pixels")
+    add("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
+    add("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
 
-    sub = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
-    _add_fields(sub, MaskConfig)
-    sub.add_argument("--out", type=Path, required=True, help="folder for the network, its scores and masks/")
-    sub.add_argument("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
-    _add_device(sub)
+    add = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
+    _add_fields(add, MaskConfig)
+    add("--out", type=Path, required=True, help="folder for the network, its scores and masks/")
+    add("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
+    add("--device", default="auto", help="auto, cpu or cuda")
 
-    sub = command(_segment, "segment your own photographs", "runs/birds photo.jpg --mask mask.png --out parts")
-    sub.add_argument("directory", type=Path, help="folder of a run, or a model.safetensors")
-    sub.add_argument("images", type=Path, nargs="+", help="photographs")
-    sub.add_argument("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
-    sub.add_argument("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
+    add = command(_segment, "segment your own photographs", "runs/birds photo.jpg --mask mask.png --out parts")
+    add("directory", type=Path, help="folder of a run, or a model.safetensors")
+    add("images", type=Path, nargs="+", help="photographs")
+    add("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
+    add("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
 
-    sub = command(
-        _convert, "make a run of a checkpoint of the authors' release", "model.pth --data cub --out runs/release"
-    )
-    sub.add_argument("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
-    sub.add_argument("--data", default="cub", help="data set that it was trained on (default cub)")
-    sub.add_argument("--root", default="", help="folder of the data set, where it is not the default")
-    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+    add = command(_convert, "make a run of a checkpoint of the authors' release", "model.pth --out runs/release")
+    add("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
+    add("--data", default="cub", help="data set that it was trained on (default cub)")
+    add("--root", default="", help="folder of the data set, where it is not the default")
+    add("--out", type=Path, required=True, help="folder of the run")
 
-    sub = command(_data, "describe or download a data set", "info birds", "download ccp")
-    sub.add_argument("action", choices=("info", "download"))
-    sub.add_argument("name", help="name of the data set")
-    _add_options(sub)
-    sub.add_argument("--image-size", type=int, default=128, help="side of the prepared images in pixels")
+    add = command(_data, "describe or download a data set", "info birds", "download ccp")
+    add("action", choices=("info", "download"))
+    add("name", help="name of the data set")
+    _add_options(add)
+    add("--image-size", type=int, default=128, help="side of the prepared images in pixels")
 
     command(_info, "versions, device, presets and data sets", "")
     return parser
 
 
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", default="", help="folder of the data set, where it is not the default")
+def _add_options(add: Callable[..., Any]) -> None:
+    add("--root", default="", help="folder of the data set, where it is not the default")
     text = "options of the data set, as in classes=1,2,3 or category=horse"
-    parser.add_argument("--data-options", nargs="*", default=[], metavar="KEY=VALUE", help=text)
+    add("--data-options", nargs="*", default=[], metavar="KEY=VALUE", help=text)
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
+def _add_config(add: Callable[..., Any]) -> None:
     own = ", ".join(f"{preset} for --data {data}" for data, preset in BY_DATA.items())
-    parser.add_argument("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu)")
-    parser.add_argument("--reproduce-release", action="store_true", help="every quirk of the authors' code")
-    group = parser.add_argument_group("configuration (each replaces the preset's value)")
-    _add_fields(group, TrainConfig)
+    add("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu), changed by the options below")
+    add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
+    _add_fields(add, TrainConfig)
     for name in (*RENAMED, *GONE, "pretrained", "backbone_weights", "feature_weights"):  # of the first edition
-        group.add_argument(
-            f"--{name.replace('_', '-')}", dest=f"config_{name}", type=_value, nargs="*", help=argparse.SUPPRESS
-        )
+        add(_option(name), dest=f"config_{name}", type=_value, nargs="*", help=argparse.SUPPRESS)
+    add("--device", default="auto", help="auto, cpu or cuda")
 
 
-def _add_fields(parser: Any, config: type) -> None:
-    """An option ``config_<name>`` for each field of a configuration, with its docstring for help."""
-    docs = _field_docs(config)
+def _add_fields(add: Callable[..., Any], config: type) -> None:
+    """An option for each field of a configuration; its help is the comment behind it in the source."""
+    comments = dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(config), re.MULTILINE))
     for f in dataclasses.fields(config):
         kind = {bool: _boolean, int: int, float: float}.get(type(f.default), str)
         many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
-        text = f"{docs.get(f.name, '')} (default {f.default!r})".replace("%", "%%")
-        parser.add_argument(f"--{f.name.replace('_', '-')}", dest=f"config_{f.name}", type=kind, help=text, **many)
+        text = f"{comments.get(f.name, '')} (default {f.default!r})"
+        add(_option(f.name), dest=f"config_{f.name}", metavar=f.name.upper(), type=kind, help=text, **many)
 
 
-def _field_docs(config: type) -> dict[str, str]:
-    """Field -> the string that stands under it in the source."""
-    (body,) = ast.parse(inspect.getsource(config)).body
-    docs = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):  # type: ignore[attr-defined]
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            docs[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
-    return docs
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _boolean(text: str) -> bool:
@@ -160,29 +143,26 @@ def _boolean(text: str) -> bool:
 
 def _value(text: str) -> Any:
     """A value of an option of the first edition, as its configuration files have it."""
-    for read in (int, float, lambda t: {"true": True, "false": False}[t.lower()]):
+    for read in (int, float, _boolean):
         try:
             return read(text)
-        except (ValueError, KeyError):
+        except (ValueError, argparse.ArgumentTypeError):
             continue
     return text
 
 
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(options: Mapping[str, Any], config: type) -> dict[str, Any]:
     """The fields of a configuration among the options, those of the first edition under their new names."""
-    fields = {
-        name.removeprefix("config_"): v for name, v in options.items() if name.startswith("config_") and v is not None
-    }
+    given = {name.removeprefix("config_"): value for name, value in options.items() if name.startswith("config_")}
+    given = {name: value for name, value in given.items() if value is not None}
+    known = {f.name for f in dataclasses.fields(config)}
     lists = ("start_losses", "feature_level_weights")
-    old = {name: v[0] if len(v) == 1 and name not in lists else v for name, v in fields.items() if name not in _CURRENT}
-    return {name: v for name, v in fields.items() if name in _CURRENT} | current_fields(old)
-
-
-_CURRENT = {f.name for f in dataclasses.fields(TrainConfig)}
+    old = {name: v if name in lists or len(v) != 1 else v[0] for name, v in given.items() if name not in known}
+    return {name: value for name, value in given.items() if name in known} | current_fields(old)
 
 
 def _config(preset: str, reproduce_release: bool, options: Mapping[str, Any]) -> TrainConfig:
-    fields = _given(options)
+    fields = _fields(options, TrainConfig)
     config = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)), **fields)
     if not reproduce_release:
         return config
@@ -225,11 +205,9 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
     there = paper.on_data(config, options["data"], options["root"], options["data_options"])
     split, protocol, masks, release = (options[k] for k in ("split", "protocol", "masks", "reproduce_release"))
     if protocol or masks or release:
-        for name, given in (("baselines", baselines), ("picture", picture)):
-            if given:
-                raise ConfigError(
-                    f"--{name} does not go with --protocol, --masks or --reproduce-release; drop one of them"
-                )
+        odd = "--baselines" if baselines else "--picture" if picture else ""
+        if odd:
+            raise ConfigError(f"{odd} does not go with --protocol, --masks or --reproduce-release; drop one of them")
         metrics = paper.evaluate(segmenter, there, protocol, split=split, masks=masks, reproduce_release=release)
         print(paper.table(metrics))
     else:
@@ -246,11 +224,9 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:
     from partlib.masks.network import foreground
 
-    fields = {name.removeprefix("config_"): v for name, v in options.items() if v is not None}
-    scores = foreground(MaskConfig(**fields), out, splits, device)
+    scores = foreground(MaskConfig(**_fields(options, MaskConfig)), out, splits, device)
     listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
-    print(f"mean intersection over union with the annotated masks: {listed}")
-    print(f"masks are in {out / 'masks'}")
+    print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 
 
 def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -> None:
@@ -263,8 +239,7 @@ def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
     from partlib.paper.checkpoint import convert_release_checkpoint
 
-    print(convert_release_checkpoint(checkpoint, out, data, root))
-    print(f"model and configuration are in {out}")
+    print(convert_release_checkpoint(checkpoint, out, data, root), f"model and configuration are in {out}", sep="\n")
 
 
 def _data(action: str, name: str, root: str, data_options: list[str], image_size: int) -> None:

@@ -27,66 +27,41 @@ FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 class TrainConfig:
     """Configuration of a training run; two runs with equal fields give equal results on one machine."""
 
-    data: str = "birds"
-    """data set, see partlib info"""
-    root: str = ""
-    """folder of the data set, where it is not the default"""
-    data_options: tuple[str, ...] = ()
-    """further options of the data set, as in classes=1,2,3 or padding=0.1"""
-    image_size: int = 128
-    """side of the square images in pixels"""
-    num_images: int = 0
-    """number of training images used, 0 for all"""
-    num_parts: int = 4
-    """K"""
-    arch: str = "fpn_lite0"
-    """encoder and decoder, see partlib.segmenter. "arch:weights" starts from other weights than the usual ImageNet
-    ones: "random", a name of torchvision's, or a file"""
-    feature_network: str = "efficientnet_lite0"
-    """frozen network of the perceptual features, efficientnet_lite0 or vgg19; weights as those of arch"""
-    feature_layers: tuple[str, ...] = ()
-    """its layers, empty for its default"""
-    feature_size: int = 384
-    """side in pixels of the images that it sees"""
-    lambda_feature: float = 5.0
-    """weight of the feature loss; 0 switches a loss off"""
-    lambda_visual: float = 15.0
-    """weight of the visual loss"""
-    lambda_visual_end: float = 0.0
-    """weight of the visual loss after the last step, grown geometrically: features find the parts, then colors their
-    boundaries; 0 keeps it constant"""
-    lambda_contrastive: float = 3.0
-    """weight of the contrastive loss"""
-    lambda_equivariance: float = 1.0
-    """weight of the equivariance loss"""
-    temperature: float = 0.19
-    """of the contrastive loss"""
-    starts: int = 4
-    """initial weights that are tried; the one with the lowest training loss is trained in full"""
-    trial_steps: int = 80
-    """steps that each of them gets"""
-    decoder_steps: int = 0
-    """steps in which the decoder of every start learns alone before its trial"""
-    select_by: tuple[str, ...] = ()
-    """losses whose weighted sum the starts are compared by, empty for all"""
-    steps: int = 1200
-    """optimization steps"""
-    batch_size: int = 6
-    """images per step, of all processes together"""
-    lr: float = 1e-3
-    """learning rate of the decoder"""
-    backbone_lr: float = 5e-4
-    """learning rate of the encoder"""
-    seed: int = 0
-    """decides initial weights, batches, jitter and warps"""
-    eval_every: int = 100
-    """steps between looks at the validation split; 0 for none. This and the next two never change the result"""
-    log_every: int = 10
-    """steps between entries of the log"""
-    checkpoint_every: int = 100
-    """steps between checkpoints"""
-    quirks: tuple[str, ...] = ()
-    """what is computed as in the paper or its code instead, see partlib.paper.release"""
+    # data
+    data: str = "birds"  # data set, see partlib info
+    root: str = ""  # folder of the data set, where it is not the default
+    data_options: tuple[str, ...] = ()  # further options of the data set, as in classes=1,2,3 or padding=0.1
+    image_size: int = 128  # side of the square images in pixels
+    num_images: int = 0  # number of training images used, 0 for all
+    # networks; "name:weights" takes other weights than ImageNet's: "random", a name of torchvision's, or a file
+    num_parts: int = 4  # K
+    arch: str = "fpn_lite0"  # encoder and decoder of the segmenter, or name:weights
+    feature_network: str = "efficientnet_lite0"  # frozen network of the features: this or vgg19, or name:weights
+    feature_layers: tuple[str, ...] = ()  # its layers, empty for its default
+    feature_size: int = 384  # side in pixels of the images that it sees
+    # losses; weight 0 switches one off
+    lambda_feature: float = 5.0  # weight of the feature loss
+    lambda_visual: float = 15.0  # weight of the visual loss
+    lambda_visual_end: float = 0.0  # weight of the visual loss at the end, grown geometrically; 0 keeps it constant
+    lambda_contrastive: float = 3.0  # weight of the contrastive loss
+    lambda_equivariance: float = 1.0  # weight of the equivariance loss
+    temperature: float = 0.19  # of the contrastive loss
+    # starts
+    starts: int = 4  # initial weights that are tried; the one with the lowest training loss is trained in full
+    trial_steps: int = 80  # steps that each of them gets
+    decoder_steps: int = 0  # steps in which the decoder of every start learns alone before its trial
+    select_by: tuple[str, ...] = ()  # losses whose weighted sum the starts are compared by, empty for all
+    # optimization
+    steps: int = 1200  # optimization steps
+    batch_size: int = 6  # images per step, of all processes together
+    lr: float = 1e-3  # learning rate of the decoder
+    backbone_lr: float = 5e-4  # learning rate of the encoder
+    seed: int = 0  # decides initial weights, batches, jitter and warps
+    # bookkeeping, which never changes the result; 0 for never
+    eval_every: int = 100  # steps between looks at the validation split
+    log_every: int = 10  # steps between entries of the log
+    checkpoint_every: int = 100  # steps between checkpoints
+    quirks: tuple[str, ...] = ()  # what is computed as in the paper or its code, see partlib.paper.release
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():

@@ -3,15 +3,12 @@
 ``torchrun --nproc_per_node=2 -m partlib train ...`` starts two copies of the program, ranks 0 and 1. Each segments its
 shard of every batch, and the result is that of one process with the whole batch:
 
-* **Gradients.** Every loss is a mean over images, so the mean of the ranks' gradients is the gradient of the whole
-  batch; PyTorch's DistributedDataParallel takes it.
-* **The contrastive loss** compares images with each other, so every rank needs the descriptors of all
-  (:func:`all_gather`), with gradient.
-* **Random numbers.** Every rank draws those of the whole batch from the same seed and keeps its own rows
-  (:func:`own_rows`). Two ranks never use the same numbers, and the number of ranks does not change them.
-* **Files** are written by rank 0.
+* Every loss is a mean over images, so the mean of the ranks' gradients, which PyTorch's DistributedDataParallel takes,
+  is the gradient of the whole batch.
+* The contrastive loss compares images, so every rank needs the descriptors of all, with gradient (:func:`all_gather`).
+* Every rank draws the random numbers of the whole batch from the same seed and keeps its own rows (:func:`own_rows`).
 
-In a program that torchrun did not start all of this does nothing.
+Files are written by rank 0. In a program that torchrun did not start all of this does nothing.
 """
 
 import inspect
@@ -146,11 +143,10 @@ def local_main_first() -> Iterator[None]:
 
 
 def replicate(network: nn.Module) -> nn.Module:
-    """``network`` so that ``backward`` leaves the mean of all ranks' gradients on every rank.
+    """``network``, on this rank's device, so that ``backward`` leaves the mean of all ranks' gradients on every rank.
 
-    It must be on the device of this rank, with ``requires_grad`` as it will be in training. BatchNorm layers that use
-    the statistics of the batch use those of all ranks on GPUs (:func:`synchronize_batchnorm`). PyTorch has no such
-    layer for the CPU: there each rank uses its own, and those that rank 0 collects are saved.
+    BatchNorm with statistics of the batch uses those of all ranks on GPUs only (:func:`synchronize_batchnorm`); on CPUs,
+    for which PyTorch has no such layer, each rank uses its own, and those that rank 0 collects are saved.
     """
     if not _joined():
         return network

@@ -23,26 +23,19 @@ from partlib.paths import cache_dir, cached_arrays
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
+Layers = tuple[str, ...] | None
 SAMPLE = 256  # images that statistics of live features are taken over
 
 
 class PerceptualFeatures(nn.Module):
     """Image -> feature maps of a frozen ImageNet network, one per layer, finest first.
 
-    Parameters
-    ----------
-    network : "efficientnet_lite0" or "vgg19" (the paper's).
-    layers : layer names; None for the network's default (paper: relu3_2 and relu5_4 of VGG19).
-    weights : see :mod:`partlib.backbones`.
-    size : side in pixels that images are resized to before the network sees them; None keeps theirs.
+    ``network`` is "efficientnet_lite0" or "vgg19" (the paper's), ``layers`` are names of its layers, None for the usual
+    ones, ``weights`` see :mod:`partlib.backbones`; images are resized to ``size`` pixels first, where that is not None.
     """
 
     def __init__(
-        self,
-        network: str = "efficientnet_lite0",
-        layers: tuple[str, ...] | None = None,
-        weights: str = "",
-        size: int | None = 256,
+        self, network: str = "efficientnet_lite0", layers: Layers = None, weights: str = "", size: int | None = 256
     ) -> None:
         super().__init__()
         if network not in ENCODERS:
@@ -108,8 +101,7 @@ def features_of(
 ) -> Features:
     """Features of the images of ``dataset``, cached unless that would take more than ``limit_gb`` gigabytes.
 
-    ``source`` holds the same crops at the size that the network wants, so that it sees detail which smaller images have
-    lost; without it they are enlarged. Crops drawn anew every time have no features to keep.
+    ``source`` holds the same crops at a larger size, with detail that the smaller images have lost.
     """
     if not dataset.fixed_crop:
         return LiveFeatures(extractor)
@@ -164,16 +156,14 @@ def _compute(dataset: PartDataset, extractor: PerceptualFeatures, folder: Path) 
 
 @dataclass
 class FeatureScaling:
-    """Puts the feature channels of a network on one scale.
+    """Puts the feature channels of a network on one scale: a squared distance would see the largest only.
 
-    Channels of an ImageNet network may differ much in size, and a squared distance would see the largest only. Each
-    channel is standardized over the foreground of the training set, with ``mean`` and ``std`` (1, C_l, 1, 1) per layer;
-    each position of each layer is then scaled to unit length, so that all positions weigh the same and |z - mu|^2
-    measures direction.
+    Each channel is standardized over the foreground of the training set; each position of each layer is then scaled to
+    unit length, so that all positions weigh the same and |z - mu|^2 measures direction.
     """
 
-    mean: list[Tensor]
-    std: list[Tensor]
+    mean: list[Tensor]  # (1, C_l, 1, 1) per layer
+    std: list[Tensor]  # (1, C_l, 1, 1) per layer
 
     @classmethod
     def fit(cls, maps: Sequence[np.ndarray | Tensor], foregrounds: Tensor) -> "FeatureScaling":

@@ -25,20 +25,18 @@ from partlib.training import Trainer, TrainingError
 
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
 OnStep = Callable[[Trainer, dict[str, Tensor]], None]
+Log = list[dict[str, float]]
 Datasets = tuple[PartDataset, PartDataset | None]
 
 
 @dataclass
 class TrainResult:
-    """What a run produced: the network in eval mode, its configuration, the log, and the folder if there is one.
+    """What a run produced."""
 
-    ``log`` has one dict per logged step: step, lr, losses and, where evaluated, scores and part shares.
-    """
-
-    segmenter: PartSegmenter
+    segmenter: PartSegmenter  # in eval mode
     config: TrainConfig
-    log: list[dict[str, float]] = field(default_factory=list)
-    out: Path | None = None
+    log: Log = field(default_factory=list)  # per logged step: step, lr, losses and, where evaluated, scores and shares
+    out: Path | None = None  # its folder, if there is one
 
 
 def train(
@@ -61,10 +59,8 @@ def train(
     out : folder for ``config.json``, ``log.csv``, ``checkpoint.pt`` and ``model.safetensors``; None writes nothing.
     resume : go on from the checkpoint in ``out``, if there is one.
     device : "auto", "cpu" or "cuda".
-    progress : show a progress bar with the losses.
     datasets : (train, val) instead of the ones that ``config`` names; val may be None.
     on_step : called after every step with the trainer and the step's losses; for film strips and experiments.
-    runtime : number format, compilation, reading ahead; None for what suits the device.
     recipe : how the parts are made of ``config``; :class:`partlib.paper.release.PaperRecipe` for the preset "paper".
     """
     folder = None if out is None else Path(out)
@@ -74,7 +70,7 @@ def train(
     trainer = build_trainer(config, device, datasets[0] if datasets else None, runtime, recipe)
     train_set = trainer.loader.batches.dataset
     val_set = datasets[1] if datasets else parts.dataset("val")
-    log: list[dict[str, float]] = []
+    log: Log = []
 
     def save() -> None:
         if folder is not None:
@@ -134,7 +130,7 @@ def _check(state: dict[str, Any], config: TrainConfig, train_set: PartDataset, s
 
 
 def _steps(
-    trainer: Trainer, config: TrainConfig, val_set: PartDataset | None, log: list[dict[str, float]], progress: bool
+    trainer: Trainer, config: TrainConfig, val_set: PartDataset | None, log: Log, progress: bool
 ) -> Iterator[dict[str, Tensor]]:
     """Run the trainer to its end, keeping the log and the progress bar, yielding the losses of every step."""
     bar = distributed.progress_bar(total=config.steps, initial=trainer.step, desc="training", shown=progress)

@@ -38,21 +38,13 @@ def pick_device(name: str = "auto") -> torch.device:
 class Runtime:
     """Settings that make a run faster or smaller; results stay equal up to rounding.
 
-    Attributes
-    ----------
-    precision : number format of the networks' activations, "float32" or "bfloat16" (autocast); "auto" takes bfloat16
-        on GPUs that have it and float32 elsewhere. Weights, losses and the optimizer are always float32.
-    compile : compile the segmenter with ``torch.compile``, which takes minutes at the start; for GPUs.
-    workers : processes that read images ahead of the device; None for 4 with a GPU, none on the CPU, where they would
-        take the processor from the network.
-    feature_cache_gb : largest cache of frozen features in gigabytes (10^9 bytes). Above it, and for crops that are
-        drawn anew every time, features are computed at every step.
+    Above ``feature_cache_gb``, and for crops that are drawn anew every time, features are computed at every step.
     """
 
-    precision: str = "auto"
-    compile: bool = False
-    workers: int | None = None
-    feature_cache_gb: float = 20.0
+    precision: str = "auto"  # of activations: "float32", "bfloat16" (autocast), or the latter on GPUs that have it
+    compile: bool = False  # compile the segmenter with torch.compile, which takes minutes at the start; for GPUs
+    workers: int | None = None  # processes that read images ahead; None for 4 with a GPU, none on the CPU
+    feature_cache_gb: float = 20.0  # largest cache of frozen features in gigabytes (10^9 bytes)
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -76,10 +68,9 @@ class Runtime:
 
 
 class TrainingForward(nn.Module):
-    """The segmenter as a training step calls it: (B, 3, H, W) in [0, 1] -> (B, K, H, W) float32 logits.
+    """The segmenter as a training step calls it, replicated over the ranks, compiled, and in half precision if asked for.
 
-    Replicated over the ranks, compiled where asked for, and in the number format of ``runtime``. It shares the weights
-    of ``segmenter``, which is still the one to save and to evaluate.
+    (B, 3, H, W) in [0, 1] -> (B, K, H, W) float32 logits. The weights are those of ``segmenter``, the one to save.
     """
 
     def __init__(self, segmenter: nn.Module, device: torch.device, runtime: Runtime) -> None:
@@ -108,10 +99,7 @@ class Recipe:
             )
 
     def dataset(self, split: str = "train", image_size: int = 0, *, fixed_crop: bool = False) -> PartDataset:
-        """One split at the configuration's image size or another; ``num_images`` limits the training split.
-
-        Without random crops for ``fixed_crop`` and in splits other than the training split.
-        """
+        """One split at the configuration's image size or another; random crops in the training split alone."""
         c = self.config
         options = read_options(c.data, c.data_options)
         if fixed_crop or split != "train":
@@ -142,17 +130,17 @@ class Recipe:
         self, split: str = "train", device: str | torch.device = "cpu", dataset: PartDataset | None = None
     ) -> CachedFeatures:
         """Features of a whole split from the cache, of its own larger images; or of ``dataset``, enlarged."""
-        source = dataset if dataset is not None else self.dataset(split, self._feature_size(), fixed_crop=True)
+        source = dataset if dataset is not None else self.dataset(split, self.feature_size(), fixed_crop=True)
         return cached_features(source, self.extractor(device))
 
     def training_features(
         self, train_set: PartDataset, device: torch.device, limit_gb: float, *, own: bool
     ) -> Features:
         """Features of the training images: of the images themselves where ``own``, else of their larger versions."""
-        larger = None if own or not train_set.fixed_crop else self.dataset("train", self._feature_size())
+        larger = None if own or not train_set.fixed_crop else self.dataset("train", self.feature_size())
         return features_of(train_set, self.extractor(device), larger, limit_gb)
 
-    def _feature_size(self) -> int:
+    def feature_size(self) -> int:
         return min(self.config.feature_size, LARGEST_SIZE.get(self.config.data, self.config.feature_size))
 
     def scale(self, features: Features, train_set: PartDataset, device: torch.device) -> Scale:
@@ -202,7 +190,9 @@ def build_trainer(
     features, scale = None, None
     if config.lambda_feature or config.lambda_contrastive:
         with distributed.local_main_first():
-            features = parts.training_features(images, place, runtime.feature_cache_gb, own=own)
+            # of the same crops at the size that the network wants, where the data set has them
+            larger = None if own or not images.fixed_crop else parts.dataset("train", parts.feature_size())
+            features = features_of(images, parts.extractor(place), larger, runtime.feature_cache_gb)
             scale = parts.scale(features, images, place)
     batches = StepBatches(images, features, config.batch_size, config.seed, config.steps)
     workers = runtime.number_of_workers(place)

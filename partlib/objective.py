@@ -52,26 +52,16 @@ class Objective:
 
     def terms(
         self,
-        logits: list[Tensor],
-        foreground: Tensor,
-        features: list[Tensor],
-        lab: Tensor | None,
-        grid: Tensor | None,
+        logits: list[Tensor],  # of the first view, and where a grid is given of the second, (B, K, H, W) each
+        foreground: Tensor,  # (B, 1, H, W)
+        features: list[Tensor],  # maps (B, C_l, h_l, w_l) of the clean images, of any resolution
+        lab: Tensor | None,  # (B, 3, H, W), colors of the clean images; None without visual loss
+        grid: Tensor | None,  # (B, H, W, 2), the warp of the second view; None without equivariance
         weights: Mapping[str, float],
         generator: torch.Generator | None = None,
-        positives: Tensor | None = None,
+        positives: Tensor | None = None,  # (B K,) images drawn elsewhere, see losses.contrastive_loss
     ) -> dict[str, Tensor]:
-        """The terms of :meth:`__call__` from what networks and chance have contributed.
-
-        Parameters
-        ----------
-        logits : of the first view, and where ``grid`` is given of the second, (B, K, H, W) each.
-        foreground : (B, 1, H, W).
-        features : maps (B, C_l, h_l, w_l) of the clean images, of any resolution.
-        lab : (B, 3, H, W), colors of the clean images; None without visual loss.
-        grid : (B, H, W, 2), the warp of the second view; None without equivariance.
-        positives : (B K,) images drawn elsewhere, see :func:`partlib.losses.contrastive_loss`.
-        """
+        """The terms of :meth:`__call__` from what networks and chance have contributed."""
         terms: dict[str, Tensor] = {}
         maps = part_maps(logits[0], foreground)  # (B, K, H, W)
         if weights["feature"]:

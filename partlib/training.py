@@ -46,28 +46,17 @@ class Schedule:
 
 
 class Trainer:
-    """State of one run, advanced a step at a time.
-
-    Parameters
-    ----------
-    segmenter : the network that is trained, in training mode.
-    loader : step number -> the step's images and the features of them.
-    objective : the losses.
-    optimizer : of the segmenter, with the learning rates of the first step.
-    schedule : how weights and rates change.
-    seed : decides jitter and warps of every step.
-    forward : the segmenter as a step calls it, compiled or replicated over processes; None for itself.
-    """
+    """State of one run, advanced a step at a time."""
 
     def __init__(
         self,
-        segmenter: PartSegmenter,
-        loader: StepLoader,
+        segmenter: PartSegmenter,  # the network that is trained, in training mode
+        loader: StepLoader,  # step number -> images and their features
         objective: Objective,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,  # with the learning rates of the first step
         schedule: Schedule,
-        seed: int = 0,
-        forward: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,  # decides jitter and warps of every step
+        forward: Callable[[Tensor], Tensor] | None = None,  # the segmenter compiled or replicated; None for itself
     ) -> None:
         self.segmenter, self.loader, self.objective = segmenter, loader, objective
         self.optimizer, self.schedule, self.seed = optimizer, schedule, seed

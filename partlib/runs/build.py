@@ -68,7 +68,7 @@ class Runtime:
 
 
 class TrainingForward(nn.Module):
-    """The segmenter as a training step calls it, replicated over the ranks, compiled, and in half precision if asked for.
+    """The segmenter as a training step calls it: replicated over the ranks, compiled and in half precision if asked.
 
     (B, 3, H, W) in [0, 1] -> (B, K, H, W) float32 logits. The weights are those of ``segmenter``, the one to save.
     """

@@ -222,7 +222,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_tensors(expected: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
-    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first odd."""
+    """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first."""
     # counters of BatchNorm may be missing: old files have none, and nothing reads them
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
     foreign = [name for name in given if name not in expected]

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from partlib.presets import SIZES
 from PIL import Image
 
+from partlib.config import SIZES
 from partlib.errors import ConfigError
 
 REPOSITORY = "OWNER/partlib"  # owner/name on GitHub

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from partlib.color import rgb_to_lab
 from partlib_course.contrastive import similarities
 from partlib_course.features import PALE, false_colors
 from partlib_course.widgets import Interactive, choice, slider, source_points, warp_sliders
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from partlib import losses, warps
-from partlib.augment import ColorJitter
+from partlib.augment import ColorJitter, rgb_to_lab
 from partlib.data.base import Batch, PartDataset, Sample
 from partlib.report.plots import match_parts, overlay, part_color, parts_grid, results_grid, to_rgb_array
 from partlib.segmenter import PartSegmenter, part_maps, resize

@@ -14,7 +14,7 @@ from partlib_course.features import (
     spotlight,
 )
 
-from partlib.report.tables import stacked
+from partlib.data.base import stacked
 from tests.course.test_widgets import change
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from partlib.presets import default_preset
+from partlib.config import default_preset
 from partlib_course import notebook
 from PIL import Image
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import style
-from partlib.color import rgb_to_lab
+from partlib.augment import rgb_to_lab
 from partlib_course import overview
 from partlib_course.features import PALE
 from partlib_course.notebook import figure_bundle

@@ -24,7 +24,7 @@ from partlib.evaluation import annotated_parts, predict
 from partlib.metrics import PartScores, part_share
 from partlib.report.plots import INK, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
 from partlib.report.tables import stacked
-from partlib.training import TrainResult, load_or_train
+from partlib.training import load_or_train
 
 ALL = "all four"
 STORED = "figures/ablation-{}.json"  # written by figures/ablation.py, which lists the names
@@ -62,9 +62,6 @@ HEADINGS = {
 
 Run = tuple[str, int]  # title and seed
 Scores = Mapping[Run, Mapping[str, float]]  # of every run, by the names of HEADINGS
-
-
-# ---- boundaries between parts (the outline of the object comes from the mask, which is given) ----------------------
 
 
 def boundary_pixels(labels: Tensor) -> Tensor:
@@ -111,9 +108,6 @@ def boundary_scores(labels: Tensor, truth: Tensor, reach: float = 4, tolerance: 
     }
 
 
-# ---- runs ---------------------------------------------------------------------------------------------------------
-
-
 def grid(base: TrainConfig, seeds: Iterable[int], titles: Sequence[str] = tuple(CHANGES)) -> dict[Run, TrainConfig]:
     """The configurations of an ablation, seed by seed, so that an interrupted grid has whole seeds.
 
@@ -145,18 +139,12 @@ def measure(labels: Tensor, truth: Tensor, images: Tensor, num_parts: int) -> di
     return scores | {"edges": boundary_contrast(images, labels), "smallest": smallest}
 
 
-def trained(config: TrainConfig) -> TrainResult:
-    """Train or load a run; a finished one loses its optimizer, three quarters of its files, which would fill a disk."""
-    result = load_or_train(config, progress=False)
-    if result.out is not None:
-        (result.out / "checkpoint.pt").unlink(missing_ok=True)
-    return result
-
-
 def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int]) -> Outcome:
     """Train or load one run and measure it on ``dataset``, whose images ``shown`` are kept for pictures."""
-    truth = annotated_parts(dataset)  # (N, H, W)
-    labels = predict(trained(config).segmenter, dataset)  # (N, H, W)
+    result = load_or_train(config, progress=False)
+    if result.out is not None:  # the optimizer is three quarters of a run, and dozens would fill a small disk
+        (result.out / "checkpoint.pt").unlink(missing_ok=True)
+    labels, truth = predict(result.segmenter, dataset), annotated_parts(dataset)  # (N, H, W)
     kept = match_parts(labels, truth)[list(shown)].to(labels.dtype)
     return Outcome(config, measure(labels, truth, stacked(dataset)[0], config.num_parts), kept)
 
@@ -168,9 +156,6 @@ def stored_scores(name: str) -> dict[Run, dict[str, float]]:
         return {}
     stored = json.loads((root / STORED.format(name)).read_text(encoding="utf-8"))["scores"]
     return {(title, int(seed)): values for title, seeds in stored.items() for seed, values in seeds.items()}
-
-
-# ---- intervals over seeds -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -211,6 +196,11 @@ def over_seeds(scores: Scores, title: str, name: str, minus: str | None = None) 
     return [scores[title, s][name] - (scores[minus, s][name] if minus else 0.0) for s in seeds]
 
 
+def interval_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Both ends of :func:`interval`, as seaborn asks for them."""
+    return interval(values).low, interval(values).high
+
+
 def table(scores: Scores, columns: Mapping[str, str], titles: Sequence[str] = ()) -> pd.DataFrame:
     """Mean ± half interval of configurations (all by default), a column per score: ``columns`` is score -> heading."""
     rows = titles or list(dict.fromkeys(title for title, _ in scores))
@@ -234,10 +224,7 @@ def comparison(scores: Scores, titles: Sequence[str], other: str, columns: Mappi
             verdict = "more" if found.low > 0 else "less" if found.high < 0 else "cannot tell"
             ends = (f"{end:+.2f}" for end in (found.mean, found.low, found.high))
             rows[f"{title} minus {other}", heading] = [*ends, verdict]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["difference", "low", "high", "verdict"])
-
-
-# ---- figures --------------------------------------------------------------------------------------------------------
+    return pd.DataFrame(rows, index=["difference", "low", "high", "verdict"]).T
 
 
 def interval_plot(
@@ -257,17 +244,15 @@ def interval_plot(
     for ax, name in zip(axes, names, strict=True):
         values = {title: over_seeds(scores, title, name, minus) for title in titles}
         frame = pd.DataFrame([(t, value) for t, row in values.items() for value in row], columns=["run", "value"])
-        marks = {"palette": [part_color(1 if minus or row else 2) for row in range(len(titles))], "legend": False}
-        sns.pointplot(
-            frame, x="value", y="run", hue="run", errorbar=_ends, linestyle="none", marker="s", capsize=0.25,
-            err_kws={"linewidth": 1.5}, ax=ax, **marks,
-        )  # fmt: skip
+        marks = {"linestyle": "none", "marker": "s", "capsize": 0.25, "err_kws": {"linewidth": 1.5}, "legend": False}
+        colors = [part_color(1 if minus or row else 2) for row in range(len(titles))]
+        sns.pointplot(frame, x="value", y="run", hue="run", palette=colors, errorbar=interval_ends, ax=ax, **marks)
         for row, seeds in enumerate(values.values()):  # beside the mean, so that neither hides the other
             ax.scatter(seeds, [row + 0.25] * len(seeds), s=14, color=INK, zorder=3, lw=0)
         first = interval(values[titles[0]])
         if minus:
             ax.axvline(0, color=INK, lw=1)
-        elif first.half == first.half:
+        elif len(values[titles[0]]) > 1:
             ax.axvspan(first.low, first.high, color=part_color(2), alpha=0.15, lw=0)
         for k, (line, found) in enumerate((lines or {}).items()):
             ax.axvline(found[name], color=part_color(6 + k), ls="--", lw=1.2, label=line)
@@ -278,11 +263,6 @@ def interval_plot(
     if lines:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right")
     return figure
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    found = interval(values)
-    return found.low, found.high
 
 
 def found_rows(samples: Sequence[Sample], rows: Mapping[str, Tensor], part_names: Sequence[str] = ()) -> Figure:
@@ -336,9 +316,6 @@ def run_page(samples: Sequence[Sample], one: Outcome, heading: str, base: Mappin
     bars.set(xlim=(0, 100), xlabel="percent; black line: all four")
     bars.invert_yaxis()
     return figure
-
-
-# ---- interactive ----------------------------------------------------------------------------------------------------
 
 
 def nearest_run(outcomes: Mapping[Run, Outcome], values: Mapping[str, float]) -> tuple[Run, list[str]]:

@@ -26,9 +26,8 @@ MAX_BLOCK = 0.25  # of the image side
 MAX_PIECES = 4
 SCORE_NAMES = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI", "error": "keypoint error"}
 
-# ---- damage -----------------------------------------------------------------------------------------------------
-# Every function takes labels (N, H, W), integers with 0 for background, a strength from 0 (no change) to 1, and a
-# seed. The foreground never changes, only how it is divided.
+# Damages take labels (N, H, W), integers with 0 for background, a strength from 0 (no change) to 1, and a seed. The
+# foreground never changes, only how it is divided.
 
 
 def merge_parts(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
@@ -113,24 +112,14 @@ def mix_up_images(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
     return result
 
 
-DAMAGES: dict[str, Callable[[Tensor, float, int], Tensor]] = {
-    "merge parts": merge_parts,
-    "split parts": split_parts,
-    "shift boundaries": shift_boundaries,
-    "coarse blocks": coarse_blocks,
-    "random pixels": random_pixels,
-    "cores only": cores_only,
-    "mix up images": mix_up_images,
-}
+_FUNCTIONS = (merge_parts, split_parts, shift_boundaries, coarse_blocks, random_pixels, cores_only, mix_up_images)
+DAMAGES = {function.__name__.replace("_", " "): function for function in _FUNCTIONS}
 
 
 def degrade(labels: Tensor, damage: str, strength: float, seed: int = 0) -> Tensor:
     """One of the :data:`DAMAGES` done to labels (N, H, W); the result is of the same type, and 0 where they are."""
     assert 0 <= strength <= 1, f"strength is {strength}; expected 0 to 1"
     return labels.clone() if strength == 0 else DAMAGES[damage](labels, strength, seed)
-
-
-# ---- scores from counts per image -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -200,9 +189,6 @@ def bootstrap(
     return statistic([one.scores() for one in segmentations]), float(low), float(high)
 
 
-# ---- figures ----------------------------------------------------------------------------------------------------
-
-
 def parts_picture(sample: Sample, labels: Tensor, alpha: float = 0.6, scale: int = 2) -> np.ndarray:
     """Parts (H, W) on their image; without outlines where these would cover the parts, as with noise."""
     outlined = int((labels[:, 1:] != labels[:, :-1]).sum()) < 0.25 * int((labels > 0).sum())
@@ -214,19 +200,15 @@ def toy_figure(target: Tensor, predictions: Mapping[str, Tensor]) -> Figure:
     figure = Figure(figsize=(1.9 * (1 + len(predictions)), 3.6))
     axes = figure.subplots(2, 1 + len(predictions))
     plain: dict[str, Any] = {"annot": True, "fmt": "d", "cbar": False, "square": True}
-    for column, (title, labels) in enumerate({"target": target, **predictions}.items()):
-        above, below = axes[:, column]
-        colors = PART_COLORS[: int(labels.max())]
-        bold = {"color": "white", "weight": "bold"}
-        sns.heatmap(labels, cmap=list(colors), annot_kws=bold, xticklabels=False, yticklabels=False, ax=above, **plain)
+    for (above, below), (title, labels) in zip(axes.T, {"target": target, **predictions}.items(), strict=True):
+        colors, bold = list(PART_COLORS[: int(labels.max())]), {"color": "white", "weight": "bold"}
+        sns.heatmap(labels, cmap=colors, annot_kws=bold, xticklabels=False, yticklabels=False, ax=above, **plain)
         above.set_title(title)
-        table = contingency_table(labels, target)[1:, 1:].numpy()  # (target, found)
-        names = [range(1, size + 1) for size in table.shape]
-        sns.heatmap(table, cmap="Greys", vmin=0, vmax=2.5 * table.max(), annot_kws={"color": INK}, ax=below, **plain)
-        below.set(xticklabels=names[1], yticklabels=names[0])
+        table = pd.DataFrame(contingency_table(labels, target).numpy()).iloc[1:, 1:]  # target by found, from 1
+        sns.heatmap(table, cmap="Greys", vmin=0, vmax=2.5 * table.max(axis=None), ax=below, **plain)
         below.tick_params(length=0, rotation=0)
-        for tick, k in zip([*below.get_yticklabels(), *below.get_xticklabels()], [*names[0], *names[1]], strict=True):
-            tick.set_color(part_color(k))
+        for tick in (*below.get_xticklabels(), *below.get_yticklabels()):
+            tick.set_color(part_color(int(tick.get_text())))
     axes[1, 0].clear()
     axes[1, 0].set_axis_off()
     axes[1, 0].text(0.5, 0.5, "rows: target\ncolumns: found", ha="center", va="center")
@@ -240,33 +222,26 @@ def damage_curves(strengths: Sequence[float], study: Mapping[str, Sequence[PerIm
     """
     number = len(next(iter(study.values()))[0].tables)
     picks = [np.arange(number), *np.random.default_rng(0).integers(0, number, (draws, number))]
-    columns = 4
-    rows = -(-len(study) // columns)
+    names = {"fg_nmi": "FG-NMI (%)", "fg_ari": "FG-ARI (%)", "error": "keypoint error (top 0, bottom 15 %)"}
+    style: dict[str, Any] = {"hue": "score", "style": "score", "markers": ["o", "s", "^"], "dashes": ["", "", (3, 2)]}
+    style |= {"palette": [PART_COLORS[k] for k in (0, 1, 5)], "errorbar": ("pi", 95)}
+    # the line is the score of the images themselves, which come first
+    style |= {"estimator": lambda values: values.iloc[0], "sort": False}
+    rows = -(-len(study) // 4)
     figure = Figure(figsize=(9.6, 2.5 * rows))
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    axes = figure.subplots(rows, 4, sharex=True, sharey=True, squeeze=False).flat
     for ax, (damage, row) in zip(axes, study.items(), strict=False):
-        drawn = [(s, one.scores(pick)) for s, one in zip(strengths, row, strict=True) for pick in picks]
-        frame = pd.DataFrame(
-            {
-                "strength": [s for s, _ in drawn],
-                "FG-NMI (%)": [found["fg_nmi"] for _, found in drawn],
-                "FG-ARI (%)": [found["fg_ari"] for _, found in drawn],
-                "keypoint error (top 0, bottom 15 %)": [100 - 100 * found["error"] / 15 for _, found in drawn],
-            }
-        ).melt("strength", var_name="score")
-        style = {"hue": "score", "style": "score", "markers": ["o", "s", "^"], "dashes": ["", "", (3, 2)]}
-        # the line is the score of the images themselves, the first of picks
-        sns.lineplot(
-            frame, x="strength", y="value", estimator=lambda v: v.iloc[0], errorbar=("pi", 95), sort=False, ax=ax,
-            palette=[PART_COLORS[k] for k in (0, 1, 5)], **style,
-        )  # fmt: skip
+        drawn = [{"strength": s} | one.scores(pick) for s, one in zip(strengths, row, strict=True) for pick in picks]
+        frame = pd.DataFrame(drawn)[["strength", *names]].assign(error=lambda f: 100 - 100 * f["error"] / 15)
+        frame = frame.rename(columns=names).melt("strength", var_name="score")
+        sns.lineplot(frame, x="strength", y="value", ax=ax, **style)
         ax.set(title=damage, ylim=(-5, 106), ylabel="", xlabel="strength of the damage")
         ax.grid(alpha=0.25)
-        handles, names = ax.get_legend_handles_labels()
+        handles = ax.get_legend_handles_labels()
         ax.get_legend().remove()
     for ax in figure.axes[len(study) :]:
         ax.remove()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
 
 

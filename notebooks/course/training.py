@@ -20,7 +20,7 @@ from partlib.errors import ConfigError
 from partlib.evaluation import predict
 from partlib.metrics import part_share
 from partlib.paths import write_atomically
-from partlib.report.plots import INK, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
+from partlib.report.plots import INK, PART_COLORS, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
 from partlib.training import DEAD_SHARE, Trainer
 
 Log = Sequence[Mapping[str, float]]  # rows with "step" and losses, and where evaluated "val_..." and "share_1" ...
@@ -89,7 +89,7 @@ def share_figure(log: Log, config: TrainConfig) -> Figure:
     shares = loss_shares(log, config)
     figure = Figure(figsize=(9.6, 3.2))
     left, right = figure.subplots(1, 2)
-    colors = [part_color(k) for k in range(1, len(shares) + 1)]
+    colors = PART_COLORS[: len(shares)]
     for (name, share), color in zip(shares.items(), colors, strict=True):
         left.plot(steps, share * totals, color=color, label=f"{getattr(config, name):g} x {name}")
     left.plot(steps, totals, color=INK, lw=1, ls="--", label="total")
@@ -125,7 +125,7 @@ def starts_figure(losses: Mapping[int, Sequence[float]], chosen: int, scores: Ma
     figure = Figure(figsize=(9.6, 3.0))
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     length = len(losses[chosen])
-    window = 5 if length >= 10 else 1
+    window = 5 if length >= 10 else 1  # of the mean that smooths
     means = {start: float(np.mean(values[length // 2 :])) for start, values in losses.items()}
     for start, values in losses.items():
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")  # (length - window + 1,)
@@ -135,7 +135,7 @@ def starts_figure(losses: Mapping[int, Sequence[float]], chosen: int, scores: Ma
         right.text(means[start], start, f" {means[start]:.2f}, FG-NMI {scores[start]:.0f}", va="center")
     left.axvspan(length // 2 + 1, length, color="#E3E3E3", zorder=0, label="compared")
     left.legend()
-    _label(left, "loss of the trial" + (f" (mean of {window} steps)" if window > 1 else ""))
+    _label(left, f"loss of the trial (mean of {window} steps)" if window > 1 else "loss of the trial")
     _label(right, "mean over the later half", "loss")
     low, high = min(means.values()), max(means.values())
     edge = max(0.0, low - 2 * (high - low))  # bars of nearly equal losses should still differ to the eye
@@ -149,11 +149,9 @@ def death_figure(logs: Mapping[str, Log], num_parts: int) -> Figure:
     figure = Figure(figsize=(4.8 * len(logs), 3.0))
     axes = figure.subplots(1, len(logs), sharey=True, squeeze=False)[0]
     for ax, (title, log) in zip(axes, logs.items(), strict=True):
-        rows = [row for row in log if "share_1" in row]
         for k in range(1, num_parts + 1):
-            values = [max(row[f"share_{k}"], 1e-4) for row in rows]
-            steps = [row["step"] for row in rows]
-            ax.plot(steps, values, color=part_color(k), marker="o", ms=3, label=f"part {k}")
+            rows = [(row["step"], max(row[f"share_{k}"], 1e-4)) for row in log if f"share_{k}" in row]
+            ax.plot(*zip(*rows, strict=True), color=part_color(k), marker="o", ms=3, label=f"part {k}")
         ax.axhline(DEAD_SHARE, color=INK, lw=1, ls="--", label="dead below")
         ax.set(yscale="log", ylim=(0.8e-4, 1.2))
         _label(ax, title)
@@ -162,31 +160,17 @@ def death_figure(logs: Mapping[str, Log], num_parts: int) -> Figure:
     return figure
 
 
-def loss_curves(log: Log) -> Figure:
-    """Every loss of a run over its steps, a panel each: their scales have nothing in common."""
-    return _curves(log, {name: [name] for name in _columns(log) if not name.startswith(("val_", "share_"))})
-
-
-def training_curves(log: Log) -> Figure:
-    """Losses as in :func:`loss_curves`, then the validation scores and the share of each part, where logged."""
-    groups: dict[str, list[str]] = {}
-    for name in _columns(log):
+def training_curves(log: Log, only_losses: bool = False) -> Figure:
+    """Every loss of a run over its steps, a panel each, then validation scores and shares of parts, where logged."""
+    panels: dict[str, list[str]] = {}
+    for name in pd.DataFrame(log).columns.drop(["step", "lr"], errors="ignore"):
         title = {"val": "validation scores (%)", "share": "share of the foreground"}.get(name.split("_")[0], name)
-        groups.setdefault(title, []).append(name)
-    return _curves(log, groups)
-
-
-def _columns(log: Log) -> list[str]:
-    return [name for name in pd.DataFrame(log).columns if name not in ("step", "lr")]
-
-
-def _curves(log: Log, panels: Mapping[str, Sequence[str]]) -> Figure:
-    """A panel per title with the logged values of its names."""
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
+        if title == name or not only_losses:
+            panels.setdefault(title, []).append(name)
+    rows, columns = -(-len(panels) // 4), min(4, len(panels))
     figure = Figure(figsize=(3.1 * columns, 2.4 * rows))
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for ax, (title, names) in zip(axes, panels.items(), strict=False):
+    for place, (title, names) in enumerate(panels.items(), start=1):
+        ax = figure.add_subplot(rows, columns, place)
         for k, name in enumerate(names, start=1):
             steps, values = np.array([(row["step"], row[name]) for row in log if name in row]).T  # (n,) each
             label = name.removeprefix("val_").replace("_", " ").replace("share", "part")
@@ -196,8 +180,6 @@ def _curves(log: Log, panels: Mapping[str, Sequence[str]]) -> Figure:
             ax.legend(ncols=2, fontsize="x-small")
             ax.set_ylim(bottom=0)
         _label(ax, title)
-    for ax in figure.axes[len(panels) :]:
-        ax.remove()
     return figure
 
 
@@ -219,7 +201,7 @@ class LiveCurves:
         """Draw the whole log, also of a run that was loaded and of which no step was seen."""
         from IPython.display import display
 
-        bundle: dict[str, Any] = {**figure_bundle(loss_curves(log)), "text/plain": f"step {log[-1]['step']}"}
+        bundle = figure_bundle(training_curves(log, only_losses=True)) | {"text/plain": f"step {log[-1]['step']}"}
         if self._shown is None:
             self._shown = display(bundle, raw=True, display_id=True)
         else:
@@ -227,11 +209,8 @@ class LiveCurves:
 
 
 def same_colors(samples: Sequence[Sample], labels: Tensor) -> Tensor:
-    """Steps (T, N, H, W) renumbered, all alike, so that the last one fits the annotation, where there is one."""
-    annotated = [s.parts for s in samples if s.parts is not None]
-    if len(annotated) < len(samples):
-        return labels.long()
-    last = match_parts(labels[-1], torch.stack(annotated))  # (N, H, W)
+    """Steps (T, N, H, W) renumbered, all alike, so that the last one fits the annotation best."""
+    last = match_parts(labels[-1], torch.stack([s.parts for s in samples if s.parts is not None]))  # (N, H, W)
     number = {int(k): int(last[labels[-1] == k][0]) for k in labels[-1].unique()}
     for k in labels.unique().tolist():  # parts that the last step lacks are numbered after all others
         number.setdefault(k, max(number.values()) + 1)
@@ -273,7 +252,7 @@ def step_page(samples: Sequence[Sample], labels: Tensor, step: int, log: Log) ->
     """Images and their parts (N, H, W) at a step, which is marked on the curve of scores or, without any, of losses."""
     height = 2 * 9.6 / len(samples)
     figure = Figure(figsize=(9.6, height + 1.7))
-    above, below = figure.subfigures(2, 1, height_ratios=(height, 1.7))
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(height, 1.7)))
     for n, (images, sample) in enumerate(zip(above.subplots(2, len(samples)).T, samples, strict=True)):
         images[0].imshow(to_rgb_array(sample.image), interpolation="lanczos")
         images[1].imshow(overlay(sample.image, labels[n], scale=2), interpolation="lanczos")
@@ -281,8 +260,8 @@ def step_page(samples: Sequence[Sample], labels: Tensor, step: int, log: Log) ->
             ax.set_axis_off()
     ax = below.subplots()
     name = "val_fg_nmi" if any("val_fg_nmi" in row for row in log) else "total"
-    rows = [row for row in log if name in row]
-    ax.plot([row["step"] for row in rows], [row[name] for row in rows], color=part_color(1), marker="o", ms=3)
+    if rows := [(row["step"], row[name]) for row in log if name in row]:
+        ax.plot(*zip(*rows, strict=True), color=part_color(1), marker="o", ms=3)
     ax.axvline(step, color=INK, lw=1.2)
     ax.set(title=f"step {step}", ylabel="FG-NMI (%)" if name == "val_fg_nmi" else "total loss")
     return figure

@@ -100,7 +100,7 @@ def test_curves_show_what_was_logged():
     assert list(panels)[-2:] == ["validation scores (%)", "share of the foreground"]
     assert panels["total"].lines[0].get_ydata().tolist() == [row["total"] for row in LOG]
     assert panels["validation scores (%)"].lines[0].get_xydata().tolist() == [[20, 10]]
-    assert len(training.loss_curves(LOG).axes) == 5
+    assert len(training_curves(LOG, only_losses=True).axes) == 5
     dying, other, _ = training.death_figure({"run": LOG}, 2).axes[0].lines
     assert dying.get_xdata().tolist() == [20]
     assert dying.get_ydata()[0] < 0.01 < other.get_ydata()[0]

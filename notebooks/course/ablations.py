@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from partlib_course.notebook import repository_root
 from partlib_course.visual import boundary_contrast, panels
-from partlib_course.widgets import Interactive
+from partlib_course.widgets import Interactive, choice
 from scipy import stats
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
@@ -111,8 +111,7 @@ def boundary_scores(labels: Tensor, truth: Tensor, reach: float = 4, tolerance: 
 def grid(base: TrainConfig, seeds: Iterable[int], titles: Sequence[str] = tuple(CHANGES)) -> dict[Run, TrainConfig]:
     """The configurations of an ablation, seed by seed, so that an interrupted grid has whole seeds.
 
-    Runs of one seed see the same images, jitter and warps, and with equal K start from the same weights: they differ
-    in what their title says and in nothing else.
+    Runs of one seed see the same images and warps, and with equal K start from the same weights.
     """
     return {(title, seed): base.replace(seed=seed, **CHANGES[title]) for seed in seeds for title in titles}
 
@@ -158,20 +157,16 @@ def stored_scores(name: str) -> dict[Run, dict[str, float]]:
     return {(title, int(seed)): values for title, seeds in stored.items() for seed, values in seeds.items()}
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and the half width of its interval, NaN for one seed; ``f"{found:.1f}"`` is mean ± half."""
+class Interval(NamedTuple):
+    """A mean over seeds between the ends of its interval (NaN for one seed); ``f"{found:.1f}"`` is mean ± half."""
 
+    low: float
     mean: float
-    half: float
+    high: float
 
     @property
-    def low(self) -> float:
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.half
+    def half(self) -> float:
+        return (self.high - self.low) / 2
 
     def __format__(self, digits: str) -> str:
         return f"{self.mean:{digits}} ± {self.half:{digits}}"
@@ -183,22 +178,15 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     It says how far the mean over all seeds that there are may be, were the scores of seeds normally distributed. The
     test images are the same in all runs: their choice is not in it. With three values t is 4.3.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if len(array) == 1:
-        return Interval(float(array[0]), float("nan"))
-    _, quantile = stats.t.interval(level, len(array) - 1)
-    return Interval(float(array.mean()), float(quantile * array.std(ddof=1) / np.sqrt(len(array))))
+    mean, number = float(np.mean(values)), len(values)
+    half = stats.t.interval(level, number - 1)[1] * stats.sem(values) if number > 1 else float("nan")
+    return Interval(mean - float(half), mean, mean + float(half))
 
 
 def over_seeds(scores: Scores, title: str, name: str, minus: str | None = None) -> list[float]:
     """Score ``name`` of every seed of one configuration; with ``minus`` its difference to another, seed by seed."""
     seeds = sorted(seed for this, seed in scores if this == title)
     return [scores[title, s][name] - (scores[minus, s][name] if minus else 0.0) for s in seeds]
-
-
-def interval_ends(values: Sequence[float]) -> tuple[float, float]:
-    """Both ends of :func:`interval`, as seaborn asks for them."""
-    return interval(values).low, interval(values).high
 
 
 def table(scores: Scores, columns: Mapping[str, str], titles: Sequence[str] = ()) -> pd.DataFrame:
@@ -222,8 +210,8 @@ def comparison(scores: Scores, titles: Sequence[str], other: str, columns: Mappi
         for name, heading in columns.items():
             found = interval(over_seeds(scores, title, name, other))
             verdict = "more" if found.low > 0 else "less" if found.high < 0 else "cannot tell"
-            ends = (f"{end:+.2f}" for end in (found.mean, found.low, found.high))
-            rows[f"{title} minus {other}", heading] = [*ends, verdict]
+            numbers = [f"{value:+.2f}" for value in (found.mean, found.low, found.high)]
+            rows[f"{title} minus {other}", heading] = [*numbers, verdict]
     return pd.DataFrame(rows, index=["difference", "low", "high", "verdict"]).T
 
 
@@ -241,19 +229,19 @@ def interval_plot(
     """
     figure = Figure(figsize=(9.6, 1.1 + 0.36 * len(titles)))
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    style: dict[str, Any] = {"linestyle": "none", "marker": "s", "capsize": 0.25, "legend": False}
+    style |= {"err_kws": {"linewidth": 1.5}, "errorbar": lambda values: interval(values)[::2]}  # its two ends
+    style |= {"palette": [part_color(1 if minus or row else 2) for row in range(len(titles))]}
     for ax, name in zip(axes, names, strict=True):
         values = {title: over_seeds(scores, title, name, minus) for title in titles}
         frame = pd.DataFrame([(t, value) for t, row in values.items() for value in row], columns=["run", "value"])
-        marks = {"linestyle": "none", "marker": "s", "capsize": 0.25, "err_kws": {"linewidth": 1.5}, "legend": False}
-        colors = [part_color(1 if minus or row else 2) for row in range(len(titles))]
-        sns.pointplot(frame, x="value", y="run", hue="run", palette=colors, errorbar=interval_ends, ax=ax, **marks)
+        sns.pointplot(frame, x="value", y="run", hue="run", ax=ax, **style)
         for row, seeds in enumerate(values.values()):  # beside the mean, so that neither hides the other
             ax.scatter(seeds, [row + 0.25] * len(seeds), s=14, color=INK, zorder=3, lw=0)
-        first = interval(values[titles[0]])
         if minus:
             ax.axvline(0, color=INK, lw=1)
         elif len(values[titles[0]]) > 1:
-            ax.axvspan(first.low, first.high, color=part_color(2), alpha=0.15, lw=0)
+            ax.axvspan(*interval(values[titles[0]])[::2], color=part_color(2), alpha=0.15, lw=0)
         for k, (line, found) in enumerate((lines or {}).items()):
             ax.axvline(found[name], color=part_color(6 + k), ls="--", lw=1.2, label=line)
         ax.set(xlabel=HEADINGS[name], ylabel="")
@@ -323,12 +311,9 @@ def nearest_run(outcomes: Mapping[Run, Outcome], values: Mapping[str, float]) ->
 
     Where several do, one with the wanted seed comes first, then the one that was trained first.
     """
-
-    def differing(run: Run) -> list[str]:
-        return [name for name, value in values.items() if getattr(outcomes[run].config, name) != value]
-
-    best = min(outcomes, key=lambda run: (len(differing(run)), "seed" in differing(run)))
-    return best, differing(best)
+    wrong = {r: [n for n, value in values.items() if getattr(one.config, n) != value] for r, one in outcomes.items()}
+    best = min(wrong, key=lambda run: (len(wrong[run]), "seed" in wrong[run]))
+    return best, wrong[best]
 
 
 def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome]) -> Interactive:
@@ -339,26 +324,19 @@ def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome])
     seed = min(seed for title, seed in outcomes if title == ALL)
     base = outcomes[ALL, seed].config
     choices = {name: sorted({getattr(one.config, name) for one in outcomes.values()}) for name in FIELDS}
+    choices = {name: values for name, values in choices.items() if len(values) > 1}
 
     def draw(**values: Any) -> Figure:
         run, others = nearest_run(outcomes, values)
-        one = outcomes[run]
-        heading = f"{run[0]}, seed {run[1]}"
+        one, heading = outcomes[run], f"{run[0]}, seed {run[1]}"
         if others:
             there = ", ".join(f"{name} {getattr(one.config, name):g}" for name in others)
             heading = f"this combination was not trained; the nearest that was: {heading} ({there})"
         return run_page(samples[:4], replace(one, labels=one.labels[:4]), heading, outcomes[ALL, run[1]].scores)
 
-    def controls() -> dict[str, Any]:
-        from ipywidgets import SelectionSlider
-
-        return {
-            name: SelectionSlider(options=values, value=getattr(base, name), description=name.replace("_", " "))
-            for name, values in choices.items()
-            if len(values) > 1
-        }
-
     shown = {title: one for (title, this), one in outcomes.items() if this == seed}
     notes = {t: f"NMI {one.scores['fg_nmi']:.0f}  ARI {one.scores['fg_ari']:.0f}" for t, one in shown.items()}
     static = panels({t: overlay(samples[0].image, o.labels[0], scale=2) for t, o in shown.items()}, notes, columns=7)
-    return Interactive(draw, controls, static)
+    return Interactive(
+        draw, lambda: {n: choice(n, values, getattr(base, n), slide=True) for n, values in choices.items()}, static
+    )

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from partlib_course.figures import PALE
-from partlib_course.widgets import Interactive
+from partlib_course.features import PALE
+from partlib_course.widgets import Interactive, choice, source_points, warp_sliders
 from torch import Tensor
 
 from partlib import warps
@@ -92,13 +92,6 @@ def confidence(logits: Tensor, foreground: Tensor) -> float:
     return float((top * foreground).sum() / foreground.sum())
 
 
-def source_points(point: int, dx: float, dy: float, scale: float, angle: float) -> Tensor:
-    """The lattice (25, 2) with one point moved, then all scaled and turned by ``angle`` degrees."""
-    moved = warps.identity_points()
-    moved[point] += torch.tensor([dx, dy])
-    return warps.similarity(moved[None], torch.tensor([scale]), torch.tensor([angle]), torch.zeros(1, 2))[0]
-
-
 def _draw_row(axes: Sequence[Axes], first: np.ndarray, ways: TwoWays, titles: Sequence[str]) -> None:
     """A picture, both divisions of the first image, and the divergence between them."""
     axes[0].imshow(first, interpolation="lanczos")
@@ -142,18 +135,8 @@ def equivariance_explorer(networks: Mapping[str, Network], image: Tensor, foregr
     def draw(network: str, **values: Any) -> Figure:
         return warp_page(networks[network], image, foreground, source_points(**values))
 
-    def controls() -> dict[str, Any]:
-        from ipywidgets import Dropdown, FloatSlider, IntSlider
-
-        sliders = {"dx": (0.2, -0.4, 0.4, 0.05), "dy": (-0.2, -0.4, 0.4, 0.05)}
-        sliders |= {"scale": (1.1, 0.5, 1.4, 0.05), "angle": (30.0, -60, 60, 5)}
-        return {
-            "network": Dropdown(options=list(networks), value=list(networks)[-1], description="network"),
-            "point": IntSlider(12, 0, warps.NUM_POINTS - 1, description="point", continuous_update=False),
-        } | {
-            name: FloatSlider(value, min=low, max=high, step=step, description=name, continuous_update=False)
-            for name, (value, low, high, step) in sliders.items()
-        }
-
-    points = source_points(12, 0.2, -0.2, 1.1, 30.0)
-    return Interactive(draw, controls, square_figure(networks, image, foreground, points))
+    return Interactive(
+        draw,
+        lambda: {"network": choice("network", list(networks), list(networks)[-1]), **warp_sliders(1.1, 30.0)},
+        square_figure(networks, image, foreground, source_points(12, 0.2, -0.2, 1.1, 30.0)),
+    )

@@ -11,7 +11,7 @@ import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from partlib_course.visual import panels
-from partlib_course.widgets import Interactive
+from partlib_course.widgets import Interactive, choice, slider
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
@@ -303,14 +303,14 @@ def damage_strip(sample: Sample, damaged: Mapping[str, Tensor], scores: Mapping[
 def score_panel(samples: Sequence[Sample], labels: Tensor, truth: Tensor, scores: Mapping[str, float]) -> Figure:
     """Annotated and damaged parts (N, H, W) of a few images, and a bar for each score of the whole test set."""
     figure = Figure(figsize=(9.6, 4.0))
-    grid = figure.add_gridspec(2, len(samples) + 1, width_ratios=[1] * len(samples) + [1.6])
-    for row, (title, found) in enumerate({"annotated": truth, "damaged": labels}.items()):
-        for column, sample in enumerate(samples):
-            ax = figure.add_subplot(grid[row, column])
-            ax.imshow(parts_picture(sample, found[column]))
+    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(6.0, 3.6)))
+    above, below = left.subplots(2, len(samples))
+    for axes, title, found in ((above, "annotated", truth), (below, "damaged", labels)):
+        for ax, sample, parts in zip(axes, samples, found, strict=True):
+            ax.imshow(parts_picture(sample, parts))
             ax.set_axis_off()
-            ax.set_title("" if column else title, loc="left")
-    ax = figure.add_subplot(grid[:, -1])
+        axes[0].set_title(title, loc="left")
+    ax = right.subplots()
     names = [name.replace(" ", "\n") for name in SCORE_NAMES.values()]
     bars = ax.barh(names, [scores[name] for name in SCORE_NAMES], color=[part_color(k) for k in (1, 2, 5, 7, 6)])
     ax.bar_label(bars, fmt="%.1f", padding=2)
@@ -332,19 +332,17 @@ def damage_explorer(train_set: PartDataset, test_set: PartDataset, first: int = 
         return test, per_image_counts(train, train_set, test, test_set).scores()
 
     def draw(damage: str, strength: float) -> Figure:
-        shown = range(first, first + 3)
-        labels, scores = damaged(damage, strength)
+        shown, (labels, scores) = range(first, first + 3), damaged(damage, strength)
         return score_panel([test_set[i] for i in shown], labels[shown], truth[1][shown], scores)
-
-    def controls() -> dict[str, Any]:
-        from ipywidgets import Dropdown, FloatSlider
-
-        return {
-            "damage": Dropdown(options=list(DAMAGES), value="cores only", description="damage"),
-            "strength": FloatSlider(0.5, min=0, max=1, step=0.1, description="strength", continuous_update=False),
-        }
 
     found = {"annotated": damaged("merge parts", 0.0)} | {damage: damaged(damage, 0.6) for damage in DAMAGES}
     labels = {title: labels[first] for title, (labels, _) in found.items()}
     static = damage_strip(test_set[first], labels, {title: scores for title, (_, scores) in found.items()})
-    return Interactive(draw, controls, static)
+    return Interactive(
+        draw,
+        lambda: {
+            "damage": choice("damage", list(DAMAGES), "cores only"),
+            "strength": slider("strength", 0.5, 0, 1, 0.1),
+        },
+        static,
+    )

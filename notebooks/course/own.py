@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from partlib_course.visual import panels
-from partlib_course.widgets import Interactive
+from partlib_course.widgets import Interactive, slider
 from PIL import Image
 from torch import Tensor
 
@@ -25,17 +24,14 @@ def fade(image: Tensor, inside: Tensor) -> Tensor:
     return image * inside + (0.15 * image + 0.85) * (1 - inside)
 
 
-def mask_grid(samples: Sequence[Sample], cell: int = 128) -> Figure:
+def mask_grid(samples: Sequence[Sample]) -> Figure:
     """Images above, below what counts as the object: the rest is faded."""
-    faded = [fade(s.image, s.foreground) for s in samples]
-    return parts_grid({"image": [s.image for s in samples], "object": faded}, cell=cell)
+    rows = {"image": [s.image for s in samples], "object": [fade(s.image, s.foreground) for s in samples]}
+    return parts_grid(rows, cell=128)
 
 
 def share_bars(runs: Mapping[str, Tensor], num_parts: int, dead: float) -> Figure:
-    """Share of the foreground that each of K parts holds, a panel per run: title -> labels (N, H, W), parts 1..K.
-
-    Parts whose share is below ``dead``, in [0, 1], are marked.
-    """
+    """Share of the foreground that each of K parts holds, a panel per run (labels (N, H, W)); marked where ``dead``."""
     figure = Figure(figsize=(3.0 * len(runs), 2.4))
     axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
     for ax, (title, labels) in zip(axes, runs.items(), strict=True):
@@ -71,26 +67,20 @@ def one_part_browser(
     def draw(part: int, page: int) -> Figure:
         return lit(range(len(dataset))[page * per_page :][:per_page], [part], 128)
 
-    def controls() -> dict[str, Any]:
-        from ipywidgets import IntSlider
-
-        return {
-            "part": IntSlider(1, 1, num_parts, description="part", continuous_update=False),
-            "page": IntSlider(0, 0, (len(dataset) - 1) // per_page, description="page", continuous_update=False),
-        }
-
     chosen = range(min(per_page, len(dataset))) if first is None else first
-    return Interactive(draw, controls, lit(chosen, range(1, num_parts + 1), 112))
+    return Interactive(
+        draw,
+        lambda: {"part": slider("part", 1, 1, num_parts), "page": slider("page", 0, 0, (len(dataset) - 1) // per_page)},
+        lit(chosen, range(1, num_parts + 1), 112),
+    )
 
 
 def export_folder(dataset: PartDataset, root: Path, parts: bool = True) -> None:
     """Write a data set so that ``load_dataset("folder", root=root)`` reads it; ``parts`` writes label maps too."""
 
     def write(folder: Path) -> None:
-        for i in range(len(dataset)):
-            sample = dataset[i]
-            _save(to_rgb_array(sample.image), folder / "images" / f"{sample.name}.jpg")
-            _save(_mask(sample), folder / "masks" / f"{sample.name}.png")
+        for sample in map(dataset.__getitem__, range(len(dataset))):
+            _save_image_and_mask(sample, folder / "images" / sample.name, folder / "masks" / sample.name)
             if parts and sample.parts is not None:
                 _save(sample.parts.numpy().astype(np.uint8), folder / "parts" / f"{sample.name}.png")
         if parts and dataset.part_names:
@@ -101,28 +91,24 @@ def export_folder(dataset: PartDataset, root: Path, parts: bool = True) -> None:
 
 def export_cub(datasets: Sequence[PartDataset], root: Path) -> None:
     """Write birds in the layout of CUB-200-2011: samples of a "test" split as test images, all others for training."""
+    lists: dict[str, list[str]] = defaultdict(list)  # file -> its lines
 
     def write(folder: Path) -> None:
-        lists: dict[str, list[str]] = defaultdict(list)
         classes = [f"{i:03d}.{name.replace(' ', '_')}" for i, name in enumerate(datasets[0].label_names, 1)]
         lists["classes"] = [f"{i} {name}" for i, name in enumerate(classes, 1)]
         lists["parts/parts"] = [f"{i} {name}" for i, name in enumerate(datasets[0].keypoint_names, 1)]
         samples = [(dataset[i], dataset.split) for dataset in datasets for i in range(len(dataset))]
         for number, (sample, split) in enumerate(samples, 1):
             file = f"{classes[sample.label]}/{sample.name}"
-            _save(to_rgb_array(sample.image), folder / "images" / f"{file}.jpg")
-            _save(_mask(sample), folder / "segmentations" / f"{file}.png")
-            left, top, right, bottom = Image.fromarray(_mask(sample)).getbbox() or (0, 0, 0, 0)  # ends excluded
-            rows = {
-                "images": f"{file}.jpg",
-                "image_class_labels": sample.label + 1,
-                "train_test_split": int(split != "test"),
-                "bounding_boxes": f"{left + 1}.0 {top + 1}.0 {right - left}.0 {bottom - top}.0",
-            }
-            for name, row in rows.items():
-                lists[name].append(f"{number} {row}")
+            _save_image_and_mask(sample, folder / "images" / file, folder / "segmentations" / file)
+            ys, xs = np.nonzero(sample.foreground[0].numpy() >= 0.5)
+            lists["images"].append(f"{number} {file}.jpg")
+            lists["image_class_labels"].append(f"{number} {sample.label + 1}")
+            lists["train_test_split"].append(f"{number} {int(split != 'test')}")
+            box = (xs.min() + 1, ys.min() + 1, np.ptp(xs) + 1, np.ptp(ys) + 1)  # counted from 1
+            lists["bounding_boxes"].append(f"{number} " + " ".join(f"{value:.1f}" for value in box))
             assert sample.keypoints is not None
-            for k, (x, y, visible) in enumerate(sample.keypoints.tolist(), 1):  # counted from 1, zeros where invisible
+            for k, (x, y, visible) in enumerate(sample.keypoints.tolist(), 1):
                 place = f"{x + 1:.3f} {y + 1:.3f} 1" if visible else "0.0 0.0 0"
                 lists["parts/part_locs"].append(f"{number} {k} {place}")
         (folder / "parts").mkdir()
@@ -132,12 +118,12 @@ def export_cub(datasets: Sequence[PartDataset], root: Path) -> None:
     write_atomically(root, write)
 
 
-def _mask(sample: Sample) -> np.ndarray:
-    """The foreground of a sample as (H, W) uint8, 0 or 255."""
-    return (sample.foreground[0].numpy() >= 0.5).astype(np.uint8) * 255
+def _save_image_and_mask(sample: Sample, image: Path, mask: Path) -> None:
+    """A JPEG of high quality, without halving the resolution of its colors, and an exact PNG of 0 and 255."""
+    _save(to_rgb_array(sample.image), image.with_name(f"{image.name}.jpg"))
+    _save((sample.foreground[0].numpy() >= 0.5).astype(np.uint8) * 255, mask.with_name(f"{mask.name}.png"))
 
 
 def _save(values: np.ndarray, path: Path) -> None:
-    """(H, W) or (H, W, 3) uint8 as a PNG, or as a JPEG of high quality without halving the resolution of its colors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values).save(path, quality=95, subsampling=0)  # which a PNG ignores

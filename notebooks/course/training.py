@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from partlib_course.notebook import figure_bundle
-from partlib_course.widgets import Interactive
+from partlib_course.widgets import Interactive, choice
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -237,15 +237,12 @@ def snapshot_strip(
 def step_explorer(samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, log: Log = ()) -> Interactive:
     """Move through a training: parts (T, N, H, W) of up to eight images at one of T steps, and where the run stood."""
     painted = same_colors(samples, labels)
-
-    def controls() -> dict[str, Any]:
-        from ipywidgets import SelectionSlider
-
-        options = [(str(step), t) for t, step in enumerate(steps)]
-        return {"frame": SelectionSlider(options=options, value=len(steps) - 1, description="step")}
-
-    static = snapshot_strip(samples[:3], steps, labels[:, :3])
-    return Interactive(lambda frame: step_page(samples[:8], painted[frame], steps[frame], log), controls, static)
+    options = [(str(step), t) for t, step in enumerate(steps)]
+    return Interactive(
+        lambda frame: step_page(samples[:8], painted[frame], steps[frame], log),
+        lambda: {"frame": choice("step", options, len(steps) - 1, slide=True)},
+        snapshot_strip(samples[:3], steps, labels[:, :3]),
+    )
 
 
 def step_page(samples: Sequence[Sample], labels: Tensor, step: int, log: Log) -> Figure:

@@ -1,21 +1,18 @@
 """Lesson 05, visual consistency: what flat colors can and cannot say about parts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from partlib_course.figures import PALE, redraw
-from partlib_course.widgets import Interactive
+from partlib_course.features import PALE
+from partlib_course.overview import redraw
+from partlib_course.widgets import Interactive, choice, slider
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from partlib.color import rgb_to_lab
 from partlib.data.base import PartDataset, Sample
 from partlib.report.plots import Picture, overlay, part_color, parts_grid, to_rgb_array
-
-MAX_PARTS = 16  # of the slider
-STATIC_PARTS = (2, 4, 8, 16)
 
 
 def one_hot(labels: Tensor, num_parts: int | None = None) -> Tensor:
@@ -137,17 +134,14 @@ def redraw_explorer(dataset: PartDataset, columns: Sequence[int] = range(6)) -> 
 
     The static figure shows the samples ``columns``.
     """
-
-    def controls() -> dict[str, Any]:
-        from ipywidgets import Dropdown, IntSlider
-
-        return {
-            "image": IntSlider(columns[0], 0, len(dataset) - 1, description="image", continuous_update=False),
-            "parts": IntSlider(4, 1, MAX_PARTS, description="K", continuous_update=False),
-            "space": Dropdown(options=[("Lab", "lab"), ("RGB", "rgb")], description="space"),
-        }
-
     samples = [dataset[i] for i in columns]
-    clusters = {k: [color_clusters(s.image, s.foreground, k) for s in samples] for k in STATIC_PARTS}
-    static = redraw_rows(samples, {f"K = {k}": torch.stack(labels) for k, labels in clusters.items()})
-    return Interactive(lambda image, parts, space: cluster_page(dataset[image], parts, space), controls, static)
+    clusters = {k: [color_clusters(s.image, s.foreground, k) for s in samples] for k in (2, 4, 8, 16)}
+    return Interactive(
+        lambda image, parts, space: cluster_page(dataset[image], parts, space),
+        lambda: {
+            "image": slider("image", columns[0], 0, len(dataset) - 1),
+            "parts": slider("K", 4, 1, 16),
+            "space": choice("space", [("Lab", "lab"), ("RGB", "rgb")], "lab"),
+        },
+        redraw_rows(samples, {f"K = {k}": torch.stack(labels) for k, labels in clusters.items()}),
+    )

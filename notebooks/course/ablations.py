@@ -55,7 +55,6 @@ HEADINGS = {
     "far_nmi": "FG-NMI elsewhere (%)",
     "precision": "boundary precision (%)",
     "recall": "boundary recall (%)",
-    "distance": "distance of boundaries (pixels)",
     "edges": "contrast across boundaries",
     "smallest": "share of the smallest part (%)",
 }
@@ -245,7 +244,7 @@ def interval_plot(
         for k, (line, found) in enumerate((lines or {}).items()):
             ax.axvline(found[name], color=part_color(6 + k), ls="--", lw=1.2, label=line)
         ax.set(xlabel=HEADINGS[name], ylabel="")
-        ax.grid(alpha=0.25, axis="x")
+        ax.grid(axis="x")
     if minus:
         figure.suptitle(f"minus {minus}, seed by seed", x=0, ha="left", fontsize="medium")
     if lines:
@@ -338,5 +337,5 @@ def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome])
     notes = {t: f"NMI {one.scores['fg_nmi']:.0f}  ARI {one.scores['fg_ari']:.0f}" for t, one in shown.items()}
     static = panels({t: overlay(samples[0].image, o.labels[0], scale=2) for t, o in shown.items()}, notes, columns=7)
     return Interactive(
-        draw, lambda: {n: choice(n, values, getattr(base, n), slide=True) for n, values in choices.items()}, static
+        draw, lambda: {n: choice(n, v, getattr(base, n), slide=True) for n, v in choices.items()}, static
     )

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from partlib_course.visual import panels
 from partlib_course.widgets import Interactive, choice, slider
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, shift
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,10 +60,8 @@ def shift_boundaries(labels: Tensor, strength: float, seed: int = 0) -> Tensor:
             continue
         # pixels that would be read from the background take the nearest part instead
         nearest = distance_transform_edt(found == 0, return_distances=False, return_indices=True)  # (2, H, W)
-        filled = found[tuple(nearest)]  # (H, W)
-        y = np.clip(np.arange(filled.shape[0]) + round(distance * math.sin(angle)), 0, filled.shape[0] - 1)
-        x = np.clip(np.arange(filled.shape[1]) + round(distance * math.cos(angle)), 0, filled.shape[1] - 1)
-        moved[i] = torch.from_numpy(filled[y][:, x] * (found > 0))
+        by = (-round(distance * math.sin(angle)), -round(distance * math.cos(angle)))
+        moved[i] = torch.from_numpy(shift(found[tuple(nearest)], by, order=0, mode="nearest") * (found > 0))
     return moved
 
 
@@ -182,8 +180,7 @@ def bootstrap(
     The images are drawn anew with replacement, for all segmentations alike (percentile bootstrap).
     """
     number = len(segmentations[0].tables)
-    rng = np.random.default_rng(seed)
-    picks = [rng.integers(0, number, number) for _ in range(draws)]
+    picks = np.random.default_rng(seed).integers(0, number, (draws, number))
     values = [statistic([one.scores(pick) for one in segmentations]) for pick in picks]
     low, high = np.quantile(values, [0.025, 0.975])
     return statistic([one.scores() for one in segmentations]), float(low), float(high)
@@ -236,7 +233,7 @@ def damage_curves(strengths: Sequence[float], study: Mapping[str, Sequence[PerIm
         frame = frame.rename(columns=names).melt("strength", var_name="score")
         sns.lineplot(frame, x="strength", y="value", ax=ax, **style)
         ax.set(title=damage, ylim=(-5, 106), ylabel="", xlabel="strength of the damage")
-        ax.grid(alpha=0.25)
+        ax.grid()
         handles = ax.get_legend_handles_labels()
         ax.get_legend().remove()
     for ax in figure.axes[len(study) :]:
@@ -255,12 +252,12 @@ def rank_scatter(scores: Mapping[tuple[str, str], Mapping[str, float]]) -> Figur
     for ax, name in zip(axes, ("fg_nmi", "fg_ari"), strict=True):
         sns.scatterplot(frame, x=name, y="error", hue="family", style="family", ax=ax, s=80, **marks)
         ax.set_xlabel(f"{SCORE_NAMES[name]} (%): right is better")
-        ax.grid(alpha=0.25)
-        handles, names = ax.get_legend_handles_labels()
+        ax.grid()
+        handles = ax.get_legend_handles_labels()
         ax.get_legend().remove()
     axes[0].set_ylabel("keypoint error (%): up is better")
     axes[0].invert_yaxis()
-    figure.legend(handles, names, loc="outside right center")
+    figure.legend(*handles, loc="outside right center")
     return figure
 
 
@@ -338,11 +335,9 @@ def damage_explorer(train_set: PartDataset, test_set: PartDataset, first: int = 
     found = {"annotated": damaged("merge parts", 0.0)} | {damage: damaged(damage, 0.6) for damage in DAMAGES}
     labels = {title: labels[first] for title, (labels, _) in found.items()}
     static = damage_strip(test_set[first], labels, {title: scores for title, (_, scores) in found.items()})
+    kinds = list(DAMAGES)
     return Interactive(
         draw,
-        lambda: {
-            "damage": choice("damage", list(DAMAGES), "cores only"),
-            "strength": slider("strength", 0.5, 0, 1, 0.1),
-        },
+        lambda: {"damage": choice("damage", kinds, "cores only"), "strength": slider("strength", 0.5, 0, 1, 0.1)},
         static,
     )

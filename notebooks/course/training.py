@@ -80,7 +80,7 @@ def loss_shares(log: Log, config: TrainConfig) -> dict[str, np.ndarray]:
 def _label(ax: Axes, title: str, x: str = "step") -> None:
     ax.set_title(title, loc="left")
     ax.set_xlabel(x)
-    ax.grid(alpha=0.25)
+    ax.grid()
 
 
 def share_figure(log: Log, config: TrainConfig) -> Figure:
@@ -210,11 +210,9 @@ class LiveCurves:
 
 def same_colors(samples: Sequence[Sample], labels: Tensor) -> Tensor:
     """Steps (T, N, H, W) renumbered, all alike, so that the last one fits the annotation best."""
-    last = match_parts(labels[-1], torch.stack([s.parts for s in samples if s.parts is not None]))  # (N, H, W)
-    number = {int(k): int(last[labels[-1] == k][0]) for k in labels[-1].unique()}
-    for k in labels.unique().tolist():  # parts that the last step lacks are numbered after all others
-        number.setdefault(k, max(number.values()) + 1)
-    return torch.tensor([number.get(k, 0) for k in range(int(labels.max()) + 1)])[labels.long()]
+    annotated = torch.zeros_like(labels)
+    annotated[-1] = torch.stack([s.parts for s in samples if s.parts is not None])  # (N, H, W)
+    return match_parts(labels, annotated)
 
 
 def snapshot_strip(
@@ -224,7 +222,7 @@ def snapshot_strip(
 
     ``labels`` are (T, N, H, W); a part has one color at all steps, see :func:`same_colors`.
     """
-    pick = np.unique(np.linspace(0, len(steps) - 1, min(columns, len(steps))).round().astype(int))
+    pick = np.unique(np.linspace(0, len(steps) - 1, columns).round().astype(int))
     painted = same_colors(samples, labels)
     scale = max(1, round(2 * cell / samples[0].image.shape[-1]) // 2)
     rows: dict[str, Sequence[Picture]] = {

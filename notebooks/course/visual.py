@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from partlib_course.features import PALE
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from partlib.color import rgb_to_lab
 from partlib.data.base import PartDataset, Sample
-from partlib.report.plots import Picture, overlay, part_color, parts_grid, to_rgb_array
+from partlib.report.plots import PART_COLORS, Picture, overlay, parts_grid, to_rgb_array
 
 
 def one_hot(labels: Tensor, num_parts: int | None = None) -> Tensor:
@@ -121,11 +123,10 @@ def shift_curves(pixels: Sequence[float], curves: Mapping[str, Sequence[float]])
     """Losses while the annotated boundaries move by ``pixels``; 0 is the annotation, 1 a single part."""
     figure = Figure(figsize=(6.4, 3.6))
     ax = figure.subplots()
-    for k, (title, values) in enumerate(curves.items(), start=1):
-        ax.plot(pixels, values, color=part_color(k), marker="os^"[k % 3], ms=5, label=title)
+    frame = pd.DataFrame(curves, index=pd.Index(pixels))
+    sns.lineplot(frame, markers=True, dashes=False, palette=list(PART_COLORS[: len(curves)]), ax=ax)
     ax.set(xlabel="borders moved by (pixels)", ylabel="loss: 0 annotation, 1 one single part")
-    ax.legend()
-    ax.grid(alpha=0.25)
+    ax.grid()
     return figure
 
 

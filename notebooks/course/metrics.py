@@ -300,7 +300,7 @@ def damage_strip(sample: Sample, damaged: Mapping[str, Tensor], scores: Mapping[
 def score_panel(samples: Sequence[Sample], labels: Tensor, truth: Tensor, scores: Mapping[str, float]) -> Figure:
     """Annotated and damaged parts (N, H, W) of a few images, and a bar for each score of the whole test set."""
     figure = Figure(figsize=(9.6, 4.0))
-    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(6.0, 3.6)))
+    left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(5.5, 4.1)))
     above, below = left.subplots(2, len(samples))
     for axes, title, found in ((above, "annotated", truth), (below, "damaged", labels)):
         for ax, sample, parts in zip(axes, samples, found, strict=True):

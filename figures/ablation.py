@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from partlib_course import ablation
+from partlib_course import ablations
 
 from partlib.config import TrainConfig
 from partlib.report import plots
@@ -28,10 +28,10 @@ STUDIES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "longer": (
         "cpu",
         {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "contrastive": 3.0, "eval_every": 0},
-        (ablation.ALL, "no visual", "features", "features + pixels"),
+        (ablations.ALL, "no visual", "features", "features + pixels"),
     ),
-    "birds": ("birds", {}, (ablation.ALL, "no visual")),
-    "ccp": ("photographs", {"data": "ccp"}, (ablation.ALL, "no visual")),
+    "birds": ("birds", {}, (ablations.ALL, "no visual")),
+    "ccp": ("photographs", {"data": "ccp"}, (ablations.ALL, "no visual")),
 }
 HERE = Path(__file__).parent
 
@@ -49,8 +49,8 @@ def main() -> None:
     scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in titles}
     for seed in arguments.seeds:
         labels = {}
-        for (title, _), config in ablation.grid(base, [seed], titles).items():
-            outcome = ablation.outcome(config, test_set, pick)
+        for (title, _), config in ablations.grid(base, [seed], titles).items():
+            outcome = ablations.outcome(config, test_set, pick)
             scores[title][str(seed)], labels[title] = outcome.scores, outcome.labels
             print(f"{title}, seed {seed}: FG-NMI {scores[title][str(seed)]['fg_nmi']:.1f}", flush=True)
         if seed == arguments.seeds[0]:
@@ -63,7 +63,7 @@ def main() -> None:
             "config": base.to_dict(),
             "scores": scores,
         }
-        target = HERE.parent / ablation.STORED.format(arguments.study)
+        target = HERE.parent / ablations.STORED.format(arguments.study)
         checkpoint.write_json(target, stored)  # after every seed: what is there is whole
 
 

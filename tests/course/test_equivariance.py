@@ -4,12 +4,19 @@ import math
 
 import pytest
 import torch
-from partlib_course.equivariance_study import confidence, one_part, shades, stripes, two_ways, uniform
-from partlib_course.figures_equivariance import square_figure
-from partlib_course.widgets_equivariance import equivariance_explorer, source_points
+from partlib_course.equivariance import (
+    confidence,
+    equivariance_explorer,
+    one_part,
+    shades,
+    source_points,
+    square_figure,
+    stripes,
+    two_ways,
+    uniform,
+)
 
 from partlib import warps
-from partlib.errors import ConfigError
 from partlib.losses import equivariance_loss
 from tests.course.test_widgets import change
 
@@ -61,11 +68,6 @@ def test_confidence_goes_from_undecided_to_sure(birds):
     assert confidence(one_part(images), masks) > 0.999
 
 
-def test_a_warp_per_image_is_needed(birds):
-    with pytest.raises(ConfigError, match="1 warps for 6 images"):
-        two_ways(uniform, *birds, warps.identity_points()[None])
-
-
 def test_source_points_without_change_are_the_lattice():
     assert torch.allclose(source_points(12, 0.0, 0.0, 1.0, 0.0), warps.identity_points())
     turned = source_points(12, 0.0, 0.0, 1.0, 90.0)
@@ -85,10 +87,4 @@ def test_each_control_of_the_explorer_changes_the_picture(birds, values):
 def test_square_has_a_row_per_network(birds):
     figure = square_figure({"a": uniform, "b": stripes}, birds[0][0], birds[1][0], warps.identity_points())
     assert len(figure.axes) == 8
-    names = [text.get_text().split("\n")[0] for ax in figure.axes for text in ax.texts]
-    assert names == ["a", "b"]
-
-
-def test_no_network_is_refused(birds):
-    with pytest.raises(ConfigError, match="expected at least one network"):
-        equivariance_explorer({}, birds[0][0], birds[1][0])
+    assert [figure.axes[i].get_ylabel().split("\n")[0] for i in (0, 4)] == ["a", "b"]

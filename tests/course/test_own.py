@@ -1,0 +1,67 @@
+"""Figures of one's own photographs show what they are given; what is written as files, the loaders read back."""
+
+import numpy as np
+import pytest
+import torch
+from partlib_course import own
+
+from partlib import load_dataset
+from partlib.data import birds
+
+
+@pytest.fixture(scope="module")
+def drawn(own_cache):
+    return birds.load("test", None, 32, 10)
+
+
+@pytest.fixture(scope="module")
+def browser(drawn):
+    return own.one_part_browser(drawn, torch.stack([s.parts for s in drawn]), 9, per_page=4)
+
+
+def test_the_background_is_faded_and_the_object_is_not(drawn):
+    samples = [drawn[i] for i in range(3)]
+    above, below = (own.mask_grid(samples).axes[i].images[0].get_array() for i in (0, 3))
+    inside = samples[0].foreground[0].numpy() > 0.5
+    assert np.abs(above[inside].astype(int) - below[inside]).max() <= 1
+    assert below[~inside].min() > 200 > above[~inside].mean()
+
+
+def test_shares_are_sorted_and_dead_parts_are_marked():
+    labels = torch.ones(2, 10, 10, dtype=torch.long)
+    labels[:, :2] = 3  # a fifth
+    ax = own.share_bars({"run": labels}, 3, dead=0.02).axes[0]
+    assert [round(bar.get_height(), 3) for bar in ax.patches] == [0.8, 0.2, 0.0]
+    assert [text.get_text() for text in ax.texts] == ["80%", "20%", "0.0%\ndead"]
+
+
+def test_the_picture_follows_part_and_page(browser):
+    pytest.importorskip("ipywidgets")
+    seen = {browser.picture.value}
+    for control, value in (("part", 3), ("page", 1), ("page", 2)):
+        browser.controls[control].value = value
+        seen.add(browser.picture.value)
+    assert len(seen) == 4
+    assert browser.controls["page"].max == 2  # ten images, four to a page
+    assert len(browser.static.axes) == (1 + 9) * 4  # a row for each part, also where it has no pixel
+
+
+def test_a_folder_comes_back_with_its_masks_and_parts(drawn, tmp_path):
+    own.export_folder(drawn, tmp_path / "birds")
+    loaded = load_dataset("folder", "train", tmp_path / "birds", image_size=32, val_fraction=0, test_fraction=0)
+    assert sorted(loaded.names) == sorted(drawn.names)
+    assert loaded.part_names == drawn.part_names
+    own.export_folder(drawn, tmp_path / "bare", parts=False)
+    bare = load_dataset("folder", "train", tmp_path / "bare", image_size=32, val_fraction=0, test_fraction=0)
+    assert all(torch.equal(a.parts > 0, b.foreground[0] > 0.5) for a, b in zip(loaded, bare, strict=True))
+    assert bare[0].parts is None
+
+
+def test_the_layout_of_cub_is_that_of_the_exporter(drawn, tmp_path):
+    from tests.export import export_cub
+
+    own.export_cub([drawn], tmp_path / "ours")
+    export_cub([drawn], tmp_path / "theirs")
+    for file in (path for path in (tmp_path / "theirs").rglob("*") if path.is_file()):
+        assert (tmp_path / "ours" / file.relative_to(tmp_path / "theirs")).read_bytes() == file.read_bytes()
+    assert len(load_dataset("cub", "test", tmp_path / "ours", image_size=32)) == 10

@@ -19,12 +19,11 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from partlib.config import TrainConfig
-from partlib.data.base import PartDataset, Sample
+from partlib.data.base import PartDataset, Sample, stacked
 from partlib.evaluation import annotated_parts, predict
 from partlib.metrics import PartScores, part_share
 from partlib.report.plots import INK, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
-from partlib.report.tables import stacked
-from partlib.training import load_or_train
+from partlib.runs import load_or_train
 
 ALL = "all four"
 STORED = "figures/ablation-{}.json"  # written by figures/ablation.py, which lists the names

@@ -21,7 +21,8 @@ from partlib.evaluation import predict
 from partlib.metrics import part_share
 from partlib.paths import write_atomically
 from partlib.report.plots import INK, PART_COLORS, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
-from partlib.training import DEAD_SHARE, Trainer
+from partlib.runs import DEAD_SHARE
+from partlib.training import Trainer
 
 Log = Sequence[Mapping[str, float]]  # rows with "step" and losses, and where evaluated "val_..." and "share_1" ...
 

@@ -12,7 +12,7 @@ from partlib_course.widgets import Interactive, choice, slider
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from partlib.color import rgb_to_lab
+from partlib.augment import rgb_to_lab
 from partlib.data.base import PartDataset, Sample
 from partlib.report.plots import PART_COLORS, Picture, overlay, parts_grid, to_rgb_array
 

@@ -6,8 +6,7 @@ import torch
 from partlib_course import metrics
 from partlib_course.metrics import DAMAGES, SCORE_NAMES, PerImageCounts, bootstrap, degrade, per_image_counts
 
-from partlib.keypoints import keypoint_regression_error
-from partlib.metrics import PartScores, contingency_table
+from partlib.metrics import PartScores, contingency_table, keypoint_regression_error
 from tests.course.test_widgets import change
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from partlib.config import default_preset
 from partlib_course import notebook
 from PIL import Image
 
 from partlib import TrainConfig
+from partlib.config import default_preset
 from partlib.errors import ConfigError
 from partlib.report.plots import PART_COLORS
 

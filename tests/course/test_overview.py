@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import style
-from partlib.augment import rgb_to_lab
 from partlib_course import overview
 from partlib_course.features import PALE
 from partlib_course.notebook import figure_bundle
 
 from partlib import warps
+from partlib.augment import rgb_to_lab
 from partlib.data import collate
 from partlib.report.plots import part_color
 from partlib.segmenter import PartSegmenter

@@ -12,7 +12,7 @@ from partlib_course.visual import (
     redraw_rows,
 )
 
-from partlib.color import rgb_to_lab
+from partlib.augment import rgb_to_lab
 from partlib.losses import consistency_loss
 from tests.course.test_widgets import change
 

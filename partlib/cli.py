@@ -115,7 +115,7 @@ def _add_config(add: Callable[..., Any]) -> None:
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu), changed by the options below")
     add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
     _add_fields(add, TrainConfig)
-    for name in (*RENAMED, *GONE, "pretrained", "backbone_weights", "feature_weights"):  # of the first edition
+    for name in (*RENAMED, *GONE):  # of the first edition
         add(_option(name), dest=f"config_{name}", type=_value, nargs="*", help=argparse.SUPPRESS)
     add("--device", default="auto", help="auto, cpu or cuda")
 

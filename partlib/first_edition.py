@@ -11,32 +11,46 @@ RENAMED = {
     **{"start_losses": "select_by", "backbone": "arch"},
 }
 ARCHS = {"efficientnet_lite0": "fpn_lite0", "resnet50": "deeplab_resnet50", "resnet50_paper": "deeplab_resnet50_paper"}
-# Fields that are gone, with the only value that this edition still computes.
-GONE: dict[str, Any] = {
-    **{"box_jitter": 0.0, "mirror": False, "release_data": False, "input_norm": "own", "batchnorm": "frozen"},
-    **{"normalize_features": True, "feature_level_weights": [], "feature_reduction": "mean", "masked_features": False},
-    **{"lab_scale": 50.0, "positives": "all", "warp_fill": "black", "joint_views": True, "optimizer": "adam"},
-    **{"weight_decay": 0.0, "poly_power": 0.9, "lr_horizon": 0, "grad_clip": 5.0},
+# Fields that are gone, with the values that the two recipes of this edition compute: the usual one, and the paper's.
+USUAL: dict[str, Any] = {
+    **{"batchnorm": "frozen", "normalize_features": True, "feature_level_weights": [], "feature_reduction": "mean"},
+    **{"lab_scale": 50.0, "joint_views": True, "optimizer": "adam", "weight_decay": 0.0, "lr_horizon": 0},
+    **{"positives": "all", "masked_features": False, "warp_fill": "black", "release_data": False, "input_norm": "own"},
+    **{"box_jitter": 0.0, "mirror": False, "poly_power": 0.9, "grad_clip": 5.0},
 }
+RECIPE: dict[str, Any] = {
+    **{"batchnorm": "statistics", "normalize_features": False, "feature_level_weights": [0.33, 1.0]},
+    **{"feature_reduction": "sum", "lab_scale": 1.0, "joint_views": False, "optimizer": "sgd", "weight_decay": 5e-4},
+    **{"lr_horizon": 100_000},
+}
+QUIRKS = {"positives": "release", "masked_features": True, "warp_fill": "mean", "release_data": True}
+GONE = (*USUAL, "pretrained", "backbone_weights", "feature_weights")
 
 
 def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Fields of :class:`TrainConfig` from those that the first edition wrote; current ones stay as they are."""
-    found = {RENAMED.get(name, name): value for name, value in values.items()}
+    found: dict[str, Any] = {RENAMED.get(name, name): value for name, value in values.items() if name not in GONE}
+    gone = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if name in USUAL}
     if "arch" in found:
         found["arch"] = ARCHS.get(found["arch"], found["arch"])
-    # weights of a network are now part of its name
-    usual = "" if found.pop("pretrained", True) else "random"
+    # The paper's recipe, whose further quirks have names
+    if all(gone.get(name) == value for name, value in RECIPE.items()):
+        named = {"release_data": "pixels"}
+        found["quirks"] = ["recipe", *(named.get(q, q) for q, value in QUIRKS.items() if gone[q] == value)]
+        found["arch"] = found["arch"].replace("paper", gone["input_norm"].replace("own", "paper"))
+        crops = {"jitter": gone["box_jitter"], "mirror": gone["mirror"]} if found["data"] == "cub" else {}
+        found["data_options"] = [*found["data_options"], *(f"{key}={value}" for key, value in crops.items() if value)]
+        gone = {}
+    for name, value in gone.items():
+        if value != USUAL[name]:
+            raise ConfigError(
+                f"{name} = {value!r} was an option of the first edition, made for the paper's recipe; this one has the "
+                "recipe as a whole: --preset paper, and with --reproduce-release as the authors' code"
+            )
+    # Weights of a network are part of its name
+    usual = "" if values.get("pretrained", True) else "random"
     for old, name in (("backbone_weights", "arch"), ("feature_weights", "feature_network")):
-        weights = found.pop(old, "") or usual
+        weights = values.get(old) or usual
         if weights:
             found[name] = f"{found.get(name, getattr(TrainConfig, name))}:{weights}"
-    for name, value in GONE.items():
-        given = found.pop(name, value)
-        if given != value and given != ():
-            raise ConfigError(
-                f"{name} = {given!r} was an option of the first edition, which trained as the paper only with it; this "
-                "one has it as part of a recipe: train again with --preset paper, and with --reproduce-release for the "
-                "authors' code"
-            )
     return found

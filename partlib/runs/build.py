@@ -133,13 +133,6 @@ class Recipe:
         source = dataset if dataset is not None else self.dataset(split, self.feature_size(), fixed_crop=True)
         return cached_features(source, self.extractor(device))
 
-    def training_features(
-        self, train_set: PartDataset, device: torch.device, limit_gb: float, *, own: bool
-    ) -> Features:
-        """Features of the training images: of the images themselves where ``own``, else of their larger versions."""
-        larger = None if own or not train_set.fixed_crop else self.dataset("train", self.feature_size())
-        return features_of(train_set, self.extractor(device), larger, limit_gb)
-
     def feature_size(self) -> int:
         return min(self.config.feature_size, LARGEST_SIZE.get(self.config.data, self.config.feature_size))
 

@@ -30,7 +30,7 @@ GONE = (*USUAL, "pretrained", "backbone_weights", "feature_weights")
 def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Fields of :class:`TrainConfig` from those that the first edition wrote; current ones stay as they are."""
     found: dict[str, Any] = {RENAMED.get(name, name): value for name, value in values.items() if name not in GONE}
-    gone = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if name in USUAL}
+    gone: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if name in USUAL}
     if "arch" in found:
         found["arch"] = ARCHS.get(found["arch"], found["arch"])
     # The paper's recipe, whose further quirks have names

@@ -169,13 +169,13 @@ def _value(text: str) -> Any:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration among the options, those of the first edition under their new names."""
+    """The fields of a configuration among the options, those of the first edition under their old names."""
     fields = {
         name.removeprefix("config_"): v for name, v in options.items() if name.startswith("config_") and v is not None
     }
     lists = ("start_losses", "feature_level_weights")
     old = {name: v[0] if len(v) == 1 and name not in lists else v for name, v in fields.items() if name not in _CURRENT}
-    return {name: v for name, v in fields.items() if name in _CURRENT} | current_fields(old)
+    return {name: v for name, v in fields.items() if name in _CURRENT} | old
 
 
 _CURRENT = {f.name for f in dataclasses.fields(TrainConfig)}
@@ -183,7 +183,8 @@ _CURRENT = {f.name for f in dataclasses.fields(TrainConfig)}
 
 def _config(preset: str, reproduce_release: bool, options: Mapping[str, Any]) -> TrainConfig:
     fields = _given(options)
-    config = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)), **fields)
+    base = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)))
+    config = TrainConfig.from_dict(current_fields({**base.to_dict(), **fields}))
     if not reproduce_release:
         return config
     from partlib.paper.release import release_config

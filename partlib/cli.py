@@ -160,7 +160,7 @@ def _boolean(text: str) -> bool:
 
 def _value(text: str) -> Any:
     """A value of an option of the first edition, as its configuration files have it."""
-    for read in (int, float, lambda t: {"true": True, "false": False}[t.lower()]):
+    for read in (int, float, lambda t: {"true": True, "yes": True, "false": False, "no": False}[t.lower()]):
         try:
             return read(text)
         except (ValueError, KeyError):

@@ -160,7 +160,7 @@ def _boolean(text: str) -> bool:
 
 def _value(text: str) -> Any:
     """A value of an option of the first edition, as its configuration files have it."""
-    for read in (int, float, lambda t: {"true": True, "yes": True, "false": False, "no": False}[t.lower()]):
+    for read in (int, float, lambda t: {"true": True, "false": False}[t.lower()]):
         try:
             return read(text)
         except (ValueError, KeyError):
@@ -169,13 +169,13 @@ def _value(text: str) -> Any:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration among the options, those of the first edition under their old names."""
+    """The fields of a configuration among the options, those of the first edition under their new names."""
     fields = {
         name.removeprefix("config_"): v for name, v in options.items() if name.startswith("config_") and v is not None
     }
     lists = ("start_losses", "feature_level_weights")
     old = {name: v[0] if len(v) == 1 and name not in lists else v for name, v in fields.items() if name not in _CURRENT}
-    return {name: v for name, v in fields.items() if name in _CURRENT} | old
+    return {name: v for name, v in fields.items() if name in _CURRENT} | current_fields(old)
 
 
 _CURRENT = {f.name for f in dataclasses.fields(TrainConfig)}
@@ -183,8 +183,7 @@ _CURRENT = {f.name for f in dataclasses.fields(TrainConfig)}
 
 def _config(preset: str, reproduce_release: bool, options: Mapping[str, Any]) -> TrainConfig:
     fields = _given(options)
-    base = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)))
-    config = TrainConfig.from_dict(current_fields({**base.to_dict(), **fields}))
+    config = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)), **fields)
     if not reproduce_release:
         return config
     from partlib.paper.release import release_config

@@ -23,8 +23,7 @@ GONE: dict[str, Any] = {
 def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Fields of :class:`TrainConfig` from those that the first edition wrote; current ones stay as they are."""
     found = {RENAMED.get(name, name): value for name, value in values.items()}
-    if "arch" in found:
-        found["arch"] = ARCHS.get(found["arch"], found["arch"])
+    found["arch"] = ARCHS.get(found.get("arch", ""), found.get("arch", TrainConfig.arch))
     # weights of a network are now part of its name
     usual = "" if found.pop("pretrained", True) else "random"
     for old, name in (("backbone_weights", "arch"), ("feature_weights", "feature_network")):

@@ -10,7 +10,7 @@ from partlib.cli import main
 from partlib.errors import ConfigError
 from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_checkpoint, load_model, write_tensors
-from partlib.runs.first_edition import GONE, RENAMED, current_fields
+from partlib.first_edition import GONE, RENAMED, current_fields
 
 # A whole configuration as the first edition wrote it; its names of tensors are today's.
 OLD = {

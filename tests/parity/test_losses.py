@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from partlib.losses import consistency_loss, contrastive_loss
+from partlib.paper.release import masked_consistency
 from tests.parity.compare import assert_same
 
 CONSISTENCY = ["consistency_c3_16x16", "consistency_c3_12x20_bg", "consistency_c3_16x12_softfg", "consistency_c8_24x16"]
@@ -40,9 +41,8 @@ def test_consistency_summed_over_images_on_masked_targets_is_the_releases(golden
     stored = golden(name)
     logits, image, foreground = tensors(stored, precision, "logits", "image", "fg")
     logits.requires_grad_()
-    options = {"masked_targets": True}
-    each = consistency_loss(logits.softmax(dim=1) * foreground, image, foreground, reduction="none", **options)
-    value = consistency_loss(logits.softmax(dim=1) * foreground, image, foreground, reduction="sum", **options)
+    each = masked_consistency(logits.softmax(dim=1) * foreground, [image], foreground)
+    value = each.sum()
     (gradient,) = torch.autograd.grad(value, logits)
     label = f"consistency, sum {precision}"
     assert_same(

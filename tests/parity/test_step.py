@@ -3,13 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from partlib.optimizer import build_optimizer
 
-from partlib import PartSegmenter, TrainConfig
+from partlib import TrainConfig
 from partlib.losses import consistency_loss, contrastive_loss, equivariance_loss, part_descriptors
-from partlib.objective import Objective
+from partlib.paper.release import PaperRecipe, release_config
 from partlib.segmenter import resize
-from partlib.training import set_batchnorm
+from partlib.training import GRAD_CLIP
 from partlib.warps import warp
 from tests.parity.compare import assert_same
 
@@ -73,21 +72,23 @@ def test_training_step_is_the_releases_down_to_the_clipped_gradients(golden, dty
 
 @pytest.mark.parametrize("reproduce_release", [False, True])
 def test_the_preset_paper_computes_the_releases_step(golden, reproduce_release):
-    """The same step through ``Objective``; reductions, weights and clipping are the preset's own."""
+    """The same step through the recipe's objective; reductions, weights and clipping are its own."""
     stored = {name: torch.from_numpy(value) for name, value in golden("step_b4").items() if value.dtype.kind != "U"}
-    config = TrainConfig.preset("paper", reproduce_release=reproduce_release)
+    config = TrainConfig.preset("paper")
+    recipe = PaperRecipe(release_config(config) if reproduce_release else config)
     low1, low2 = (torch.nn.Parameter(stored[f"pred_low_view{view}"].double()) for view in (1, 2))
     drawn, image = stored["rand_idx"], torch.arange(16) // 4
-    terms = Objective(config).terms(
+    terms = recipe.objective().terms(
         [resize(low1, SIZE), resize(low2, SIZE)],
         stored["mask"].double(),
         [stored["feat_a"].double(), stored["feat_b"].double()],  # stored with the weights of their layers
         stored["img_rec"].double(),
         stored["grid"].double(),
+        recipe.schedule().weights_at(0),
         positives=drawn + (drawn >= image),
     )
     terms["total"].backward()
-    norm = torch.nn.utils.clip_grad_norm_([low1, low2], config.grad_clip)
+    norm = torch.nn.utils.clip_grad_norm_([low1, low2], GRAD_CLIP)
     assert_same(
         {
             "preset: feature loss": (terms["feature"], stored["loss_sc"]),
@@ -100,22 +101,6 @@ def test_the_preset_paper_computes_the_releases_step(golden, reproduce_release):
         },
         TOLERANCE,
     )
-
-
-def test_the_preset_paper_has_the_releases_rates_and_parameter_groups():
-    """SGD on all convolutions and the shortcuts' BatchNorm, the head ten times as fast."""
-    config = TrainConfig.preset("paper", weights="random")
-    segmenter = PartSegmenter.from_config(config).train()
-    set_batchnorm(segmenter, config.batchnorm)
-    optimizer = build_optimizer(segmenter, config)
-    backbone, head = optimizer.param_groups
-    assert [(g["lr"], g["momentum"], g["weight_decay"]) for g in (backbone, head)] == [
-        (1e-5, 0.9, 5e-4),
-        (1e-4, 0.9, 5e-4),
-    ]
-    assert len(head["params"]) == 8
-    assert len(backbone["params"]) == 53 + 4 * 2  # every convolution, and scale and shift of four shortcuts
-    assert segmenter.encoder.stages[0][0].bn1.training  # batch statistics all the same
 
 
 def test_equivariance_sends_no_gradient_into_the_first_view(golden):

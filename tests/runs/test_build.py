@@ -1,29 +1,34 @@
-"""Faster ways to run a step: the same losses up to rounding, and no waiting for the device."""
+"""What a configuration names, made: devices, images, features; and faster ways to run a step, equal up to rounding."""
 
+import numpy as np
 import pytest
 import torch
-from partlib.optimizer import build_optimizer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from partlib import TrainConfig, train
+from partlib.config import LOSSES, PRESETS
+from partlib.data import LARGEST_SIZE, load_dataset
 from partlib.errors import ConfigError
-from partlib.runs.build import Runtime, TrainingForward
-from partlib.runs.checkpoint import load_checkpoint
-from partlib.segmenter import PartSegmenter
-from partlib.training import Trainer
+from partlib.features import CachedFeatures, LiveFeatures, PerceptualFeatures
+from partlib.paper.release import recipe_of
+from partlib.runs.build import Recipe, Runtime, TrainingForward, build_trainer, pick_device
 
 CONFIG = TrainConfig(
-    image_size=32,
-    feature_size=32,
-    **{"feature": 5.0, "visual": 2.0, "contrastive": 0.5, "equivariance": 0.5},
-    **{"batch_size": 4, "steps": 3, "optimizer": "sgd", "lr": 1e-3, "backbone_lr": 1e-4},
+    **{"image_size": 32, "feature_size": 32, "batch_size": 4, "steps": 3, "starts": 1, "backbone_lr": 1e-4},
     **{"eval_every": 0, "log_every": 1, "checkpoint_every": 0},
 )
 CPU = torch.device("cpu")
-TERMS = ("total", "feature", "visual", "contrastive", "equivariance")
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 # What reads a value back from the device, so that the program waits until it is computed.
 READS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique")
+
+
+class Sgd(Recipe):
+    """Adam divides by gradients near zero, which makes much of rounding; this does not."""
+
+    def optimizer(self, groups):
+        return torch.optim.SGD(groups)
 
 
 class Reads(TorchDispatchMode):
@@ -40,75 +45,110 @@ class Reads(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_the_step_reads_nothing_back_from_the_device(tiny_birds):
-    trainer = Trainer(CONFIG, "cpu", tiny_birds)
-    trainer.advance()  # caches are filled by the first step
-    with Reads() as reads:
-        trainer.advance()
-    assert reads.found == []
-    with Reads() as reads:  # it would be noticed
-        trainer.advance()["total"].item()
-    assert reads.found == ["_local_scalar_dense"]
+# --- data and features -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_step_never_waits_for_the_gpu(tiny_birds):
-    trainer = Trainer(CONFIG.replace(steps=8), "cuda", tiny_birds)
-    for _ in range(2):
-        trainer.advance()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        trainer.advance()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+@pytest.fixture
+def of_folder(bird_folder):
+    """Recipe on a user's own folder of 32 x 32 images, with features of 64 x 64 ones."""
+    places = {"data": "folder", "root": str(bird_folder), "feature_size": 64}
+    return lambda **changes: Recipe(CONFIG.replace(**{**places, **changes}))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_trains_as_the_cpu_does(tiny_birds):
-    logs = [
-        train(CONFIG, device=device, datasets=tiny_birds, progress=False, runtime=Runtime("float32")).log
-        for device in ("cpu", "cuda")
-    ]
-    for cpu, gpu in zip(*logs, strict=True):
-        assert {name: gpu[name] for name in TERMS} == pytest.approx({name: cpu[name] for name in TERMS}, rel=2e-2)
+def test_num_images_limits_the_training_split_only_and_a_batch_must_fit_into_it(of_folder, bird_folder):
+    recipe, everything = of_folder(num_images=16), load_dataset("folder", "val", bird_folder, 32)
+    assert (len(recipe.dataset()), len(recipe.dataset("val"))) == (16, len(everything))
+    with pytest.raises(ConfigError, match="batch_size is 17 but folder has 16 training images"):
+        of_folder(num_images=16, batch_size=17).dataset()
 
 
-def test_bfloat16_runs_the_network_in_half_precision_and_everything_else_in_full(tiny_birds):
-    logs = {
-        precision: train(CONFIG, device="cpu", datasets=tiny_birds, progress=False, runtime=Runtime(precision)).log
-        for precision in ("float32", "bfloat16")
-    }
-    assert logs["bfloat16"][0] != logs["float32"][0]
-    for half, full in zip(logs["bfloat16"], logs["float32"], strict=True):
-        assert {name: half[name] for name in TERMS} == pytest.approx({name: full[name] for name in TERMS}, rel=3e-2)
-    trainer = Trainer(CONFIG, "cpu", tiny_birds, Runtime("bfloat16"))
-    seen = []
-    trainer.segmenter.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    terms = trainer.advance()
-    assert seen == [torch.bfloat16]
-    assert {value.dtype for value in terms.values()} == {torch.float32}
-    assert {p.dtype for p in trainer.segmenter.parameters()} == {torch.float32}
+def test_features_come_from_larger_images_of_the_same_split(of_folder, bird_folder):
+    fine, coarse = of_folder().features("val").maps
+    assert len(fine) == len(of_folder().dataset("val"))
+    assert (fine.shape[1:], coarse.shape[1:]) == ((112, 4, 4), (320, 2, 2))
+    extractor, sample = PerceptualFeatures(size=64), load_dataset("folder", "val", bird_folder, 64)[0]
+    expected = extractor(sample.image[None])[0].numpy()
+    np.testing.assert_allclose(fine[:1].astype(np.float32), expected, rtol=1e-2, atol=1e-2)
 
 
-def test_logits_are_interpolated_in_full_precision():
-    segmenter = PartSegmenter(3, weights="random").eval()
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        logits = TrainingForward(segmenter, CPU, Runtime("bfloat16"))(images)
-    assert logits.dtype == torch.float32
-    # bfloat16 has 8 bits: rounded to it, neighbouring pixels between two cells would be equal
-    assert (logits != logits.bfloat16().float()).float().mean() > 0.5
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("data", ["birds", "ccp"])
+def test_presets_ask_for_images_that_there_are(name, data, monkeypatch):
+    config, asked = TrainConfig.preset(name, data=data, batch_size=2, data_options=()), []
+    monkeypatch.setattr("partlib.runs.build.load_dataset", lambda *arguments, **_: asked.append(arguments[3]) or "abc")
+    recipe = recipe_of(config)(config.replace(num_images=0))
+    recipe.dataset()
+    monkeypatch.setattr("partlib.runs.build.cached_features", lambda *_: None)
+    monkeypatch.setattr(type(recipe), "extractor", lambda *_: None)
+    recipe.features()
+    largest = LARGEST_SIZE.get(data, 1024)
+    assert asked == [config.image_size, min(config.feature_size, largest)]
+    assert config.image_size <= largest
+
+
+def test_features_too_large_for_the_cache_are_computed_and_scaled_all_the_same(of_folder):
+    config = of_folder().config
+    cached, live = (build_trainer(config, "cpu", None, Runtime(feature_cache_gb=limit)).loader for limit in (20.0, 0.0))
+    assert isinstance(cached.batches.features, CachedFeatures)
+    assert isinstance(live.batches.features, LiveFeatures)
+    for found, expected in zip(live(1)[1], cached(1)[1], strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-2)  # the cache has half the digits
+
+
+def test_features_of_given_images_are_those_of_the_images_themselves(tiny_birds):
+    trainer = build_trainer(CONFIG.replace(feature_size=64), "cpu", tiny_birds[0])
+    batch, _ = trainer.loader(0)
+    expected = PerceptualFeatures(size=64)(batch.images)
+    index = [tiny_birds[0].names.index(name) for name in batch.names]
+    for found, maps in zip(trainer.loader.batches.features.batch(index), expected, strict=True):
+        torch.testing.assert_close(found, maps, rtol=1e-2, atol=1e-2)
+
+
+def test_without_a_loss_that_reads_features_none_are_computed(tiny_birds):
+    trainer = build_trainer(CONFIG.replace(lambda_feature=0.0, lambda_contrastive=0.0), "cpu", tiny_birds[0])
+    assert trainer.loader.batches.features is None
+    assert list(trainer.advance()) == ["total", "visual", "equivariance"]
+
+
+def test_random_crops_have_no_fixed_features_to_scale(tiny_birds):
+    dataset = tiny_birds[0].subset(range(8))
+    dataset.fixed_crop = False
+    with pytest.raises(ConfigError, match=r"random crops .* no fixed features .* use --preset paper"):
+        build_trainer(CONFIG, "cpu", dataset)
+
+
+def test_quirks_need_the_recipe_that_knows_them():
+    with pytest.raises(ConfigError, match=r"quirks is recipe.* pass recipe=partlib\.paper\.release\.PaperRecipe"):
+        Recipe(TrainConfig.preset("paper"))
+
+
+def test_starts_differ_and_repeat():
+    recipe = Recipe(CONFIG.replace(arch="fpn_lite0:random"))
+    first, again, other = (recipe.segmenter(start).state_dict() for start in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["decoder.classify.weight"], other["decoder.classify.weight"])
+
+
+# --- devices and number formats --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named_and_auto_finds_one_that_works(name):
+    with pytest.raises(ConfigError, match=f"device '{name}' cannot be used .*expected auto, cpu or cuda") as caught:
+        pick_device(name)
+    assert "\n" not in str(caught.value)
+    assert torch.ones(2, device=pick_device()).sum() == 2
 
 
 def test_automatic_choices_suit_the_device():
-    automatic = Runtime()
-    assert automatic.half_type(CPU) is None
+    automatic, cuda = Runtime(), torch.device("cuda")
+    with automatic.autocast(CPU):
+        assert not torch.is_autocast_enabled("cpu")
+    with Runtime("bfloat16").autocast(CPU):
+        assert torch.is_autocast_enabled("cpu")
     assert automatic.number_of_workers(CPU) == 0
-    gpu = torch.device("cuda")
-    assert 1 <= automatic.number_of_workers(gpu) <= 4
-    assert Runtime(workers=0).number_of_workers(gpu) == 0
-    assert Runtime("float32").half_type(gpu) is None
-    assert Runtime("bfloat16").half_type(CPU) == torch.bfloat16
+    assert 1 <= automatic.number_of_workers(cuda) <= 4
+    assert Runtime(workers=0).number_of_workers(cuda) == 0
 
 
 @pytest.mark.parametrize(
@@ -124,10 +164,23 @@ def test_settings_that_make_no_sense_are_refused(options, message):
         Runtime(**options)
 
 
+def test_bfloat16_runs_the_network_in_half_precision_and_everything_else_in_full(tiny_birds):
+    options = {"device": "cpu", "datasets": (tiny_birds[0], None), "progress": False, "recipe": Sgd}
+    logs = {name: train(CONFIG, runtime=Runtime(name), **options).log for name in ("float32", "bfloat16")}
+    assert logs["bfloat16"][0] != logs["float32"][0]
+    for half, full in zip(logs["bfloat16"], logs["float32"], strict=True):
+        assert half == pytest.approx(full, rel=3e-2)
+    trainer, seen = build_trainer(CONFIG, "cpu", tiny_birds[0], Runtime("bfloat16")), []
+    trainer.segmenter.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    terms = trainer.advance()
+    assert seen == [torch.bfloat16]
+    assert {value.dtype for value in terms.values()} == {torch.float32}
+    assert {p.dtype for p in trainer.segmenter.parameters()} == {torch.float32}
+
+
 def test_a_compiled_network_is_the_same_function(monkeypatch):
     """With the graph captured but run by PyTorch: the compiler itself takes minutes and is PyTorch's to test."""
-    compiled = []
-    original = torch.compile
+    compiled, original = [], torch.compile
     monkeypatch.setattr(torch, "compile", lambda m: compiled.append(m) or original(m, backend="aot_eager"))
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 3, 1))
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -142,24 +195,44 @@ def test_a_compiled_network_is_the_same_function(monkeypatch):
     torch.testing.assert_close(gradient, network[0].weight.grad)
 
 
-def test_a_checkpoint_of_a_fused_optimiser_goes_on_with_the_one_of_this_device(tiny_birds, tmp_path):
-    config = CONFIG.replace(optimizer="adam", steps=2)
-    trainer = Trainer(config, "cpu", tiny_birds)
-    trainer.advance()
-    trainer.save(tmp_path / "checkpoint.pt")
-    state = load_checkpoint(tmp_path / "checkpoint.pt")
-    for group in state["optimizer"]["param_groups"]:
-        group["fused"] = True  # as a GPU would have written it
-    resumed = Trainer(config, "cpu", tiny_birds)
-    resumed.restore(state, tmp_path)
-    assert [group["fused"] for group in resumed.optimizer.param_groups] == [None, None]
-    resumed.advance()
-    trainer.advance()
-    for a, b in zip(resumed.segmenter.parameters(), trainer.segmenter.parameters(), strict=True):
-        assert torch.equal(a, b)
+# --- waiting for the device ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_fused_optimisers_are_for_gpus(name):
-    segmenter = PartSegmenter(3, weights="random")
-    assert build_optimizer(segmenter, CONFIG.replace(optimizer=name)).defaults["fused"] is None
+def test_the_step_reads_nothing_back_from_the_device(tiny_birds):
+    trainer = build_trainer(CONFIG, "cpu", tiny_birds[0], recipe=Sgd)  # Adam counts on the CPU, unless it is fused
+    trainer.advance()  # caches are filled by the first step
+    with Reads() as reads:
+        trainer.advance()
+    assert reads.found == []
+    with Reads() as reads:  # it would be noticed
+        trainer.advance()["total"].item()
+    assert reads.found == ["_local_scalar_dense"]
+
+
+@gpu
+def test_the_step_never_waits_for_the_gpu(tiny_birds):
+    trainer = build_trainer(CONFIG.replace(steps=8), "cuda", tiny_birds[0])
+    for _ in range(2):
+        trainer.advance()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.advance()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@gpu
+def test_a_gpu_trains_as_the_cpu_does(tiny_birds):
+    options = {"datasets": (tiny_birds[0], None), "progress": False, "runtime": Runtime("float32"), "recipe": Sgd}
+    for cpu, cuda in zip(*(train(CONFIG, device=device, **options).log for device in ("cpu", "cuda")), strict=True):
+        assert {name: cuda[name] for name in LOSSES} == pytest.approx({name: cpu[name] for name in LOSSES}, rel=2e-2)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
+def test_the_optimizer_is_fused_on_a_gpu_and_trains_encoder_and_decoder_at_their_rates(device, tiny_birds):
+    trainer = build_trainer(CONFIG, device, tiny_birds[0])
+    encoder, decoder = trainer.optimizer.param_groups
+    assert (encoder["lr"], decoder["lr"]) == (CONFIG.backbone_lr, CONFIG.lr)
+    assert encoder["fused"] == (True if device == "cuda" else None)
+    assert {id(p) for p in encoder["params"] + decoder["params"]} == {id(p) for p in trainer.trained}
+    assert trainer.segmenter.training

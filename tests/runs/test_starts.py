@@ -4,27 +4,26 @@ import pytest
 import torch
 
 from partlib import TrainConfig, train
-from partlib.loader import step_generator
-from partlib.runs.build import Recipe
-from partlib.runs.starts import best_start, learn_decoders, selection_loss
-from partlib.training import Trainer
+from partlib.config import LOSSES
+from partlib.runs.build import Recipe, build_trainer
+from partlib.runs.starts import begin_start, best_start, learn_decoders, selection_loss
 
 CONFIG = TrainConfig(
     image_size=32,
     feature_size=32,
-    **{"batch_size": 4, "steps": 6, "starts": 3, "start_steps": 4, "eval_every": 0, "log_every": 1},
+    **{"batch_size": 4, "steps": 4, "starts": 3, "trial_steps": 4, "eval_every": 0, "log_every": 1},
 )
 
 
 def losses_of(trials):
-    """``advance`` and ``reset`` that play back given losses, one list per start."""
+    """``advance`` and ``begin`` that play back given losses, one list per start."""
     playing = iter(())
 
-    def reset(start):
+    def begin(start):
         nonlocal playing
         playing = iter(trials[start])
 
-    return (lambda: {"total": torch.tensor(float(next(playing)))}), reset
+    return (lambda: {"total": torch.tensor(float(next(playing)))}), begin
 
 
 @pytest.mark.parametrize(
@@ -41,96 +40,70 @@ def test_the_start_with_the_lowest_later_loss_is_chosen(trials, chosen):
     assert best_start(CONFIG, *losses_of(trials), progress=False) == chosen
 
 
-def test_starts_differ_and_repeat():
-    first, again, other = (initial_segmenter(CONFIG.replace(weights="random"), s).state_dict() for s in (0, 0, 1))
-    assert all(torch.equal(first[k], again[k]) for k in first)
-    assert not torch.equal(first["decoder.classify.weight"], other["decoder.classify.weight"])
+def trainer_of(config, tiny_birds, start):
+    """A trainer at step 0 of a start."""
+    trainer = build_trainer(config, "cpu", tiny_birds[0])
+    begin_start(trainer, Recipe(config), start)
+    return trainer
 
 
-def test_a_run_is_that_of_the_chosen_start_from_its_first_step(tiny_birds):
-    result = train(CONFIG, progress=False, device="cpu", datasets=tiny_birds)
-    runs = []
-    for start in range(CONFIG.starts):
-        trainer = Trainer(CONFIG, "cpu", tiny_birds)
-        trainer.reset(start)
-        totals = [trainer.advance()["total"].item() for _ in range(CONFIG.steps)]
-        runs.append((sum(totals[2:4]), totals))
-    assert [entry["total"] for entry in result.log] == min(runs)[1]
-    assert len({trial for trial, _ in runs}) == CONFIG.starts
+@pytest.mark.parametrize("changes", [{}, {"decoder_steps": 2, "select_by": ("feature", "equivariance")}])
+def test_a_run_is_that_of_the_chosen_start_from_its_first_step(changes, tiny_birds):
+    config, runs = CONFIG.replace(**changes), []
+    log = train(config, progress=False, device="cpu", datasets=(tiny_birds[0], None)).log
+    for start in range(config.starts):
+        trainer = trainer_of(config, tiny_birds, start)
+        steps = [trainer.advance() for _ in range(config.steps)]
+        loss = sum(config.weight(name) * step[name] for step in steps[2:4] for name in config.select_by or LOSSES)
+        runs.append((loss.item(), [step["total"].item() for step in steps]))
+    assert [entry["total"] for entry in log] == min(runs)[1]
+    assert len({loss for loss, _ in runs}) == config.starts
 
 
-def test_one_start_needs_no_trial(tiny_birds):
-    single = CONFIG.replace(starts=1)
-    trainer = Trainer(single, "cpu", tiny_birds)
-    expected = [trainer.advance()["total"].item() for _ in range(single.steps)]
-    result = train(single, progress=False, device="cpu", datasets=tiny_birds)
-    assert [entry["total"] for entry in result.log] == expected
+def test_one_start_needs_no_trial_and_a_run_shorter_than_a_trial_is_no_error(tiny_birds):
+    options = {"progress": False, "device": "cpu", "datasets": (tiny_birds[0], None)}
+    trainer = build_trainer(CONFIG, "cpu", tiny_birds[0])
+    expected = [trainer.advance()["total"].item() for _ in range(CONFIG.steps)]
+    assert [entry["total"] for entry in train(CONFIG.replace(starts=1), **options).log] == expected
+    assert len(train(CONFIG.replace(steps=2, trial_steps=80), **options).log) == 2
 
 
-def test_a_run_shorter_than_a_trial_is_no_error(tiny_birds):
-    short = CONFIG.replace(steps=2, start_steps=80)
-    assert len(train(short, progress=False, device="cpu", datasets=tiny_birds).log) == 2
+WARM = CONFIG.replace(decoder_steps=8, select_by=("feature", "equivariance"))
 
 
-WARM = CONFIG.replace(warmup_steps=8, start_losses=("feature", "equivariance"))
-
-
-def feature_loss(trainer):
-    """Of the first batch, before a step."""
-    batch, features = trainer.batch(0)
-    with torch.no_grad():
-        terms = trainer.objective(trainer.forward, batch, features, step_generator(trainer.config.seed, 0))
-    return terms["feature"].item()
-
-
-def test_the_warm_up_trains_the_decoder_and_leaves_the_backbone_and_the_run_alone(tiny_birds):
-    trainer = Trainer(WARM, "cpu", tiny_birds)
-    cold = Recipe(WARM).segmenter(1).state_dict()
-    trainer.segmenter.load_state_dict(cold)
-    before = feature_loss(trainer)
-    trainer.reset(1)
+def test_decoders_learn_and_leave_the_encoder_and_the_run_alone(tiny_birds):
+    trainer, cold = build_trainer(WARM, "cpu", tiny_birds[0]), Recipe(WARM).segmenter(1).state_dict()
+    trainer.restart(cold)
+    before = trainer.losses(0)["feature"]
+    begin_start(trainer, Recipe(WARM), 1)
     warm = trainer.segmenter.state_dict()
-    assert all(torch.equal(warm[k], cold[k]) for k in cold if k.startswith("encoder."))
-    assert not any(torch.equal(warm[k], cold[k]) for k in cold if k.endswith("classify.weight"))
-    assert feature_loss(trainer) < before - 0.01
-    assert trainer.step == 0
-    assert not trainer.log
-    assert not trainer.optimizer.state
+    assert all(torch.equal(warm[name], cold[name]) for name in cold if name.startswith("encoder."))
+    assert not torch.equal(warm["decoder.classify.weight"], cold["decoder.classify.weight"])
+    assert trainer.losses(0)["feature"] < before - 0.01
+    assert (trainer.step, len(trainer.optimizer.state)) == (0, 0)
     assert all(p.requires_grad for p in trainer.segmenter.encoder.parameters() if p.ndim == 4)
 
 
-def test_a_run_begins_with_the_warmed_up_weights_of_the_chosen_start(tiny_birds):
-    log = train(WARM, progress=False, device="cpu", datasets=tiny_birds).log
-    runs = []
-    for start in range(WARM.starts):
-        trainer = Trainer(WARM, "cpu", tiny_birds)
-        trainer.reset(start)
-        steps = [{k: v.item() for k, v in trainer.advance().items()} for _ in range(WARM.steps)]
-        loss = sum(WARM.feature * s["feature"] + WARM.equivariance * s["equivariance"] for s in steps[2:4])
-        runs.append((loss, [s["total"] for s in steps]))
-    assert [entry["total"] for entry in log] == min(runs)[1]
-
-
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_decoders_warmed_up_together_are_those_warmed_up_alone(tiny_birds, pretrained):
-    trainer = Trainer(WARM.replace(pretrained=pretrained, positives="sample"), "cpu", tiny_birds)
-    together = learn_decoders(trainer, [0, 1, 2])
+@pytest.mark.parametrize("weights", ["", ":random"])
+def test_decoders_that_learn_together_are_those_that_learn_alone(tiny_birds, weights):
+    config = WARM.replace(arch=f"fpn_lite0{weights}")
+    trainer, recipe = build_trainer(config, "cpu", tiny_birds[0]), Recipe(config)
+    together = learn_decoders(trainer, recipe, [0, 1, 2])
     for start in (2, 1):
-        trainer.reset(start)
+        begin_start(trainer, recipe, start)
         alone = trainer.segmenter.decoder.state_dict()
-        assert all(torch.equal(value, alone[k]) for k, value in together[start].items())
+        assert all(torch.equal(tensor, alone[name]) for name, tensor in together[start].items())
     assert not torch.equal(together[1]["classify.weight"], together[2]["classify.weight"])
 
 
-def test_without_a_feature_loss_there_is_no_warm_up(tiny_birds):
-    trainer = Trainer(WARM.replace(feature=0.0), "cpu", tiny_birds)
-    trainer.reset(1)
-    cold = Recipe(WARM).segmenter(1).state_dict()
-    assert all(torch.equal(value, cold[k]) for k, value in trainer.segmenter.state_dict().items())
+def test_without_a_feature_loss_decoders_have_nothing_to_learn_from(tiny_birds):
+    config = WARM.replace(lambda_feature=0.0)
+    found, cold = trainer_of(config, tiny_birds, 1).segmenter.state_dict(), Recipe(config).segmenter(1).state_dict()
+    assert all(torch.equal(tensor, cold[name]) for name, tensor in found.items())
 
 
 def test_starts_are_judged_by_the_named_losses_that_are_trained():
     terms = {name: torch.tensor(value) for name, value in (("total", 9.0), ("feature", 2.0), ("equivariance", 3.0))}
-    assert selection_loss(WARM, terms) == WARM.feature * 2 + WARM.equivariance * 3
-    assert selection_loss(WARM.replace(start_losses=("feature", "visual")), terms) == WARM.feature * 2
-    assert selection_loss(WARM.replace(start_losses=("visual",)), terms) == selection_loss(CONFIG, terms) == 9
+    assert selection_loss(WARM, terms) == WARM.lambda_feature * 2 + WARM.lambda_equivariance * 3
+    assert selection_loss(WARM.replace(select_by=("feature", "visual")), terms) == WARM.lambda_feature * 2
+    assert selection_loss(WARM.replace(select_by=("visual",)), terms) == selection_loss(CONFIG, terms) == 9

@@ -19,6 +19,7 @@ from PIL import Image
 from partlib import TrainConfig
 from partlib.config import default_preset
 from partlib.errors import ConfigError
+from partlib.first_edition import current_fields
 from partlib.report.plots import PART_COLORS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def test_notebooks_of_every_folder_share_data_and_cache_and_folders_that_the_use
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_the_environment_switches_progress_bars_off(silent, tmp_path):
-    code = "from tqdm.auto import tqdm; print('counted', sum(tqdm(range(4), disable=False)))"
+    code = "from partlib.distributed import progress_bar; print('counted', sum(progress_bar(range(4))))"
     output = in_new_process(code, tmp_path, **({"TQDM_DISABLE": "1"} if silent else {}))
     assert "counted 6" in output
     assert ("%|" not in output) == silent
@@ -140,11 +141,11 @@ def test_stored_results_are_complete_and_their_command_gives_their_configuration
     assert {"torch", "device", "partlib"} <= set(result["environment"])
     assert len(result["seeds"]) >= 3
     words = iter(result["command"].partition(" run ")[2].partition(" --seeds")[0].split())
-    options = {option.removeprefix("--").replace("-", "_"): next(words) for option in words}
+    options = current_fields({option.removeprefix("--").replace("-", "_"): next(words) for option in words})
     kinds = {name: type(value) for name, value in TrainConfig().to_dict().items()}
     changes = {name: kinds[name](value) for name, value in options.items() if name != "preset"}
     asked = TrainConfig.preset(options.get("preset") or default_preset(options["data"]), **changes)
-    assert not asked.differences(TrainConfig.from_dict(result["config"]).replace(seed=0))
+    assert not asked.differences(TrainConfig.from_dict(current_fields(result["config"])).replace(seed=0))
 
 
 def test_rows_are_means_over_seeds_with_the_best_baseline_second():

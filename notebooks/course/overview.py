@@ -109,7 +109,7 @@ def four_losses(
 
     # equivariance: milder than in training, and zooming out, as the whole object should stay in the picture
     generator = torch.Generator().manual_seed(seed)
-    points = warps.random_points(len(images), generator, jitter=0.06, scale=(1.1, 1.25), angle=35, shift=0.05)
+    points = warps.random_points(len(images), generator, jitter=0.06, scale=(1.1, 1.25), angle=35, translate=0.05)
     grid = warps.thin_plate_grid(points.to(images.device), (image.shape[-2], image.shape[-1]))
     warped = warps.warp(ColorJitter()(images, generator), grid)
     warped_inside = (warps.warp(foreground, grid) > 0.5).long()[index, 0]  # (H, W)

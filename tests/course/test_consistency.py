@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from partlib_course.color_study import one_hot
 from partlib_course.consistency import cost, descend, descent_curves, image_clusters, loss_against_score
+from partlib_course.visual import one_hot
 
 from partlib.losses import consistency_loss
 

@@ -19,6 +19,7 @@ from PIL import Image
 from partlib import TrainConfig
 from partlib.config import default_preset
 from partlib.errors import ConfigError
+from partlib.first_edition import current_fields
 from partlib.report.plots import PART_COLORS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -140,11 +141,11 @@ def test_stored_results_are_complete_and_their_command_gives_their_configuration
     assert {"torch", "device", "partlib"} <= set(result["environment"])
     assert len(result["seeds"]) >= 3
     words = iter(result["command"].partition(" run ")[2].partition(" --seeds")[0].split())
-    options = {option.removeprefix("--").replace("-", "_"): next(words) for option in words}
+    options = current_fields({option.removeprefix("--").replace("-", "_"): next(words) for option in words})
     kinds = {name: type(value) for name, value in TrainConfig().to_dict().items()}
     changes = {name: kinds[name](value) for name, value in options.items() if name != "preset"}
     asked = TrainConfig.preset(options.get("preset") or default_preset(options["data"]), **changes)
-    assert not asked.differences(TrainConfig.from_dict(result["config"]).replace(seed=0))
+    assert not asked.differences(TrainConfig.from_dict(current_fields(result["config"])).replace(seed=0))
 
 
 def test_rows_are_means_over_seeds_with_the_best_baseline_second():

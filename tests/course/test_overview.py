@@ -49,7 +49,7 @@ def test_four_losses_draw_a_panel_each(tiny_birds):
     torch.manual_seed(0)
     batch = collate([tiny_birds[0][i] for i in range(4)])
     features = [torch.randn(4, 6, 8, 8), torch.randn(4, 5, 4, 4)]
-    figure = overview.four_losses(PartSegmenter(3, pretrained=False).eval(), batch, features, index=2)
+    figure = overview.four_losses(PartSegmenter(3, weights="random").eval(), batch, features, index=2)
     titles = [panel.get_suptitle() for panel in figure.subfigs]
     assert titles == ["feature consistency", "contrast between images", "visual consistency", "equivariance"]
     shown = {ax.get_title(): ax.images[0].get_array() for ax in figure.axes if ax.images}

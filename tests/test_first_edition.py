@@ -8,9 +8,10 @@ import torch
 from partlib import PartSegmenter, TrainConfig, train
 from partlib.cli import main
 from partlib.errors import ConfigError
+from partlib.first_edition import GONE, QUIRKS, RECIPE, RENAMED, USUAL, current_fields
+from partlib.paper.release import release_config
 from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_checkpoint, load_model, write_tensors
-from partlib.first_edition import GONE, RENAMED, current_fields
 
 # A whole configuration as the first edition wrote it; its names of tensors are today's.
 OLD = {
@@ -86,18 +87,31 @@ def test_a_checkpoint_goes_on(tiny_birds, tmp_path):
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-@pytest.mark.parametrize("name", GONE)
+@pytest.mark.parametrize("name", USUAL)
 def test_an_option_that_is_gone_is_refused_in_one_line_unless_it_asks_for_what_is_computed_still(name):
-    other = {bool: not GONE[name], float: 7.0, int: 9, str: "else", list: [0.5, 1.0]}[type(GONE[name])]
-    with pytest.raises(ConfigError, match=f"{name} = .* train again with --preset paper") as caught:
+    other = {bool: not USUAL[name], float: 7.0, int: 9, str: "else", list: [0.5, 1.0]}[type(USUAL[name])]
+    with pytest.raises(ConfigError, match=f"{name} = .*: --preset paper, and with --reproduce-release") as caught:
         current_fields({**OLD, name: other})
     assert "\n" not in str(caught.value)
-    assert current_fields({**OLD, name: GONE[name]}) == current_fields(OLD)
+    assert current_fields({**OLD, name: USUAL[name]}) == current_fields(OLD)
+
+
+@pytest.mark.parametrize("release", [False, True])
+def test_the_papers_recipe_is_understood(release):
+    paper = {"data": "cub", "backbone": "resnet50_paper", "box_jitter": 0.05, "mirror": True, "positives": "sample"}
+    features = {"feature_network": "vgg19", "feature_layers": ["relu3_2", "relu5_4"]}
+    quirks = {**QUIRKS, "input_norm": "release"} if release else {}
+    found = TrainConfig.from_dict(current_fields({**OLD, **paper, **features, **RECIPE, **quirks}))
+    same = {name: getattr(NOW, name) for name in NOW.to_dict() if name not in ("data", "arch", *features)}
+    expected = TrainConfig.preset(
+        "paper", **{**same, "quirks": ("recipe",), "data_options": ("jitter=0.05", "mirror=True")}
+    )
+    expected = release_config(expected) if release else expected
+    assert found.replace(quirks=sorted(found.quirks)) == expected.replace(quirks=sorted(expected.quirks))
 
 
 def test_every_old_field_is_known():
-    weights = {"pretrained", "backbone_weights", "feature_weights"}
-    assert set(OLD) == {f for f in NOW.to_dict() if f in OLD} | set(RENAMED) | set(GONE) | weights
+    assert set(OLD) == {name for name in NOW.to_dict() if name in OLD} | set(RENAMED) | set(GONE)
 
 
 def test_old_options_work_on_the_command_line(bird_folder, tmp_path, capsys):

@@ -47,6 +47,7 @@ def trainer_of(config, tiny_birds, start):
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"decoder_steps": 2, "select_by": ("feature", "equivariance")}])
 def test_a_run_is_that_of_the_chosen_start_from_its_first_step(changes, tiny_birds):
     config, runs = CONFIG.replace(**changes), []

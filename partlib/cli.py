@@ -151,19 +151,20 @@ def _value(text: str) -> Any:
     return text
 
 
-def _fields(options: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """The fields of a configuration among the options, those of the first edition under their new names."""
+def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration among the options."""
     given = {name.removeprefix("config_"): value for name, value in options.items() if name.startswith("config_")}
-    given = {name: value for name, value in given.items() if value is not None}
-    known = {f.name for f in dataclasses.fields(config)}
-    lists = ("start_losses", "feature_level_weights")
-    old = {name: v if name in lists or len(v) != 1 else v[0] for name, v in given.items() if name not in known}
-    return {name: value for name, value in given.items() if name in known} | current_fields(old)
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _config(preset: str, reproduce_release: bool, options: Mapping[str, Any]) -> TrainConfig:
-    fields = _fields(options, TrainConfig)
-    config = TrainConfig.preset(preset or default_preset(fields.get("data", TrainConfig.data)), **fields)
+    fields, known = _fields(options), {f.name for f in dataclasses.fields(TrainConfig)}
+    new = {name: value for name, value in fields.items() if name in known}
+    config = TrainConfig.preset(preset or default_preset(new.get("data", TrainConfig.data)), **new)
+    # Options of the first edition, whose values argparse has as lists
+    lists = ("start_losses", "feature_level_weights")
+    old = {name: v if name in lists or len(v) != 1 else v[0] for name, v in fields.items() if name not in known}
+    config = TrainConfig.from_dict(current_fields(config.to_dict() | old))
     if not reproduce_release:
         return config
     from partlib.paper.release import release_config
@@ -224,7 +225,7 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:
     from partlib.masks.network import foreground
 
-    scores = foreground(MaskConfig(**_fields(options, MaskConfig)), out, splits, device)
+    scores = foreground(MaskConfig(**_fields(options)), out, splits, device)
     listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
     print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 

@@ -210,7 +210,8 @@ def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor, batch: int 
     """Mean and standard deviation, (1, C, 1, 1) each, over the foreground cells; a batch in memory at a time."""
     count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(z), batch):
-        values = torch.as_tensor(np.array(z[start : start + batch])).double()  # (B, C, h, w)
+        chunk = z[start : start + batch]
+        values = (chunk if isinstance(chunk, Tensor) else torch.from_numpy(np.array(chunk))).double()  # (B, C, h, w)
         weight = foreground_cells(foregrounds[start : start + batch], values.shape).double()  # (B, 1, h, w)
         count += float(weight.sum())
         values = values * weight  # weights are 0 or 1, so that the square below needs none

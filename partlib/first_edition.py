@@ -36,11 +36,11 @@ def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     # The paper's recipe, whose further quirks have names
     if all(gone.get(name) == value for name, value in RECIPE.items()):
         named = {"release_data": "pixels"}
-        found["quirks"] = ["recipe", *(named.get(q, q) for q, value in QUIRKS.items() if gone[q] == value)]
-        found["arch"] = found["arch"].replace("paper", gone["input_norm"].replace("own", "paper"))
+        found["quirks"] = ["recipe", *(named.get(q, q) for q, value in QUIRKS.items() if gone.get(q) == value)]
+        found["arch"] = found["arch"].replace("paper", gone.get("input_norm", "own").replace("own", "paper"))
         crops = {"jitter": gone["box_jitter"], "mirror": gone["mirror"]} if found["data"] == "cub" else {}
         found["data_options"] = [*found["data_options"], *(f"{key}={value}" for key, value in crops.items() if value)]
-        gone = {}
+        gone = {name: gone[name] for name in ("poly_power", "grad_clip") if name in gone}
     for name, value in gone.items():
         if value != USUAL[name]:
             raise ConfigError(
@@ -48,7 +48,10 @@ def current_fields(values: dict[str, Any]) -> dict[str, Any]:
                 "recipe as a whole: --preset paper, and with --reproduce-release as the authors' code"
             )
     # Weights of a network are part of its name
-    usual = "" if values.get("pretrained", True) else "random"
+    pretrained = values.get("pretrained", True)
+    if not isinstance(pretrained, bool):
+        raise ConfigError(f"pretrained is {pretrained!r}; expected true or false")
+    usual = "" if pretrained else "random"
     for old, name in (("backbone_weights", "arch"), ("feature_weights", "feature_network")):
         weights = values.get(old) or usual
         if weights:

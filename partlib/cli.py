@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from partlib.config import BY_DATA, PRESETS, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
-from partlib.first_edition import GONE, RENAMED, current_fields
+from partlib.first_edition import BOOLEANS, GONE, RENAMED, current_fields
 from partlib.masks import MaskConfig
 
 
@@ -116,7 +116,8 @@ def _add_config(add: Callable[..., Any]) -> None:
     add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
     _add_fields(add, TrainConfig)
     for name in (*RENAMED, *GONE):  # of the first edition
-        add(_option(name), dest=f"config_{name}", type=_value, nargs="*", help=argparse.SUPPRESS)
+        kind = _boolean if name in BOOLEANS else _value
+        add(_option(name), dest=f"config_{name}", type=kind, nargs="*", help=argparse.SUPPRESS)
     add("--device", default="auto", help="auto, cpu or cuda")
 
 
@@ -143,12 +144,10 @@ def _boolean(text: str) -> bool:
 
 def _value(text: str) -> Any:
     """A value of an option of the first edition, as its configuration files have it."""
-    for read in (int, float, _boolean):
-        try:
-            return read(text)
-        except (ValueError, argparse.ArgumentTypeError):
-            continue
-    return text
+    try:
+        return int(text)
+    except ValueError:
+        return float(text) if re.fullmatch(r"[-+.\de]+", text) else text
 
 
 def _fields(options: Mapping[str, Any]) -> dict[str, Any]:

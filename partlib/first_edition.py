@@ -24,6 +24,7 @@ RECIPE: dict[str, Any] = {
     **{"lr_horizon": 100_000},
 }
 QUIRKS = {"positives": "release", "masked_features": True, "warp_fill": "mean", "release_data": True}
+BOOLEANS = {"pretrained", *(name for name, value in USUAL.items() if isinstance(value, bool))}
 GONE = (*USUAL, "pretrained", "backbone_weights", "feature_weights")
 
 

@@ -74,12 +74,12 @@ def test_every_field_of_the_configuration_is_an_option(run):
 
 
 def test_train_writes_a_run_with_the_options_given(run, bird_folder, tmp_path):
-    options = shlex.split("--normalize-features No --feature-layers stride32 stride16 --lr 0.002 --positives sample")
+    options = shlex.split("--lambda-visual 2 --feature-layers stride32 stride16 --lr 0.002 --select-by feature")
     code, out, _ = run("train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY, *options)
     assert code == 0
     assert str(tmp_path / "run") in out
     config = load_model(tmp_path / "run")[1]
-    assert (config.normalize_features, config.lr, config.positives) == (False, 0.002, "sample")
+    assert (config.lambda_visual, config.lr, config.select_by) == (2.0, 0.002, ("feature",))
     assert config.feature_layers == ("stride32", "stride16")
     assert config.checkpoint_every == TrainConfig.preset("ci").checkpoint_every
 
@@ -90,7 +90,19 @@ def test_without_a_preset_train_takes_the_one_of_the_data_set(run, bird_folder, 
     assert list(load_model(tmp_path / "birds")[1].feature_layers) == PRESETS["birds"]["feature_layers"]
     assert run("train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "folder", *small)[0] == 0
     config = load_model(tmp_path / "folder")[1]
-    assert (config.feature_layers, config.contrastive) == ((), PRESETS["cpu"]["contrastive"])
+    assert (config.feature_layers, config.lambda_contrastive) == ((), PRESETS["cpu"]["lambda_contrastive"])
+
+
+def test_options_of_the_first_edition_are_understood_or_refused_in_one_line(run, bird_folder, tmp_path):
+    where = ["train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY]
+    assert run(*where, "--visual", 2, "--start-losses", "feature", "visual", "--pretrained", "no")[0] == 0
+    config = load_model(tmp_path / "run")[1]
+    assert (config.lambda_visual, config.select_by) == (2.0, ("feature", "visual"))
+    assert (config.arch, config.feature_network) == ("fpn_lite0:random", "efficientnet_lite0:random")
+    code, _, err = run(*where, "--lab-scale", 7)
+    assert code == 1
+    assert "lab_scale = 7 was an option of the first edition" in err
+    assert "--preset paper" in err
 
 
 def test_train_resumes_only_when_asked_to(run, bird_folder, tmp_path):
@@ -168,7 +180,7 @@ MISTAKES = {
     "unknown split": (["evaluate", "RUN", "--split", "dev"], "split 'dev' is unknown"),
     "unknown data option": (
         ["data", "info", "birds", "--data-options", "sed=1"],
-        "'sed' is unknown; birds has these: num",
+        "data option 'sed=1': expected key=value; birds has these keys:",
     ),
     "data option of another kind": (
         ["train", "--out", "OUT", "--data-options", "seed=x"],
@@ -234,7 +246,7 @@ def test_arguments_that_do_not_parse_are_one_line_too(arguments, message, run):
 def test_booleans_are_words(text, value, run, demo_run):
     where = ["--data", "folder", "--root", load_model(demo_run)[1].root, "--out", demo_run, "--resume"]
     _, _, err = run("train", *where, *TINY, "--pretrained", text)
-    assert ("pretrained is True there and False here" in err) == (not value)
+    assert ("arch is 'fpn_lite0' there and 'fpn_lite0:random' here" in err) == (not value)
     assert "steps is 4 there and 2 here" in err
 
 
@@ -245,4 +257,4 @@ def test_an_interruption_exits_with_130(run, bird_folder, tmp_path):
     finally:
         hook.remove()
     assert code == 130
-    assert "interrupted at step 1; go on with --resume" in out
+    assert f"interrupted; --resume --out {tmp_path / 'run'} goes on from the last checkpoint" in out

@@ -308,7 +308,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Address of a local server of ``tmp_path / "www"``."""
-    monkeypatch.setattr(fetching, "PAUSE", 0.0)
+    monkeypatch.setattr(fetching, "PAUSES", (0,) * 5)
     (tmp_path / "www").mkdir()
     running = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "www"))
     threading.Thread(target=running.serve_forever, daemon=True).start()

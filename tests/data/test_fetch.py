@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(fetching, "PAUSE", 0.0)
+    monkeypatch.setattr(fetching, "PAUSES", (0,) * 5)
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.files, running.breaks, running.ranges, running.requests = {"/data.bin": CONTENT}, 0, True, []
     running.url = f"http://127.0.0.1:{running.server_address[1]}"

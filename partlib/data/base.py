@@ -78,15 +78,10 @@ class ArrayDataset(PartDataset):
             raise IndexError(f"sample {index} of {len(self)}")  # ends iteration
         columns = {"image": self.images, "mask": self.masks, "parts": self.parts, "keypoints": self.keypoints}
         rows = {key: torch.tensor(array[index]) for key, array in columns.items() if array is not None}  # copies
+        image = rows["image"].permute(2, 0, 1).float() / 255  # (3, H, W)
         mask = rows["mask"].float() / 255 if "mask" in rows else (rows["parts"] > 0).float()  # (H, W)
-        return Sample(
-            image=rows["image"].permute(2, 0, 1).float() / 255,  # (3, H, W)
-            foreground=mask[None],  # (1, H, W)
-            parts=rows["parts"].long() if "parts" in rows else None,
-            keypoints=rows.get("keypoints"),
-            label=int(self.labels[index]),
-            name=self.names[index],
-        )
+        parts = rows["parts"].long() if "parts" in rows else None  # (H, W)
+        return Sample(image, mask[None], parts, rows.get("keypoints"), int(self.labels[index]), self.names[index])
 
     def fingerprint(self) -> str:
         return self.digest
@@ -97,8 +92,7 @@ class ArrayDataset(PartDataset):
         run = len(pick) > 0 and np.array_equal(pick, np.arange(pick[0], pick[0] + len(pick)))
         rows = slice(pick[0], pick[0] + len(pick)) if run else pick  # of a run nothing is copied
         columns = ("images", "masks", "parts", "keypoints", "labels", "boxes", "photos", "squares")
-        arrays: dict[str, Any] = {key: vars(self)[key] for key in columns if vars(self)[key] is not None}
-        arrays = {key: array[rows] for key, array in arrays.items()}
+        arrays: dict[str, Any] = {key: vars(self)[key][rows] for key in columns if vars(self)[key] is not None}
         digest = f"{self.digest}-{hashlib.sha256(pick.tobytes()).hexdigest()[:8]}"
         return replace(self, names=[self.names[i] for i in pick], digest=digest, **arrays)
 

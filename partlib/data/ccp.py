@@ -22,30 +22,24 @@ ANNOTATED = 1004  # photographs 0001 to 1004 have pixel annotations, 1005 to 209
 VAL_PERCENT, TEST_PERCENT = 10, 20
 
 
-def load(
-    split: str, root: Path | None, image_size: int, *, margin: float = 0.05, raw_labels: bool = False
-) -> ArrayDataset:
-    """One split of any part of the annotated photographs, cropped to the person with ``margin`` around.
-
-    A photograph's name alone decides its split. ``raw_labels`` keeps the tags instead of their 8 classes.
-    """
+def load(split: str, root: Path | None, image_size: int, *, margin: float = 0.05) -> ArrayDataset:
+    """One split, by name alone, of any subset of the annotated photographs; ``margin`` around the person."""
     photos.check_fraction("margin", margin)
     root = data_dir() / FOLDER if root is None else root
     splits = {name: photos.split_of(name, VAL_PERCENT, TEST_PERCENT) for name in find_annotated(root)}
     tags = read_tags(root)
-    group_names, tag_to_group = group_tags(tags)
+    part_names, class_of_tag = group_tags(tags)
     names = sorted(splits, key=lambda name: (splits[name], name))  # each split is one run of rows
 
     def make(index: int) -> photos.Rows | None:
         photo_path, path = _files(root, names[index])
         photo, labels = photos.read_photo(photo_path), read_annotation(path, len(tags))
         photos.check_size(path, labels.shape, photo_path, photo.shape[:2])
-        labels = labels if raw_labels else tag_to_group[labels]
-        return photos.crop_object(photo, labels > 0, labels, margin, image_size)
+        return photos.crop_object(photo, labels > 0, class_of_tag[labels], margin, image_size)
 
     files = [root / "label_list.mat", *(file for name in names for file in _files(root, name))]
-    options = {"size": image_size, "margin": margin, "groups": None if raw_labels else tag_to_group.tolist()}
-    known = {"root": root, "part_names": tags[1:] if raw_labels else group_names, "label_names": ("person",)}
+    options = {"size": image_size, "margin": margin, "groups": class_of_tag.tolist()}
+    known = {"root": root, "part_names": part_names, "label_names": ("person",)}
     dataset = photos.prepare_once("ccp", split, names, files, options, make, **known)
     chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
@@ -72,7 +66,7 @@ def find_annotated(root: Path) -> list[str]:
 
 
 def _read_mat(path: Path, key: str) -> np.ndarray:
-    # scipy's reader meets a damaged file in whichever step it happens to be, with no common type of error.
+    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
     try:
         return np.asarray(loadmat(path)[key])
     except Exception as error:

@@ -32,15 +32,10 @@ KEYPOINT_NAMES = (
     *("right eye", "right leg", "right wing", "tail", "throat"),
 )
 MIRRORED = [0, 1, 2, 3, 4, 5, 10, 11, 12, 9, 6, 7, 8, 13, 14]  # the keypoints when left and right change places
-LISTS = {  # with their columns, of which the first are ids
-    "images.txt": ["image", "file"],
-    "image_class_labels.txt": ["image", "class"],
-    "train_test_split.txt": ["image", "training"],
-    "bounding_boxes.txt": ["image", "x", "y", "width", "height"],
-    "classes.txt": ["class", "name"],
-    "parts/parts.txt": ["keypoint", "words of its name"],
-    "parts/part_locs.txt": ["image", "keypoint", "x", "y", "visible"],
-}
+LISTS = (
+    *("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt"),
+    *("parts/parts.txt", "parts/part_locs.txt"),
+)
 
 
 def load(
@@ -149,8 +144,7 @@ class CubCrops(PartDataset):
             raise DataError(f"{photo_path}: {what} lies outside its {width} x {height} pixels; {remedy}")
         box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
         points = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
-        numbers = {"squares": np.array(square), "labels": np.array(bird.label)}
-        return self.resize(photo, mask, square) | points | numbers
+        return self.resize(photo, mask, square) | points | {"squares": np.array(square), "labels": np.array(bird.label)}
 
     def resize(self, photo: np.ndarray, mask: np.ndarray, square: photos.Square) -> photos.Rows:
         """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
@@ -192,21 +186,23 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """
     remedy = "download CUB-200-2011 with `partlib data download cub`, or give the folder that holds it as root"
     photos.require([root / name for name in LISTS], remedy)
-    files = _read_list(root, "images.txt").file.astype(object)
-    class_names = tuple(_read_list(root, "classes.txt").name)
+    files = _read_list(root / "images.txt", ["image", "file"]).file.astype(object)
+    class_names = tuple(_read_list(root / "classes.txt", ["class", "name"]).name)
     numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
     if (root / "parts/parts.txt").read_text(encoding="utf-8").split() != numbered.split():
         raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
-    label = _read_list(root, "image_class_labels.txt", files.index)["class"].to_numpy(int) - 1
-    training = _read_list(root, "train_test_split.txt", files.index).training.to_numpy() > 0
+    label = _read_list(root / "image_class_labels.txt", ["image", "class"], files.index)["class"].to_numpy(int) - 1
+    training = _read_list(root / "train_test_split.txt", ["image", "training"], files.index).training.to_numpy() > 0
     unknown = ~np.isin(label, range(len(class_names)))
     if unknown.any():
         what = f"{files[unknown].iloc[0]} needs a class from 1 to {len(class_names)}"
         raise DataError(f"{root / 'image_class_labels.txt'}: {what}; correct it")
-    x, y, width, height = _read_list(root, "bounding_boxes.txt", files.index).to_numpy().T  # each (N,)
+    boxes = _read_list(root / "bounding_boxes.txt", ["image", "x", "y", "width", "height"], files.index)
+    x, y, width, height = boxes.to_numpy().T  # each (N,)
     box = np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1)  # (N, 4)
     each = pd.MultiIndex.from_product([files.index, range(1, len(KEYPOINT_NAMES) + 1)])
-    points = _read_list(root, "parts/part_locs.txt", each).to_numpy().reshape(len(files), -1, 3)  # (N, 15, 3)
+    points = _read_list(root / "parts/part_locs.txt", ["image", "keypoint", "x", "y", "visible"], each).to_numpy()
+    points = points.reshape(len(files), len(KEYPOINT_NAMES), 3)  # (N * 15, 3) -> (N, 15, 3)
     visible = points[..., 2:] > 0  # (N, 15, 1)
     points = np.concatenate([np.where(visible, points[..., :2] - 1, 0), visible], axis=-1)
     names = [Path(file).with_suffix("").as_posix() for file in files]
@@ -214,20 +210,20 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return pd.DataFrame(columns, names), class_names
 
 
-def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.DataFrame:
+def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
     """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
-    ids = LISTS[name][: 1 if wanted is None else wanted.nlevels]
+    ids = columns[: 1 if wanted is None else wanted.nlevels]
     try:
-        table = pd.read_csv(root / name, sep=r"\s+", header=None, names=LISTS[name], index_col=False)
+        table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
     except ValueError as error:  # pandas' own errors are of this kind
-        raise DataError(f"{root / name}: is not a list of CUB ({error}); download the data set again") from error
+        raise DataError(f"{path}: is not a list of CUB ({error}); download the data set again") from error
     table = table.drop_duplicates(ids, keep="last").set_index(ids)
     if wanted is not None:
         table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)
     bad = table.isna().any(axis=1)
     if bad.any():
-        row = f"{', '.join(ids)} {bad.idxmax()} needs a row of {len(LISTS[name])} values"
-        raise DataError(f"{root / name}: {row}; correct it, or take the image out of images.txt")
+        row = f"{', '.join(ids)} {bad.idxmax()} needs a row of {len(columns)} values"
+        raise DataError(f"{path}: {row}; correct it, or take the image out of images.txt")
     return table
 
 

@@ -42,7 +42,7 @@ def load(
         raise ConfigError(f"val_fraction {val_fraction} and test_fraction {test_fraction} leave no share for training")
     for what, folder in (("root", root), ("masks", root if masks is None else Path(masks))):
         if not folder.is_dir():
-            raise DataError(f"{what}: {folder.absolute()} is not a folder; expected one with your {what}")
+            raise DataError(f"{what}: {folder.absolute()} is not a folder; expected the one of your files")
     images = _by_name(root / "images" if (root / "images").is_dir() else root)
     if not images:
         raise DataError(f"{root.absolute()} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")

@@ -26,11 +26,8 @@ MIN_AREA = {"train": 0.10, "val": 0.10, "test": 0.20}  # of the release
 # Parts of each category in alphabetical order, which is the order of the release's labels 1, 2, ...; the numbers of
 # repeated parts (wheel_1, wheel_2) are dropped. Boat, chair, dining table and sofa have outlines only.
 PART_NAMES = {category: tuple(names.split()) for category, names in photos.read_table("pascal_parts.json").items()}
-HOW_TO_GET = (
-    "download VOCtrainval_03-May-2010.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and trainval.tar.gz of "
-    "PASCAL-Part from http://roozbehm.info/pascal-parts/pascal-parts.html, and unpack both so that one folder holds "
-    "VOC2010/JPEGImages, VOC2010/ImageSets and Annotations_Part"
-)
+URLS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and http://roozbehm.info/pascal-parts/pascal-parts.html"
+HOW_TO_GET = f"download VOC 2010 and PASCAL-Part from {URLS}, and unpack both as data/README.md shows"
 
 
 def load(
@@ -70,10 +67,7 @@ def load(
         photo_path, path = _files(root, chosen["image"][index])
         entry, photo = read_objects(path)[chosen["number"][index]], photos.read_photo(photo_path)
         photos.check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
-        try:
-            labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape)
-        except DataError as error:
-            raise DataError(f"{path}, object {chosen['number'][index] + 1}: {error}; download it again") from error
+        labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape, str(path))
         left, top, width, height = entry.box()
         side = round(max(width, height) * (1 + 2 * margin))
         around = (left + (width - side) // 2, top + (height - side) // 2, side)
@@ -88,10 +82,8 @@ def load(
 
 
 def _files(root: Path, image: str) -> tuple[Path, Path]:
-    """Photograph and annotation, whose folder may also lie inside of VOC2010 or of its archive's folder."""
-    places = [root / "Annotations_Part", root / "VOC2010/Annotations_Part", root / "trainval/Annotations_Part"]
-    annotations = next((folder for folder in places if folder.is_dir()), places[0])
-    return root / "VOC2010" / "JPEGImages" / f"{image}.jpg", annotations / f"{image}.mat"
+    """Photograph and annotation."""
+    return root / "VOC2010" / "JPEGImages" / f"{image}.jpg", root / "Annotations_Part" / f"{image}.mat"
 
 
 def read_list(root: Path, category: str, part: str) -> list[str]:
@@ -149,8 +141,7 @@ def read_objects(path: Path) -> list[PascalObject]:
         parts = [(str(p["part_name"].ravel()[0]), np.asarray(p["mask"]) > 0) for p in entry["parts"].ravel()]
         return PascalObject(str(entry["class"].ravel()[0]), np.asarray(entry["mask"]) > 0, parts)
 
-    # scipy's reader meets a damaged file in whichever step it happens to be, with no common type of error; the fields
-    # of another file are missing in as many ways.
+    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
     try:
         return [read(entry) for entry in loadmat(path)["anno"][0, 0]["objects"].ravel()]
     except Exception as error:
@@ -158,7 +149,9 @@ def read_objects(path: Path) -> list[PascalObject]:
         raise DataError(f"{path}: expected a PASCAL-Part annotation, found {error!r}; {remedy}") from error
 
 
-def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+def paint_parts(
+    parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...], source: str = "annotation"
+) -> np.ndarray:
     """One label map (H, W) uint8 from overlapping part masks: where they overlap, the part listed first wins.
 
     ``names`` are the parts 1, 2, ... without numbers: "wheel_1" and "wheel_2" both become "wheel".
@@ -167,6 +160,7 @@ def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], s
     for name, mask in reversed(parts):
         base = re.sub(r"_\d+$", "", name)
         if base not in names or mask.shape != tuple(shape):
-            raise DataError(f"part {name!r} of shape {mask.shape} is unknown; expected {shape}, {', '.join(names)}")
+            expected = f"expected {shape} and one of {', '.join(names)}: download it again"
+            raise DataError(f"{source}: part {name!r} of shape {mask.shape} is unknown; {expected}")
         labels[mask > 0] = names.index(base) + 1
     return labels

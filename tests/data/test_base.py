@@ -144,13 +144,12 @@ def test_a_run_of_samples_is_not_copied():
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_option_of_every_loader_can_be_read_from_text(name):
-    parameters = inspect.signature(find_loader(name).load).parameters
-    own = set(parameters) - {"split", "root", "image_size", "crops", "resize"}  # two are the release's
     texts = {bool: "yes", int: "3", float: "0.5", str: "text", type(None): "1"}
-    for key in own:
-        default = parameters[key].default
-        value = read_options(name, [f"{key}={texts[type(default)]}"])[key]
-        assert default is None or type(value) is type(default)
+    for key, parameter in inspect.signature(find_loader(name).load).parameters.items():
+        default = parameter.default
+        if key not in ("split", "root", "image_size", "crops", "resize"):  # two are the release's
+            value = read_options(name, [f"{key}={texts[type(default)]}"])[key]
+            assert default is None or type(value) is type(default)
 
 
 def test_options_are_read_as_the_loader_expects_them():
@@ -171,11 +170,7 @@ def test_options_are_read_as_the_loader_expects_them():
         ("cub", "padding=wide", "padding is 'wide'; expected a number"),
         ("cub", "mirror=maybe", "mirror is 'maybe'; expected true or false"),
         ("birds", "seed=1.5", "seed is '1.5'; expected a whole number"),
-        (
-            "cub",
-            "category=car",
-            "'category=car': .*cub has these keys: classes, masks, padding, jitter, mirror, hold_out$",
-        ),
+        ("cub", "category=car", "'category=car': .*cub has these keys: classes, masks, .*hold_out$"),
         ("fish", "a=b", "data set 'fish' is unknown"),
     ],
 )

@@ -28,7 +28,7 @@ Maker = Callable[[int], Rows | None]  # prepares one image, by its index; None s
 
 
 def read_table(name: str) -> dict[str, Any]:
-    """A table of classes beside this file."""
+    """A table of classes from a JSON file beside this one."""
     return json.loads(resources.files("partlib.data").joinpath(name).read_text(encoding="utf-8"))
 
 
@@ -47,7 +47,6 @@ def names_in(split: str, listed: Sequence[str], hold_out: bool) -> list[str]:
 
 
 def check_fraction(option: str, value: float, highest: float = 1) -> None:
-    """ConfigError unless the value of an option lies between 0 and ``highest``."""
     if not 0 <= value <= highest:
         raise ConfigError(f"{option} is {value}; expected a fraction between 0 and {highest}")
 
@@ -109,9 +108,7 @@ def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def square_around(mask: np.ndarray, margin: float) -> Square:
     """Square on the center of the box of ``mask`` (H, W) bool, with ``margin`` of the longer side on all four sides."""
-    box = Image.fromarray(mask).getbbox()
-    assert box is not None, "an object has pixels"
-    left, top, right, bottom = box
+    left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, mask.shape[1], mask.shape[0])
     side = round(max(right - left, bottom - top) * (1 + 2 * margin))
     return round((left + right - side) / 2), round((top + bottom - side) / 2), side
 

@@ -85,10 +85,8 @@ def resize_bilinear_8bit(image: np.ndarray, height: int, width: int) -> np.ndarr
 def resize_nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize (H, W) to (height, width) by reading, for each cell, the pixel under its upper left corner."""
     # The reciprocal of a rounded ratio decides where a corner falls on the border of two pixels.
-    rows, columns = (
-        (np.arange(size) * (1 / (size / length))).astype(np.int64)
-        for size, length in zip((height, width), labels.shape, strict=True)
-    )
+    rows = (np.arange(height) * (1 / (height / labels.shape[0]))).astype(np.int64)
+    columns = (np.arange(width) * (1 / (width / labels.shape[1]))).astype(np.int64)
     return labels[rows][:, columns]
 
 

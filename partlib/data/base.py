@@ -21,9 +21,7 @@ class Sample:
     image: Tensor  # (3, H, W) float32 in [0, 1], RGB
     foreground: Tensor  # (1, H, W) float32 in [0, 1], 1 on the object
     parts: Tensor | None  # (H, W) int64; 0 is background, 1..P index PartDataset.part_names
-    keypoints: (
-        Tensor | None
-    )  # (N, 3) float32 (x, y, visible) in pixels, 0 is the center of the first; as keypoint_names
+    keypoints: Tensor | None  # (N, 3) float32 (x, y, visible) in pixels, 0 is the center of the first
     label: int  # category of the object (species, class); 0 where a data set has only one
     name: str  # unique within the data set
 
@@ -46,9 +44,6 @@ class PartDataset(Dataset[Sample]):
     squares: np.ndarray | None = None  # (N, 3) (left, top, side) of the images in their photographs
 
     def __len__(self) -> int:
-        raise NotImplementedError
-
-    def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
 
     def fingerprint(self) -> str:
@@ -74,7 +69,6 @@ class ArrayDataset(PartDataset):
 
     def __post_init__(self) -> None:
         self.image_size = self.images.shape[1]
-        assert self.masks is not None or self.parts is not None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,15 +76,12 @@ class ArrayDataset(PartDataset):
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")  # ends iteration
-        image = torch.from_numpy(np.array(self.images[index])).permute(2, 0, 1).float() / 255  # (3, H, W)
-        parts = None if self.parts is None else torch.from_numpy(np.array(self.parts[index])).long()  # (H, W)
-        if self.masks is not None:
-            foreground = torch.from_numpy(np.array(self.masks[index])).float()[None] / 255  # (1, H, W)
-        else:
-            assert parts is not None
-            foreground = (parts > 0).float()[None]  # (1, H, W)
-        keypoints = None if self.keypoints is None else torch.from_numpy(np.array(self.keypoints[index])).float()
-        return Sample(image, foreground, parts, keypoints, int(self.labels[index]), self.names[index])
+        columns = {"image": self.images, "mask": self.masks, "parts": self.parts, "keypoints": self.keypoints}
+        rows = {key: torch.tensor(array[index]) for key, array in columns.items() if array is not None}  # copies
+        image = rows["image"].permute(2, 0, 1).float() / 255  # (3, H, W)
+        mask = rows["mask"].float() / 255 if "mask" in rows else (rows["parts"] > 0).float()  # (H, W)
+        parts = rows["parts"].long() if "parts" in rows else None  # (H, W)
+        return Sample(image, mask[None], parts, rows.get("keypoints"), int(self.labels[index]), self.names[index])
 
     def fingerprint(self) -> str:
         return self.digest
@@ -101,8 +92,7 @@ class ArrayDataset(PartDataset):
         run = len(pick) > 0 and np.array_equal(pick, np.arange(pick[0], pick[0] + len(pick)))
         rows = slice(pick[0], pick[0] + len(pick)) if run else pick  # of a run nothing is copied
         columns = ("images", "masks", "parts", "keypoints", "labels", "boxes", "photos", "squares")
-        arrays: dict[str, Any] = {key: vars(self)[key] for key in columns}
-        arrays = {key: None if array is None else array[rows] for key, array in arrays.items()}
+        arrays: dict[str, Any] = {key: vars(self)[key][rows] for key in columns if vars(self)[key] is not None}
         digest = f"{self.digest}-{hashlib.sha256(pick.tobytes()).hexdigest()[:8]}"
         return replace(self, names=[self.names[i] for i in pick], digest=digest, **arrays)
 
@@ -127,8 +117,8 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        values: dict[str, Any] = {k: change(v) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Batch(**values)
+        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -144,10 +134,8 @@ def collate(samples: list[Sample]) -> Batch:
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
     """All images (N, 3, H, W) and foregrounds (N, 1, H, W) of a data set."""
-    first = dataset[0]
     # filled one by one: a list of all samples beside the stack would double the memory
-    images = torch.empty(len(dataset), *first.image.shape)
-    foregrounds = torch.empty(len(dataset), *first.foreground.shape)
+    images, foregrounds = (torch.empty(len(dataset), channels, *[dataset.image_size] * 2) for channels in (3, 1))
     for i in range(len(dataset)):
         sample = dataset[i]
         images[i], foregrounds[i] = sample.image, sample.foreground

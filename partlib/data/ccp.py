@@ -5,26 +5,14 @@ https://github.com/bearpaw/clothing-co-parsing (Apache-2.0). 1,004 of its 2,098 
 annotations; only those are used, and only for evaluation: training sees their foreground, never their parts.
 """
 
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
-from partlib.data import fetch
+from partlib.data import fetch, photos
 from partlib.data.base import ArrayDataset
-from partlib.data.photos import (
-    Rows,
-    check_fraction,
-    check_size,
-    crop_object,
-    prepare_once,
-    read_photo,
-    require,
-    split_of,
-)
 from partlib.errors import DataError
 from partlib.paths import data_dir
 
@@ -34,33 +22,25 @@ ANNOTATED = 1004  # photographs 0001 to 1004 have pixel annotations, 1005 to 209
 VAL_PERCENT, TEST_PERCENT = 10, 20
 
 
-def load(
-    split: str, root: Path | None, image_size: int, *, margin: float = 0.05, raw_labels: bool = False
-) -> ArrayDataset:
-    """One split of Clothing Co-Parsing, cropped to the annotated person with ``margin`` around it.
-
-    Works on any subset of the annotated photographs; the split depends on the name of a photograph alone (about 70 %
-    train, 10 % val, 20 % test). ``raw_labels`` keeps the tags of ``label_list.mat`` instead of the 8 classes of
-    ``ccp_groups.json``; the foreground is the same.
-    """
-    check_fraction("margin", margin)
+def load(split: str, root: Path | None, image_size: int, *, margin: float = 0.05) -> ArrayDataset:
+    """One split, by name alone, of any subset of the annotated photographs; ``margin`` around the person."""
+    photos.check_fraction("margin", margin)
     root = data_dir() / FOLDER if root is None else root
-    splits = {name: split_of(name, VAL_PERCENT, TEST_PERCENT) for name in find_annotated(root)}
+    splits = {name: photos.split_of(name, VAL_PERCENT, TEST_PERCENT) for name in find_annotated(root)}
     tags = read_tags(root)
-    group_names, tag_to_group = group_tags(tags)
+    part_names, class_of_tag = group_tags(tags)
     names = sorted(splits, key=lambda name: (splits[name], name))  # each split is one run of rows
 
-    def make(index: int) -> Rows | None:
+    def make(index: int) -> photos.Rows | None:
         photo_path, path = _files(root, names[index])
-        photo, labels = read_photo(photo_path), read_annotation(path, len(tags))
-        check_size(path, labels.shape, photo_path, photo.shape[:2])
-        labels = labels if raw_labels else tag_to_group[labels]
-        return crop_object(photo, labels > 0, labels, margin, image_size)
+        photo, labels = photos.read_photo(photo_path), read_annotation(path, len(tags))
+        photos.check_size(path, labels.shape, photo_path, photo.shape[:2])
+        return photos.crop_object(photo, labels > 0, class_of_tag[labels], margin, image_size)
 
     files = [root / "label_list.mat", *(file for name in names for file in _files(root, name))]
-    options = {"size": image_size, "margin": margin, "groups": None if raw_labels else tag_to_group.tolist()}
-    known = {"part_names": tags[1:] if raw_labels else group_names, "label_names": ("person",)}
-    dataset = prepare_once("ccp", split, names, files, options, make, root=root, **known)
+    options = {"size": image_size, "margin": margin, "groups": class_of_tag.tolist()}
+    known = {"root": root, "part_names": part_names, "label_names": ("person",)}
+    dataset = photos.prepare_once("ccp", split, names, files, options, make, **known)
     chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
         remedy = "the name of a photo decides; add photos, or load another split"
@@ -76,17 +56,17 @@ def _files(root: Path, name: str) -> tuple[Path, Path]:
 def find_annotated(root: Path) -> list[str]:
     """Names ("0001", ...) of the annotated photographs; up to ``ANNOTATED`` each needs both its files."""
     remedy = "give the folder of Clothing Co-Parsing (Apache-2.0) as root, or download it: `partlib data download ccp`"
-    require([root / "label_list.mat"], remedy)
-    photos = {path.stem for path in (root / "photos").glob("*.jpg")}
+    photos.require([root / "label_list.mat"], remedy)
+    pictured = {path.stem for path in (root / "photos").glob("*.jpg")}
     annotated = {path.stem for path in (root / "annotations" / "pixel-level").glob("*.mat")}
-    expected = annotated | {name for name in photos if not (name.isdecimal() and int(name) > ANNOTATED)}
+    expected = annotated | {name for name in pictured if not (name.isdecimal() and int(name) > ANNOTATED)}
     files = [file for name in sorted(expected) for file in _files(root, name)]
-    require(files or [root / "photos" / "0001.jpg"], "copy it there, or remove its counterpart to leave it out")
+    photos.require(files or [root / "photos" / "0001.jpg"], "copy it there, or remove its counterpart to leave it out")
     return sorted(annotated)
 
 
 def _read_mat(path: Path, key: str) -> np.ndarray:
-    # scipy's reader meets a damaged file in whichever step it happens to be, with no common type of error.
+    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
     try:
         return np.asarray(loadmat(path)[key])
     except Exception as error:
@@ -100,30 +80,24 @@ def read_tags(root: Path) -> tuple[str, ...]:
 
 
 def group_tags(tags: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the part classes 1..8 of ``ccp_groups.json``, and the class of each tag, (len(tags),) uint8.
-
-    "null" is 0; a tag listed nowhere is "accessories".
-    """
-    text = resources.files("partlib.data").joinpath("ccp_groups.json").read_text(encoding="utf-8")
-    groups = {name: members for name, members in json.loads(text).items() if name != "comment"}
-    names = tuple(groups)
-    class_of = {tag: names.index(name) + 1 for name, members in groups.items() for tag in members}
-    rest = names.index("accessories") + 1
-    return names, np.array([0] + [class_of.get(tag, rest) for tag in tags[1:]], np.uint8)
+    """Names of the part classes 1..8 of ``ccp_groups.json``, and the class of each tag, (T,) uint8; "null" is 0."""
+    groups = {name: members for name, members in photos.read_table("ccp_groups.json").items() if name != "comment"}
+    class_of = {tag: number for number, members in enumerate(groups.values(), 1) for tag in members}
+    rest = list(groups).index("accessories") + 1
+    return tuple(groups), np.array([0] + [class_of.get(tag, rest) for tag in tags[1:]], np.uint8)
 
 
 def read_annotation(path: Path, num_tags: int) -> np.ndarray:
     """Tag of every pixel, (H, W) uint8 in 0..num_tags-1."""
     tags = _read_mat(path, "groundtruth")
     strange = ~np.isin(tags, np.arange(num_tags))
-    if tags.ndim != 2 or not tags.size or strange.any():
+    if tags.ndim != 2 or strange.any():
         found = f"label {tags[strange][0]}" if strange.any() else f"shape {tags.shape}"
-        raise DataError(
-            f"{path}: found {found}; expected one tag from 0 to {num_tags - 1} per pixel: download it again"
-        )
+        expected = f"one tag from 0 to {num_tags - 1} per pixel"
+        raise DataError(f"{path}: found {found}; expected {expected}: download it again")
     return tags.astype(np.uint8)
 
 
 def download(destination: Path | None = None, url: str = URL) -> Path:
     """Download the data set (roughly 150 MB) into ``destination``, unless it is there, and return it."""
-    return fetch.install(data_dir() / FOLDER if destination is None else destination, [(url, None, "")], find_annotated)
+    return fetch.install(destination or data_dir() / FOLDER, [(url, None, "")], find_annotated)

@@ -2,21 +2,7 @@
 
 Source: Wah, Branson, Welinder, Perona, Belongie, "The Caltech-UCSD Birds-200-2011 Dataset", CNS-TR-2011-001, Caltech.
 The paper trains on all species and reports keypoint errors for classes 001, 002, 003 and all (its table 1).
-
-::
-
-    CUB_200_2011/
-      images.txt              image id, file under images/
-      image_class_labels.txt  image id, class id
-      train_test_split.txt    image id, 1 for training or 0 for testing
-      bounding_boxes.txt      image id, x, y, width, height
-      classes.txt             class id, name
-      parts/parts.txt         keypoint id, name
-      parts/part_locs.txt     image id, keypoint id, x, y, visible
-      images/                 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg ...
-      segmentations/          the same names, .png; a separate archive, beside or inside the folder
-
-Ids and coordinates in the files count from 1.
+data/README.md shows the folder. Ids and coordinates in the files count from 1.
 """
 
 from collections.abc import Sequence
@@ -34,11 +20,13 @@ from partlib.errors import ConfigError, DataError
 from partlib.paths import data_dir
 
 FOLDER = "CUB_200_2011"
-URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
-SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
-MASKS_URL = "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz"
+RECORDS = "https://data.caltech.edu/records"
+IMAGES_SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
 MASKS_SHA256 = "dc77f6cffea0cbe2e41d4201115c8f29a6320ecb04fffd2444f51b8066e4b84f"
-ARCHIVES = ((URL, SHA256, ""), (MASKS_URL, MASKS_SHA256, "segmentations"))
+ARCHIVES = (
+    (f"{RECORDS}/65de6-vp158/files/CUB_200_2011.tgz", IMAGES_SHA256, ""),
+    (f"{RECORDS}/w9d68-gec53/files/segmentations.tgz", MASKS_SHA256, "segmentations"),
+)
 KEYPOINT_NAMES = (
     *("back", "beak", "belly", "breast", "crown", "forehead", "left eye", "left leg", "left wing", "nape"),
     *("right eye", "right leg", "right wing", "tail", "throat"),
@@ -48,7 +36,6 @@ LISTS = (
     *("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt"),
     *("parts/parts.txt", "parts/part_locs.txt"),
 )
-VAL_PERCENT = 10  # of the official training images, chosen by name
 
 
 def load(
@@ -75,30 +62,30 @@ def load(
     birds, class_names = read_lists(root)
     if classes is not None and not (classes and 1 <= min(classes) <= max(classes) <= len(class_names)):
         raise ConfigError(f"classes is {tuple(classes)}; expected numbers from 1 to {len(class_names)}")
-    own = np.where(birds.training, [photos.split_of(name, VAL_PERCENT, 0) for name in birds.index], "test")
-    chosen = (own == split) | ((own == "val") & (split == "train") & (not hold_out))
-    chosen &= np.isin(birds.label + 1, classes) if classes is not None else True
-    if not chosen.any():
+    birds = birds[birds.training == (split != "test")]
+    birds = birds.loc[photos.names_in(split, birds.index, hold_out)]
+    birds = birds if classes is None else birds[np.isin(birds.label + 1, classes)]
+    if not len(birds):
         raise DataError(f"{root}: no image is in the {split!r} split and classes {classes}; add images, or load others")
     predicted = masks is not None and split == "test"
     folder = Path(str(masks)) if predicted else find_segmentations(root)
     known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": class_names}
-    data = (crops or CubCrops)(birds[chosen], folder, padding, name="cub", split=split, image_size=image_size, **known)
+    data = (crops or CubCrops)(birds, folder, padding, name="cub", split=split, image_size=image_size, **known)
     files = [file for item in range(len(data)) for file in data.files(item)]
     photos.require(files, "add this photograph or mask (0 and 255), or take its image out of images.txt")
     if split == "train" and (jitter or mirror):
         return replace(data, jitter=jitter, mirror=mirror, fixed_crop=False)
 
     def make(item: int) -> photos.Rows | None:
-        rows = data.crop(item, square_box(perturb_box(data.birds.box.iloc[item], padding)))
+        rows = data.crop(item, square_box(perturb_box(birds.box.iloc[item], padding)))
         # A predicted mask may be empty: leaving such images out would flatter the scores.
         return rows if predicted or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
 
     options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "predicted": predicted}
     options |= {"masks": str(folder.absolute())}
     files += [root / name for name in LISTS]
-    fixed = photos.prepare_once("cub", split, list(data.birds.index), files, options, make, **known)
-    fixed.photos = np.array([str(root / "images" / file) for file in data.birds.file[fixed.names]])
+    fixed = photos.prepare_once("cub", split, list(birds.index), files, options, make, **known)
+    fixed.photos = np.array([str(root / "images" / file) for file in birds.file[fixed.names]])
     return fixed
 
 
@@ -106,8 +93,7 @@ def load(
 class CubCrops(PartDataset):
     """Crops of CUB made from the original files at every access, with a random box and mirror image where asked for.
 
-    Random numbers come from PyTorch's global generator, so ``torch.manual_seed`` and the workers of a ``DataLoader``
-    decide them.
+    PyTorch's global generator decides them: ``torch.manual_seed``, or the workers of a ``DataLoader``.
     """
 
     birds: pd.DataFrame  # see read_lists
@@ -124,9 +110,9 @@ class CubCrops(PartDataset):
             raise IndexError(f"sample {item} of {len(self)}")
         box = perturb_box(self.birds.box.iloc[item], self.padding, self.jitter, torch.rand(4).numpy())
         rows = self.crop(item, square_box(box))
-        image = torch.from_numpy(rows["images"].copy()).permute(2, 0, 1).float() / 255  # (3, S, S)
-        foreground = torch.from_numpy(rows["masks"].copy()).float()[None] / 255  # (1, S, S)
-        keypoints = torch.from_numpy(rows["keypoints"])  # (15, 3)
+        image = torch.tensor(rows["images"]).permute(2, 0, 1).float() / 255  # (3, S, S)
+        foreground = torch.tensor(rows["masks"]).float()[None] / 255  # (1, S, S)
+        keypoints = torch.tensor(rows["keypoints"])  # (15, 3)
         if self.mirror and torch.rand(()) < 0.5:
             image, foreground, keypoints = image.flip(2), foreground.flip(2), keypoints[MIRRORED]
             keypoints[:, 0] = self.image_size - 1 - keypoints[:, 0]
@@ -158,8 +144,7 @@ class CubCrops(PartDataset):
             raise DataError(f"{photo_path}: {what} lies outside its {width} x {height} pixels; {remedy}")
         box = np.array([x0 - left, y0 - top, x1 - x0 + 1, y1 - y0 + 1]) * self.image_size / side
         points = {"keypoints": self.place(bird.keypoints, square).astype(np.float32), "boxes": box.astype(np.float32)}
-        numbers = {"squares": np.array(square), "labels": np.array(bird.label)}
-        return self.resize(photo, mask, square) | points | numbers
+        return self.resize(photo, mask, square) | points | {"squares": np.array(square), "labels": np.array(bird.label)}
 
     def resize(self, photo: np.ndarray, mask: np.ndarray, square: photos.Square) -> photos.Rows:
         """A square of a photograph (H, W, 3) uint8 and its mask (H, W) bool at the size of the images."""
@@ -167,9 +152,8 @@ class CubCrops(PartDataset):
 
     def place(self, keypoints: np.ndarray, square: photos.Square) -> np.ndarray:
         """Keypoints (15, 3) of a photograph in the pixels of its crop; those invisible at the center of the crop."""
-        left, top, side = square
         placed = keypoints.copy()
-        placed[:, :2] = (placed[:, :2] - (left, top) + 0.5) * self.image_size / side - 0.5
+        placed[:, :2] = (placed[:, :2] - square[:2] + 0.5) * self.image_size / square[2] - 0.5
         placed[placed[:, 2] == 0, :2] = (self.image_size - 1) / 2
         return placed
 
@@ -177,10 +161,9 @@ class CubCrops(PartDataset):
 def perturb_box(
     box: np.ndarray, padding: float, jitter: float = 0.0, draws: Sequence[float] | np.ndarray = (0.5,) * 4
 ) -> np.ndarray:
-    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, and move its four sides at random.
+    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, by ``padding`` of width or height on each side.
 
-    ``padding`` is added on each side, as a fraction of width or height; each side moves by up to ``jitter`` more,
-    outwards where its number of ``draws`` in [0, 1) is 0, inwards where it is 1.
+    Each side moves by up to ``jitter`` more, outwards where its number of ``draws`` in [0, 1) is 0, inwards where 1.
     """
     sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
     outwards = np.array([-1.0, -1.0, 1.0, 1.0])
@@ -210,13 +193,11 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
     label = _read_list(root / "image_class_labels.txt", ["image", "class"], files.index)["class"].to_numpy(int) - 1
     training = _read_list(root / "train_test_split.txt", ["image", "training"], files.index).training.to_numpy() > 0
+    unknown = ~np.isin(label, range(len(class_names)))
+    if unknown.any():
+        what = f"{files[unknown].iloc[0]} needs a class from 1 to {len(class_names)}"
+        raise DataError(f"{root / 'image_class_labels.txt'}: {what}; correct it")
     boxes = _read_list(root / "bounding_boxes.txt", ["image", "x", "y", "width", "height"], files.index)
-    for name, bad, expected in (
-        ("image_class_labels.txt", ~np.isin(label, range(len(class_names))), f"a class from 1 to {len(class_names)}"),
-        ("bounding_boxes.txt", (boxes[["width", "height"]] < 1).any(axis=1), "a box of at least 1 x 1 pixels"),
-    ):
-        if bad.any():
-            raise DataError(f"{root / name}: {files[np.asarray(bad)].iloc[0]} needs {expected}; correct it")
     x, y, width, height = boxes.to_numpy().T  # each (N,)
     box = np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1)  # (N, 4)
     each = pd.MultiIndex.from_product([files.index, range(1, len(KEYPOINT_NAMES) + 1)])
@@ -250,11 +231,11 @@ def find_segmentations(root: Path) -> Path:
     """Folder of the segmentations, inside ``root`` or beside it."""
     inside, beside = root / "segmentations", root.parent / "segmentations"
     if not (inside.is_dir() or beside.is_dir()):
-        raise DataError(f"{inside} is missing; the masks are a separate archive: unpack {MASKS_URL} there")
+        raise DataError(f"{inside} is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there")
     return inside if inside.is_dir() else beside
 
 
 def download(destination: Path | None = None, archives: Sequence[fetch.Archive] = ARCHIVES) -> Path:
     """Download images and segmentations (1.2 GB) into ``destination``, unless they are there, and return it."""
-    destination = data_dir() / FOLDER if destination is None else destination
+    destination = destination or data_dir() / FOLDER
     return fetch.install(destination, archives, lambda root: (read_lists(root), find_segmentations(root)))

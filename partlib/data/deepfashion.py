@@ -2,21 +2,10 @@
 
 Source: Liu, Luo, Qiu, Wang, Tang, "DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich
 Annotations", CVPR 2016. The paper trains on the foreground and scores the parts against the classes.
-
-::
-
-    In-shop Clothes Retrieval Benchmark/
-      Anno/segmentation/
-        DeepFashion_segmentation_train.json    lists of images, in the format of COCO;
-        DeepFashion_segmentation_query.json    query and gallery together are the test split
-        DeepFashion_segmentation_gallery.json
-        img_highres/                           img_highres_seg.zip, unpacked
-          WOMEN/Dresses/id_00000002/02_1_front.jpg
-          WOMEN/Dresses/id_00000002/02_1_front_segment.png    the classes as colors
+data/README.md shows the folder, and how to get it.
 """
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -28,36 +17,12 @@ from partlib.errors import DataError
 from partlib.paths import data_dir
 
 FOLDER = "DeepFashion/In-shop Clothes Retrieval Benchmark"
-LISTS = {"train": ("train",), "val": ("train",), "test": ("query", "gallery")}
-VAL_PERCENT = 10  # of the training list, chosen by name
-LABEL_NAMES = ("MEN", "WOMEN")
-
-# Classes in the order of their labels, which is the order of their colors.
-PALETTE: dict[str, tuple[int, int, int]] = {
-    "background": (0, 0, 0),
-    "belt": (0, 100, 0),
-    "dress": (16, 78, 139),
-    "bag": (50, 205, 50),
-    "leggings": (70, 130, 180),
-    "eyeglass": (127, 255, 212),
-    "skin": (144, 238, 144),
-    "hair": (211, 211, 211),
-    "neckwear": (220, 220, 220),
-    "face": (245, 222, 179),
-    "skirt": (250, 235, 215),
-    "headwear": (255, 0, 0),
-    "pants": (255, 140, 0),
-    "outer": (255, 250, 205),
-    "top": (255, 250, 250),
-    "footwear": (255, 255, 0),
-}
+LISTS = {"train": ["train"], "val": ["train"], "test": ["query", "gallery"]}
+PALETTE = photos.read_table("deepfashion_palette.json")  # class -> color, ascending, in the order of the labels
 PART_NAMES = tuple(PALETTE)[1:]
 COLORS = np.array(list(PALETTE.values()), np.uint8)  # (16, 3)
-HOW_TO_GET = (
-    "ask for access at https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html, download the folder "
-    '"Anno/segmentation" and img_highres_seg.zip, and unpack the zip into that folder so that it holds the three '
-    "DeepFashion_segmentation_*.json and img_highres/MEN, img_highres/WOMEN"
-)
+URL = "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html"
+HOW_TO_GET = f"ask for access at {URL}, and unpack lists and img_highres_seg.zip as data/README.md shows"
 
 
 def resize_whole(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int) -> photos.Rows:
@@ -73,7 +38,6 @@ def load(
     image_size: int,
     *,
     masks: str | Path | None = None,  # predicted masks for "test": img_highres/WOMEN/.../02_1_front.png; parts stay
-    skip_missing: bool = False,  # leave out listed images without a segmentation, with one warning
     hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
     resize: Callable[..., photos.Rows] = resize_whole,  # another way of resizing: paper.release_data
 ) -> ArrayDataset:
@@ -84,22 +48,15 @@ def load(
     root = data_dir() / FOLDER if root is None else root
     folder = root / "Anno" / "segmentation"
     lists = [folder / f"DeepFashion_segmentation_{name}.json" for name in LISTS[split]]
-    names = sorted({name for path in lists for name in read_list(path)})
-    if split == "val" or (split == "train" and hold_out):
-        names = [name for name in names if photos.split_of(name, VAL_PERCENT, 0) == split]
-    mask_folder = Path(masks) if masks is not None and split == "test" else None
-    if skip_missing:
-        listed, names = names, [name for name in names if (folder / f"{name}_segment.png").is_file()]
-        if len(names) < len(listed):
-            message = f"left out {len(listed) - len(names)} of {len(listed)} images without segmentation"
-            warnings.warn(message, stacklevel=3)
+    names = photos.names_in(split, sorted({name for path in lists for name in read_list(path)}), hold_out)
     if not names:
         raise DataError(f"{lists[0]}: no image of it is in the {split!r} split; add images, or load another split")
+    predicted = Path(masks) if masks is not None and split == "test" else None
 
     def paths(name: str) -> list[Path]:
         """Photograph, segmentation and, where it is replaced, mask of one image."""
         own = [folder / f"{name}.jpg", folder / f"{name}_segment.png"]
-        return own + ([mask_folder / f"{name}.png"] if mask_folder else [])
+        return own + ([predicted / f"{name}.png"] if predicted else [])
 
     def make(index: int) -> photos.Rows | None:
         photo_path, path, *mask_path = paths(names[index])
@@ -107,59 +64,37 @@ def load(
         photos.check_size(path, labels.shape, photo_path, photo.shape[:2])
         mask = photos.read_votes(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
         # A predicted mask may be empty: leaving such images out would flatter the scores.
-        return resize(photo, mask, labels, image_size) if mask_path or mask.mean() >= photos.MIN_FOREGROUND else None
+        return resize(photo, mask, labels, image_size) if predicted or mask.mean() >= photos.MIN_FOREGROUND else None
 
     files = [*lists, *(file for name in names for file in paths(name))]
-    photos.require(files, f"{HOW_TO_GET}; skip_missing=True leaves out images without segmentation")
-    options = {"size": image_size, "resize": resize.__name__, "masks": mask_folder and str(mask_folder.absolute())}
-    known = {"part_names": PART_NAMES, "label_names": LABEL_NAMES}
-    dataset = photos.prepare_once("deepfashion", split, names, files, options, make, root=root, **known)
+    photos.require(files, f"{HOW_TO_GET}, or take the image out of its list")
+    options = {"size": image_size, "resize": resize.__name__, "masks": predicted and str(predicted.absolute())}
+    known = {"root": root, "part_names": PART_NAMES, "label_names": ("MEN", "WOMEN")}
+    dataset = photos.prepare_once("deepfashion", split, names, files, options, make, **known)
     dataset.labels = np.array([int("WOMEN" in PurePosixPath(name).parts) for name in dataset.names])
-    dataset.photos = np.array([str(paths(name)[0]) for name in dataset.names])
+    dataset.photos = np.array([str(folder / f"{name}.jpg") for name in dataset.names])
     return dataset
 
 
 def read_list(path: Path) -> list[str]:
-    """Images of a JSON list, as paths below ``Anno/segmentation`` without suffix.
-
-    A list names the small copies (``img/...``) or the large ones (``img_highres/...``) that the segmentations fit.
-    """
+    """Images of a JSON list, as paths below ``Anno/segmentation`` without suffix, of the large copies."""
     photos.require([path], HOW_TO_GET)
     try:
         files = [PurePosixPath(image["file_name"]) for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
     except (ValueError, KeyError, TypeError) as error:
         wanted = 'JSON with {"images": [{"file_name": ...}, ...]}'
         raise DataError(f"{path}: expected {wanted}, found {error!r}; download it again") from error
-    if any(".." in file.parts or file.is_absolute() for file in files):
-        raise DataError(f"{path}: it names a file outside the data set; download the list again")
     below = [file.parts[file.parts[0] in ("img", "img_highres") :] for file in files]
     return [PurePosixPath("img_highres", *steps).with_suffix("").as_posix() for steps in below]
 
 
 def read_segmentation(path: Path) -> np.ndarray:
-    """Class of every pixel, (H, W) uint8 in 0..15, from a PNG of exactly the 16 colors of the palette.
-
-    (The release compares the sum of red, green and blue, so that a foreign color may pass as a known one.)
-    """
+    """Class of every pixel, (H, W) uint8 in 0..15, from a PNG of exactly the 16 colors of the palette."""
     colors = photos.read_photo(path)
-    packed, known = _packed(colors), _packed(COLORS)  # (H, W), (16,) ascending
+    packed, known = (rgb.astype(int) @ [1 << 16, 1 << 8, 1] for rgb in (colors, COLORS))  # (H, W), (16,) ascending
     labels = np.searchsorted(known, packed).clip(max=len(known) - 1)
     foreign = np.argwhere(known[labels] != packed)
     if len(foreign):
-        row, column = foreign[0]
-        found = f"color {tuple(colors[row, column].tolist())} at x {column}, y {row}"
-        remedy = f"({len(foreign)} such pixels); use the original PNG, not a resized copy"
-        raise DataError(f"{path}: {found} is not one of the {len(known)} of the palette {remedy}")
+        found = f"color {tuple(colors[tuple(foreign[0])].tolist())} is not one of the {len(known)} of the palette"
+        raise DataError(f"{path}: {found}; use the original PNG, not a resized copy")
     return labels.astype(np.uint8)
-
-
-def _packed(colors: np.ndarray) -> np.ndarray:
-    """Colors (..., 3) uint8 as one number each, (...)."""
-    return colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-
-
-def download(destination: Path | None = None) -> Path:
-    """The folder of the data set where it is; it is given on request only, so an error says how to get it."""
-    destination = data_dir() / FOLDER if destination is None else destination
-    read_list(destination / "Anno" / "segmentation" / "DeepFashion_segmentation_train.json")
-    return destination

@@ -25,16 +25,14 @@ def load(
     root: Path | None,
     image_size: int,
     *,
-    masks: str | Path | None = None,
+    masks: str | Path | None = None,  # their folder, None for root/masks; without one the whole image is the object
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
-    margin: float = 0.05,
+    margin: float = 0.05,  # around the object, as a fraction of the longer side of its box
 ) -> ArrayDataset:
-    """One split of a folder of images, cropped to the object with ``margin`` around it; see the module for the layout.
+    """One split of a folder of images, cropped to the object; see the module for the layout.
 
-    ``masks`` is their folder, None for ``root/masks``; without one the whole image is the object. The split of an image
-    depends on its name alone, so adding images moves none. Where that leaves a split empty, it holds every image, with
-    a warning that nothing is held out; with ``val_fraction=0, test_fraction=0``, "train" holds every image.
+    The name of an image alone decides its split. A split that this leaves empty holds every image, with a warning.
     """
     if root is None:
         raise ConfigError('load_dataset("folder") needs root: the folder with your images')
@@ -42,24 +40,21 @@ def load(
     val, test = (round(100 * f) for f in (val_fraction, test_fraction))
     if min(val, test) < 0 or val + test >= 100:
         raise ConfigError(f"val_fraction {val_fraction} and test_fraction {test_fraction} leave no share for training")
-    if not root.is_dir():
-        raise DataError(f"{root.absolute()} is not a folder; expected one with images/ and, better, masks/")
-    if masks is not None and not Path(masks).is_dir():
-        raise DataError(f"masks: {Path(masks).absolute()} is not a folder; expected one with a mask for each image")
+    for what, folder in (("root", root), ("masks", root if masks is None else Path(masks))):
+        if not folder.is_dir():
+            raise DataError(f"{what}: {folder.absolute()} is not a folder; expected the one of your files")
     images = _by_name(root / "images" if (root / "images").is_dir() else root)
     if not images:
         raise DataError(f"{root.absolute()} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     mask_of = _partners(images, root / "masks" if masks is None else Path(masks), "mask")
     labels_of = _partners(images, root / "parts", "label map")
     if not mask_of and not labels_of:
-        warnings.warn(
-            f"{root} has no masks: the whole image counts as the object. The method divides a given foreground and "
-            f"does not find it; put masks into {root / 'masks'}",
-            stacklevel=3,
-        )
+        remedy = f"the method divides a given foreground and does not find it; put masks into {root / 'masks'}"
+        warnings.warn(f"{root} has no masks: the whole image counts as the object; {remedy}", stacklevel=3)
     lines = (root / "parts.txt").read_text(encoding="utf-8").splitlines() if (root / "parts.txt").exists() else []
     part_names = tuple(line.strip() for line in lines if line.strip())
-    order = sorted(images, key=lambda name: (photos.split_of(name, val, test), name))  # each split is one run of rows
+    splits = {name: photos.split_of(name, val, test) for name in images}
+    order = sorted(images, key=lambda name: (splits[name], name))  # each split is one run of rows
 
     def make(index: int) -> photos.Rows | None:
         name = order[index]
@@ -74,15 +69,12 @@ def load(
     files = [found[name] for name in order for found in (images, mask_of, labels_of) if found]
     options = {"size": image_size, "margin": margin, "layout": [bool(mask_of), bool(labels_of), part_names]}
     dataset = photos.prepare_once("folder", split, order, files, options, make, root=root, label_names=("object",))
-    if dataset.parts is not None and not part_names:
-        part_names = tuple(f"part {i}" for i in range(1, int(dataset.parts.max()) + 1))
-    dataset.part_names = part_names
-    chosen = np.array([photos.split_of(name, val, test) == split for name in dataset.names])
+    most = 0 if dataset.parts is None else int(dataset.parts.max())
+    dataset.part_names = part_names or tuple(f"part {i}" for i in range(1, most + 1))
+    chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
-        warnings.warn(
-            f"no image of {root} falls into the {split!r} split, so it holds all {len(chosen)}: nothing is held out",
-            stacklevel=3,
-        )
+        what = f"no image of {root} falls into the {split!r} split, so it holds all {len(chosen)}"
+        warnings.warn(f"{what}: nothing is held out", stacklevel=3)
     return dataset.subset(chosen | ~chosen.any())
 
 
@@ -103,10 +95,8 @@ def _partners(images: dict[str, Path], folder: Path, what: str) -> dict[str, Pat
     found = _by_name(folder) if folder.is_dir() else {}
     missing = [name for name in images if name not in found]
     if missing and folder.is_dir():
-        raise DataError(
-            f"{images[missing[0]]} has no {what} (as {len(missing)} of {len(images)} images); expected "
-            f"{folder / (missing[0] + '.png')}: add it, or move images without one out of the folder"
-        )
+        expected = f"expected {folder / missing[0]}.png: add it, or move images without one out of the folder"
+        raise DataError(f"{images[missing[0]]} has no {what}, as {len(missing)} of {len(images)} images; {expected}")
     return found
 
 
@@ -114,8 +104,6 @@ def _read_labels(path: Path, photo: Path, shape: tuple[int, ...], highest: int) 
     """A label map, (H, W) uint8 in 0..``highest``."""
     values = photos.read_values(path, photo, shape)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > highest:
-        raise DataError(
-            f"{path}: found labels from {values.min()} to {values.max()}; expected whole numbers from 0 to {highest} "
-            "(the lines of parts.txt, at most 255)"
-        )
+        expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
+        raise DataError(f"{path}: found labels from {values.min()} to {values.max()}; expected {expected}")
     return values.astype(np.uint8)

@@ -1,14 +1,7 @@
 """PASCAL-Part: objects of PASCAL VOC 2010 with part masks, one category at a time.
 
 Source: Chen, Mottaghi, Liu, Fidler, Urtasun, Yuille, "Detect What You Can: Detecting and Representing Objects using
-Holistic Models and Body Parts", CVPR 2014.
-
-::
-
-    VOCdevkit/
-      VOC2010/JPEGImages/2008_000008.jpg ...
-      VOC2010/ImageSets/Main/car_train.txt, car_val.txt ...   image, and 1, 0 (difficult) or -1 (shows no car)
-      Annotations_Part/2008_000008.mat ...                    also found inside VOC2010/ or trainval/
+Holistic Models and Body Parts", CVPR 2014. data/README.md shows the folder, and how to get it.
 """
 
 import re
@@ -18,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.io import loadmat
 from tqdm.auto import tqdm
 
@@ -28,42 +22,12 @@ from partlib.paths import cached_arrays, data_dir
 
 FOLDER = "VOCdevkit"
 VERSION = 2  # raise it whenever this file finds other objects in the same annotations
-VAL_PERCENT = 10  # of the images of VOC's training list, chosen by name
 MIN_AREA = {"train": 0.10, "val": 0.10, "test": 0.20}  # of the release
 # Parts of each category in alphabetical order, which is the order of the release's labels 1, 2, ...; the numbers of
 # repeated parts (wheel_1, wheel_2) are dropped. Boat, chair, dining table and sofa have outlines only.
-_CAR = """backside bliplate door fliplate frontside headlight leftmirror leftside rightmirror rightside roofside wheel
-    window"""
-_CAT = "head lbleg lbpa lear leye lfleg lfpa neck nose rbleg rbpa rear reye rfleg rfpa tail torso"
-_COW = """head lblleg lbuleg lear leye lflleg lfuleg lhorn muzzle neck rblleg rbuleg rear reye rflleg rfuleg rhorn tail
-    torso"""
-_PARTS = {
-    "aeroplane": "body engine lwing rwing stern tail wheel",
-    "bicycle": "bwheel chainwheel fwheel handlebar headlight saddle",
-    "bird": "beak head leye lfoot lleg lwing neck reye rfoot rleg rwing tail torso",
-    "bottle": "body cap",
-    "bus": _CAR,
-    "car": _CAR,
-    "cat": _CAT,
-    "cow": _COW,
-    "dog": _CAT.replace("neck", "muzzle neck"),
-    "horse": """head lbho lblleg lbuleg lear leye lfho lflleg lfuleg muzzle neck rbho rblleg rbuleg rear reye rfho
-        rflleg rfuleg tail torso""",
-    "motorbike": "bwheel fwheel handlebar headlight saddle",
-    "person": """hair head lear lebrow leye lfoot lhand llarm llleg luarm luleg mouth neck nose rear rebrow reye rfoot
-        rhand rlarm rlleg ruarm ruleg torso""",
-    "pottedplant": "plant pot",
-    "sheep": _COW,
-    "train": """cbackside cfrontside cleftside coach crightside croofside hbackside head headlight hfrontside hleftside
-        hrightside hroofside""",
-    "tvmonitor": "screen",
-}
-PART_NAMES = {category: tuple(names.split()) for category, names in _PARTS.items()}
-HOW_TO_GET = (
-    "download VOCtrainval_03-May-2010.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and trainval.tar.gz of "
-    "PASCAL-Part from http://roozbehm.info/pascal-parts/pascal-parts.html, and unpack both so that one folder holds "
-    "VOC2010/JPEGImages, VOC2010/ImageSets and Annotations_Part"
-)
+PART_NAMES = {category: tuple(names.split()) for category, names in photos.read_table("pascal_parts.json").items()}
+URLS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and http://roozbehm.info/pascal-parts/pascal-parts.html"
+HOW_TO_GET = f"download VOC 2010 and PASCAL-Part from {URLS}, and unpack both as data/README.md shows"
 
 
 def load(
@@ -88,9 +52,7 @@ def load(
     if category not in PART_NAMES:
         raise ConfigError(f"category is {category!r}; expected one with parts: {', '.join(PART_NAMES)}")
     root = data_dir() / FOLDER if root is None else root
-    images = read_list(root, category, "val" if split == "test" else "train")
-    if split == "val" or (split == "train" and hold_out):
-        images = [name for name in images if photos.split_of(name, VAL_PERCENT, 0) == split]
+    images = photos.names_in(split, read_list(root, category, "val" if split == "test" else "train"), hold_out)
     found = find_objects(root, category, images)
     large = found[found["area"] >= least]
     chosen = large if keep_without_parts else large[large["has_parts"]]
@@ -105,10 +67,7 @@ def load(
         photo_path, path = _files(root, chosen["image"][index])
         entry, photo = read_objects(path)[chosen["number"][index]], photos.read_photo(photo_path)
         photos.check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
-        try:
-            labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape)
-        except DataError as error:
-            raise DataError(f"{path}, object {chosen['number'][index] + 1}: {error}; download it again") from error
+        labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape, str(path))
         left, top, width, height = entry.box()
         side = round(max(width, height) * (1 + 2 * margin))
         around = (left + (width - side) // 2, top + (height - side) // 2, side)
@@ -118,13 +77,13 @@ def load(
     names = [f"{image}_{number}" for image, number in chosen[["image", "number"]].tolist()]
     files = [file for image in chosen["image"] for file in _files(root, image)]
     options = {"size": image_size, "category": category, "margin": margin if crop else None}
-    known = {"part_names": PART_NAMES[category], "label_names": (category,)}
-    return photos.prepare_once("pascal-part", split, names, files, options, make, root=root, **known)
+    known = {"root": root, "part_names": PART_NAMES[category], "label_names": (category,)}
+    return photos.prepare_once("pascal-part", split, names, files, options, make, **known)
 
 
 def _files(root: Path, image: str) -> tuple[Path, Path]:
     """Photograph and annotation."""
-    return root / "VOC2010" / "JPEGImages" / f"{image}.jpg", annotation_folder(root) / f"{image}.mat"
+    return root / "VOC2010" / "JPEGImages" / f"{image}.jpg", root / "Annotations_Part" / f"{image}.mat"
 
 
 def read_list(root: Path, category: str, part: str) -> list[str]:
@@ -133,18 +92,9 @@ def read_list(root: Path, category: str, part: str) -> list[str]:
     photos.require([path], HOW_TO_GET)
     rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     for row in rows:
-        if len(row) != 2 or row[1] not in ("-1", "0", "1"):
+        if len(row) != 2 or row[1] not in ("-1", "0", "1"):  # shows none, or a difficult one, or one
             raise DataError(f"{path}: a row is {row}; expected an image and 1, 0 or -1: download it again")
     return [name for name, shows in rows if shows != "-1"]
-
-
-def annotation_folder(root: Path) -> Path:
-    """Folder of the part annotations under ``root``."""
-    folders = [folder / "Annotations_Part" for folder in (root, root / "VOC2010", root / "trainval")]
-    found = [folder for folder in folders if folder.is_dir()]
-    if not found:
-        raise DataError(f"{folders[0]} is missing; {HOW_TO_GET}")
-    return found[0]
 
 
 def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
@@ -171,14 +121,12 @@ class PascalObject:
 
     category: str
     mask: np.ndarray  # (H, W) bool
-    parts: tuple[tuple[str, np.ndarray], ...]  # names as in the file ("wheel_1") with masks (H, W) bool
+    parts: list[tuple[str, np.ndarray]]  # names as in the file ("wheel_1") with masks (H, W) bool
 
     def box(self) -> tuple[int, int, int, int]:
         """``(left, top, width, height)`` around the mask in pixels; zeros where it is empty."""
-        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
-        if not len(rows):
-            return 0, 0, 0, 0
-        return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+        left, top, right, bottom = Image.fromarray(self.mask).getbbox() or (0, 0, 0, 0)
+        return left, top, right - left, bottom - top
 
     def box_area(self) -> float:
         """Area of the box as a fraction of the image."""
@@ -191,10 +139,9 @@ def read_objects(path: Path) -> list[PascalObject]:
     def read(entry: np.void) -> PascalObject:
         # An object without parts has an empty matrix in their place.
         parts = [(str(p["part_name"].ravel()[0]), np.asarray(p["mask"]) > 0) for p in entry["parts"].ravel()]
-        return PascalObject(str(entry["class"].ravel()[0]), np.asarray(entry["mask"]) > 0, tuple(parts))
+        return PascalObject(str(entry["class"].ravel()[0]), np.asarray(entry["mask"]) > 0, parts)
 
-    # scipy's reader meets a damaged file in whichever step it happens to be, with no common type of error; the fields
-    # of another file are missing in as many ways.
+    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
     try:
         return [read(entry) for entry in loadmat(path)["anno"][0, 0]["objects"].ravel()]
     except Exception as error:
@@ -202,7 +149,9 @@ def read_objects(path: Path) -> list[PascalObject]:
         raise DataError(f"{path}: expected a PASCAL-Part annotation, found {error!r}; {remedy}") from error
 
 
-def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+def paint_parts(
+    parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...], source: str = "annotation"
+) -> np.ndarray:
     """One label map (H, W) uint8 from overlapping part masks: where they overlap, the part listed first wins.
 
     ``names`` are the parts 1, 2, ... without numbers: "wheel_1" and "wheel_2" both become "wheel".
@@ -211,14 +160,7 @@ def paint_parts(parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], s
     for name, mask in reversed(parts):
         base = re.sub(r"_\d+$", "", name)
         if base not in names or mask.shape != tuple(shape):
-            raise DataError(f"part {name!r} of shape {mask.shape} is unknown; expected {shape}, {', '.join(names)}")
+            expected = f"expected {shape} and one of {', '.join(names)}: download it again"
+            raise DataError(f"{source}: part {name!r} of shape {mask.shape} is unknown; {expected}")
         labels[mask > 0] = names.index(base) + 1
     return labels
-
-
-def download(destination: Path | None = None) -> Path:
-    """The folder of the data set where it is; its two archives are fetched by hand, so an error says how."""
-    destination = data_dir() / FOLDER if destination is None else destination
-    read_list(destination, "car", "train")
-    annotation_folder(destination)
-    return destination

@@ -1,10 +1,12 @@
 """From photographs of any size to square crops of one size, once: read, crop to the object, resize, keep on disk."""
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,16 @@ from partlib.paths import cached_arrays
 
 CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
+VAL_PERCENT = 10  # of the official training images, which have no validation split of their own
 
 Square = tuple[int, int, int]  # (left, top, side) in pixels of a photograph; may reach over its edge
 Rows = dict[str, np.ndarray]  # what ArrayDataset holds of one image: "images" (S, S, 3), "masks" (S, S), ...
+Maker = Callable[[int], Rows | None]  # prepares one image, by its index; None skips it
+
+
+def read_table(name: str) -> dict[str, Any]:
+    """A table of classes from a JSON file beside this one."""
+    return json.loads(resources.files("partlib.data").joinpath(name).read_text(encoding="utf-8"))
 
 
 def split_of(name: str, val_percent: int, test_percent: int) -> str:
@@ -31,8 +40,13 @@ def split_of(name: str, val_percent: int, test_percent: int) -> str:
     return "val" if bucket < test_percent + val_percent else "train"
 
 
+def names_in(split: str, listed: Sequence[str], hold_out: bool) -> list[str]:
+    """Those names of the official test list, or else of the training list, that are in ``split``."""
+    everything = split == "test" or (split == "train" and not hold_out)
+    return [name for name in listed if everything or split_of(name, VAL_PERCENT, 0) == split]
+
+
 def check_fraction(option: str, value: float, highest: float = 1) -> None:
-    """ConfigError unless the value of an option lies between 0 and ``highest``."""
     if not 0 <= value <= highest:
         raise ConfigError(f"{option} is {value}; expected a fraction between 0 and {highest}")
 
@@ -79,10 +93,10 @@ def read_mask(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A binary mask, (H, W) bool, true where the value is not 0."""
     values = read_values(path, photo, shape)
     found = np.unique(values)
-    if np.count_nonzero(found) > 1 or np.isnan(found).any():
-        values_found = f"{len(found)} values ({', '.join(str(v) for v in found[:6])})"
+    if np.count_nonzero(found) > 1:
+        few = f"{len(found)} values ({', '.join(map(str, found[:6]))})"
         remedy = "threshold it and save it as PNG (JPEG blurs edges)"
-        raise DataError(f"{path}: the mask is not binary: {values_found}; expected 0 and one other: {remedy}")
+        raise DataError(f"{path}: the mask is not binary: {few}; expected 0 and one other: {remedy}")
     return values != 0
 
 
@@ -93,21 +107,16 @@ def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def square_around(mask: np.ndarray, margin: float) -> Square:
-    """Square on the center of the true pixels of ``mask`` (H, W), of which there must be one.
-
-    ``margin`` is added on each of the four sides, as a fraction of the longer side of the bounding box.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
-    side = round(max(height, width) * (1 + 2 * margin))
-    return round((columns[0] + columns[-1] + 1 - side) / 2), round((rows[0] + rows[-1] + 1 - side) / 2), side
+    """Square on the center of the box of ``mask`` (H, W) bool, with ``margin`` of the longer side on all four sides."""
+    left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, mask.shape[1], mask.shape[0])
+    side = round(max(right - left, bottom - top) * (1 + 2 * margin))
+    return round((left + right - side) / 2), round((top + bottom - side) / 2), side
 
 
 def square_of(shape: Sequence[int]) -> Square:
     """The smallest square around a whole photograph (H, W, ...), on the same center."""
-    height, width = shape[:2]
-    side = max(height, width)
-    return -((side - width) // 2), -((side - height) // 2), side
+    side = max(shape[:2])
+    return -((side - shape[1]) // 2), -((side - shape[0]) // 2), side
 
 
 def crop_square(array: np.ndarray, square: Square, fill: str) -> np.ndarray:
@@ -142,17 +151,15 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
-    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere.
+    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere and where no part is.
 
-    Each cell gets the part that covers most of it, the lowest on a tie (halfway between labels 1 and 3 is not 2, and
-    the nearest pixel alone would lose thin parts); a cell of the mask without any part stays 0.
+    Each cell gets the part that covers most of it, the lowest on a tie: halfway between labels 1 and 3 is not 2, and
+    the nearest pixel alone would lose thin parts.
     """
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]) + 1
-    if not len(present):
-        return np.zeros((size, size), np.uint8)
-    cover = np.stack([_coverage(labels == part, size) for part in present])  # (P, size, size)
-    winner = present[cover.argmax(axis=0)]  # (size, size)
-    return np.where(mask & (cover.max(axis=0) > 0), winner, 0).astype(np.uint8)
+    parts = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    cover = np.stack([np.zeros_like(mask, np.uint8), *(_coverage(labels == part, size) for part in parts)])
+    winner = np.append(0, parts)[cover.argmax(axis=0)]  # (1 + P, size, size) -> (size, size)
+    return np.where(mask, winner, 0).astype(np.uint8)
 
 
 def crop_and_resize(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, square: Square, size: int) -> Rows:
@@ -186,18 +193,11 @@ def stamps(files: Sequence[Path]) -> list:
 
 
 def prepare_once(
-    title: str,
-    split: str,
-    names: Sequence[str],
-    files: Sequence[Path],
-    options: dict,
-    make: Callable[[int], Rows | None],
-    **known: Any,
+    title: str, split: str, names: Sequence[str], files: Sequence[Path], options: dict, make: Maker, **known: Any
 ) -> ArrayDataset:
-    """Prepare every photograph once and keep the result in the cache; to be called by a loader's ``load``.
+    """Prepare every photograph once and keep the result in the cache, keyed by ``names``, ``files`` and ``options``.
 
-    The cache is keyed by ``names``, the names, sizes and times of ``files``, and ``options``. ``make(index)`` gives the
-    rows of ``names[index]``, or None to skip it, which one warning counts. ``known`` are attributes of the data set.
+    ``make(i)`` gives the rows of ``names[i]``. ``known`` are attributes of the data set. To be called by a ``load``.
     """
     key = [CACHE_VERSION, list(names), stamps(files), options]
     arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
@@ -208,11 +208,10 @@ def prepare_once(
         warnings.warn(message, stacklevel=4)  # the line that called load_dataset
     columns: dict[str, Any] = {"parts": None, "keypoints": None, "labels": np.zeros(len(kept), np.int64)}
     columns |= {field: array[: len(kept)] for field, array in arrays.items()}  # past them lie the rows of the skipped
-    known |= {"name": title, "split": split, "names": kept, "digest": f"{title}-{digest}-{split}"}
-    return ArrayDataset(**columns, **known)
+    return ArrayDataset(**columns, **known, name=title, split=split, names=kept, digest=f"{title}-{digest}-{split}")
 
 
-def _fill(folder: Path, title: str, names: Sequence[str], make: Callable[[int], Rows | None]) -> None:
+def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     """Write the arrays of a cache into ``folder``, row by row: a large data set never lies in memory."""
     arrays: Rows = {}
     kept: list[str] = []

@@ -38,8 +38,7 @@ def describe(name: str, root: Path | None = None, image_size: int = 128, **optio
 def part_frequencies(dataset: PartDataset) -> np.ndarray:
     """Fraction of the foreground that each part holds, (P,); zeros where there is no annotation."""
     count = np.zeros(len(dataset.part_names) + 1)
-    maps = [dataset.parts] if isinstance(dataset, ArrayDataset) else (dataset[i].parts for i in range(len(dataset)))
-    for parts in maps if dataset.part_names else ():
-        if parts is not None:
-            count += np.bincount(np.asarray(parts).ravel(), minlength=len(count))
+    if isinstance(dataset, ArrayDataset) and dataset.parts is not None:
+        for parts in dataset.parts:
+            count += np.bincount(parts.ravel(), minlength=len(count))
     return count[1:] / max(count[1:].sum(), 1)

@@ -15,33 +15,28 @@ from partlib.data.cub import CubCrops
 from partlib.data.deepfashion import read_segmentation
 from partlib.data.photos import Rows, Square, crop_square, square_of
 
-BITS = 11  # of a weight in the 8-bit arithmetic
-OUTSIDE = 1  # value (of 255) of the release's pixels beyond the edge of a photograph of CUB
-
 
 def release_crop(image: np.ndarray, square: Square) -> np.ndarray:
-    """Cut ``square`` out of a photograph (H, W, 3) uint8; outside of it every channel is 1."""
+    """Cut ``square`` out of a photograph (H, W, 3) uint8; outside of it every channel is 1 (of 255)."""
     inside = crop_square(np.ones(image.shape[:2], bool), square, "zero")  # (side, side)
-    return np.where(inside[..., None], crop_square(image, square, "zero"), np.uint8(OUTSIDE))
+    return np.where(inside[..., None], crop_square(image, square, "zero"), np.uint8(1))
 
 
 def normalize_keypoints(keypoints: np.ndarray, square: Square) -> np.ndarray:
     """Keypoints (N, 3) in the crop as ``2 (x - left) / side - 1`` in [-1, 1]; invisible ones are 0."""
-    left, top, side = square
     normalized = keypoints.copy()
-    normalized[:, :2] = 2 * (normalized[:, :2] - (left, top)) / side - 1
+    normalized[:, :2] = 2 * (normalized[:, :2] - square[:2]) / square[2] - 1
     normalized[normalized[:, 2] == 0, :2] = 0
     return normalized
 
 
 def letterbox(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int) -> Rows:
     """A photograph of DeepFashion, its mask and labels resized to fit a square of ``size``, its short side centered."""
-    side = max(labels.shape)
-    height, width = (max(round(length * size / side), 1) for length in labels.shape)
-    square, small = square_of((height, width)), resize_nearest(mask, height, width)
+    height, width = (max(round(length * size / max(labels.shape)), 1) for length in labels.shape)
+    square = square_of((height, width))
     return {
         "images": crop_square(resize_bilinear_8bit(photo, height, width), square, "edge"),
-        "masks": crop_square(small, square, "zero") * np.uint8(255),
+        "masks": crop_square(resize_nearest(mask, height, width), square, "zero") * np.uint8(255),
         "parts": crop_square(resize_nearest(labels, height, width), square, "zero"),
     }
 
@@ -49,8 +44,7 @@ def letterbox(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int
 def labels_as_gray_values(photo: Path, size: int) -> np.ndarray:
     """Classes of a photograph of DeepFashion made square, (size, size) uint8, shrunk as if they were gray values.
 
-    The release's scores of whole images are computed on such labels. Between two classes a third appears; use them for
-    nothing but comparing with its numbers.
+    The release scores whole images on such labels; use them for nothing but comparing with its numbers.
     """
     labels = read_segmentation(photo.with_name(f"{photo.stem}_segment.png"))
     return resize_labels_bilinear(crop_square(labels, square_of(labels.shape), "zero"), size, size)
@@ -77,14 +71,14 @@ def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize_bilinear_8bit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The same for uint8 in whole numbers, cut off as older OpenCV does for speed (5.0 rounds differently)."""
+    """The same for uint8 with weights of 11 bits, cut off as older OpenCV does for speed (5.0 rounds differently)."""
     top, bottom, down = _places(image.shape[0], height)
     left, right, across = _places(image.shape[1], width)
-    one, down, across = 1 << BITS, np.rint(down * (1 << BITS)).astype(int), np.rint(across * (1 << BITS)).astype(int)
+    down, across = (np.rint(weight * 2048).astype(int)[:, None] for weight in (down, across))
     wide = image.astype(np.int64)
-    rows = wide[:, left] * (one - across)[:, None] + wide[:, right] * across[:, None]  # (H, width, C), 19 bits
-    upper = ((rows[top] >> 4) * (one - down)[:, None, None]) >> 16  # (height, width, C), 10 bits
-    lower = ((rows[bottom] >> 4) * down[:, None, None]) >> 16
+    rows = wide[:, left] * (2048 - across) + wide[:, right] * across  # (H, width, C), 19 bits
+    upper = ((rows[top] >> 4) * (2048 - down[..., None])) >> 16  # (height, width, C), 10 bits
+    lower = ((rows[bottom] >> 4) * down[..., None]) >> 16
     return ((upper + lower + 2) >> 2).astype(np.uint8)
 
 
@@ -118,9 +112,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def load(
-    name: str, split: str = "train", root: str | Path | None = None, image_size: int = 128, **options: Any
-) -> PartDataset:
+def load(name: str, split: str, root: str | Path | None = None, image_size: int = 128, **options: Any) -> PartDataset:
     """``load_dataset`` with the release's pixels and nothing held out; data sets that it does not have, as they are."""
     release = {"hold_out": False, **OPTIONS[name]} if name in OPTIONS else {}
-    return load_dataset(name, split, root, image_size, **{**release, **options})
+    return load_dataset(name, split, root, image_size, **(release | options))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import partlib
 from partlib.data import DATASETS, LARGEST_SIZE, ArrayDataset, collate, find_loader, load_dataset, read_options
 from partlib.data.base import stacked
 from partlib.errors import ConfigError
@@ -43,15 +42,12 @@ def test_sample_has_the_documented_shapes_types_and_ranges():
     assert (sample.label, sample.name) == (2, "image 2")
 
 
-def test_parts_are_the_foreground_where_there_is_no_mask():
-    sample = make(with_masks=False)[0]
-    assert torch.equal(sample.foreground[0], (sample.parts > 0).float())
-
-
-def test_what_a_data_set_has_not_is_none():
+def test_what_a_data_set_has_not_is_none_and_parts_are_the_foreground_where_there_is_no_mask():
     sample = make(parts=False, keypoints=False)[0]
     assert sample.parts is None
     assert sample.keypoints is None
+    sample = make(with_masks=False)[0]
+    assert torch.equal(sample.foreground[0], (sample.parts > 0).float())
 
 
 def test_a_sample_is_a_copy_that_may_be_written_to():
@@ -111,11 +107,6 @@ def test_batch_moves_all_its_tensors():
     assert batch.names == ["image 0"]
 
 
-def test_load_dataset_opens_birds_with_options():
-    dataset = partlib.load_dataset("birds", "val", image_size=32, num_images=3)
-    assert (dataset.name, dataset.split, dataset.image_size, len(dataset)) == ("birds", "val", 32, 3)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -131,10 +122,11 @@ def test_wrong_arguments_name_what_is_expected(arguments, message):
         load_dataset(**arguments)
 
 
-def test_largest_sizes_are_those_of_known_data_sets():
-    assert set(LARGEST_SIZE) <= set(DATASETS)
+def test_load_dataset_takes_options_and_the_largest_size():
     largest = LARGEST_SIZE["birds"]
-    assert load_dataset("birds", "val", image_size=largest, num_images=1)[0].image.shape == (3, largest, largest)
+    dataset = load_dataset("birds", "val", image_size=largest, num_images=1)
+    assert (dataset.name, dataset.split, dataset.image_size, len(dataset)) == ("birds", "val", largest, 1)
+    assert dataset[0].image.shape == (3, largest, largest)
 
 
 def test_stacked_holds_every_image_and_foreground():
@@ -152,13 +144,12 @@ def test_a_run_of_samples_is_not_copied():
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_option_of_every_loader_can_be_read_from_text(name):
-    parameters = inspect.signature(find_loader(name).load).parameters
-    own = set(parameters) - {"split", "root", "image_size", "crops", "resize"}  # two are the release's
     texts = {bool: "yes", int: "3", float: "0.5", str: "text", type(None): "1"}
-    for key in own:
-        default = parameters[key].default
-        value = read_options(name, [f"{key}={texts[type(default)]}"])[key]
-        assert default is None or type(value) is type(default)
+    for key, parameter in inspect.signature(find_loader(name).load).parameters.items():
+        default = parameter.default
+        if key not in ("split", "root", "image_size", "crops", "resize"):  # two are the release's
+            value = read_options(name, [f"{key}={texts[type(default)]}"])[key]
+            assert default is None or type(value) is type(default)
 
 
 def test_options_are_read_as_the_loader_expects_them():
@@ -179,11 +170,7 @@ def test_options_are_read_as_the_loader_expects_them():
         ("cub", "padding=wide", "padding is 'wide'; expected a number"),
         ("cub", "mirror=maybe", "mirror is 'maybe'; expected true or false"),
         ("birds", "seed=1.5", "seed is '1.5'; expected a whole number"),
-        (
-            "cub",
-            "category=car",
-            "'category=car': .*cub has these keys: classes, masks, padding, jitter, mirror, hold_out$",
-        ),
+        ("cub", "category=car", "'category=car': .*cub has these keys: classes, masks, .*hold_out$"),
         ("fish", "a=b", "data set 'fish' is unknown"),
     ],
 )

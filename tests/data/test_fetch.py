@@ -3,58 +3,24 @@
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from partlib.data import fetch as fetching
 from partlib.data.fetch import fetch, install
 from partlib.errors import DataError
+from tests.data.conftest import refused
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves ``server.files``; ``server.breaks`` answers stop halfway; ``server.ranges``: whether Range is obeyed."""
-
-    def do_GET(self):
-        wanted = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-        self.server.requests.append(wanted)
-        if self.path not in self.server.files:
-            return self.answer(404, b"nothing here")
-        body = self.server.files[self.path]
-        if wanted and self.server.ranges:
-            return self.answer(206, body[wanted:]) if wanted < len(body) else self.answer(416, b"")
-        return self.answer(200, body)
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.breaks > 0:
-            self.server.breaks -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        """Keep the test output quiet."""
-
-
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(fetching, "PAUSE", 0.0)
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.files, running.breaks, running.ranges, running.requests = {"/data.bin": CONTENT}, 0, True, []
-    running.url = f"http://127.0.0.1:{running.server_address[1]}"
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+def server(server):
+    server.files["/data.bin"] = CONTENT
+    return server
 
 
 def test_a_download_arrives_whole_once_under_its_final_name_only(server, tmp_path):
@@ -82,21 +48,21 @@ def test_a_later_call_continues_an_unfinished_download(server, tmp_path, have):
 
 def test_a_connection_that_never_completes_is_given_up_and_keeps_what_it_has(server, tmp_path):
     server.ranges, server.breaks = False, 100
-    with pytest.raises(DataError, match=r"data.bin.* could not be downloaded .*run the same command again"):
+    with refused(r"data.bin.* could not be downloaded .*run the same command again"):
         fetch(f"{server.url}/data.bin", tmp_path / "data.bin")
     assert not (tmp_path / "data.bin").exists()
     assert 0 < (tmp_path / "data.bin.part").stat().st_size <= len(CONTENT) // 2
 
 
 def test_a_wrong_checksum_names_expected_and_found_and_leaves_nothing(server, tmp_path):
-    with pytest.raises(DataError) as caught:
+    with refused(f"data.bin.*{'0' * 64}.*{SHA256}"):
         fetch(f"{server.url}/data.bin", tmp_path / "data.bin", "0" * 64)
-    assert all(text in str(caught.value) for text in ("data.bin", "0" * 64, SHA256))
+    assert server.requests == [0]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_address_without_a_file_is_explained(server, tmp_path):
-    with pytest.raises(DataError, match=r"404.*open the address in a browser"):
+    with refused(r"404.*open the address in a browser"):
         fetch(f"{server.url}/missing", tmp_path / "data.bin")
 
 
@@ -146,6 +112,6 @@ def test_members_outside_the_folder_never_land_there(make, name, server, tmp_pat
 @pytest.mark.parametrize("damage", [lambda zipped: zipped[: len(zipped) // 2], lambda zipped: b"<html>quota</html>"])
 def test_what_is_no_whole_archive_is_named_and_leaves_no_folder(damage, server, tmp_path):
     archives = offer(server, "zip", damage(make_zip({"one": CONTENT})[1]))
-    with pytest.raises(DataError, match=r"a\.zip: not a whole archive .*delete it"):
+    with refused(r"a\.zip: not a whole archive .*delete it"):
         install(tmp_path / "out", archives, lambda root: None)
     assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from partlib.errors import CheckpointError, ConfigError
 
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
-VGG19_BLOCKS = (2, 2, 4, 4, 4)  # convolutions per block; a 2x2 max-pooling follows each block
+# Layer -> index in torchvision's vgg19().features: blocks of convolutions with a ReLU each, a pooling after each block.
+VGG19_PLACES = [(block, i) for block, n in enumerate((2, 2, 4, 4, 4), start=1) for i in range(1, n + 1)]
+VGG19_LAYERS = {f"relu{block}_{i}": 2 * k + block for k, (block, i) in enumerate(VGG19_PLACES)}
 CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # of ImageNet on bytes: red, green, blue
 
 
@@ -53,11 +56,10 @@ class Lite0Encoder(nn.Module):
 
     def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
         super().__init__()
-        check_layers("efficientnet_lite0", layers, LITE0_STRIDES)
         if weights not in ("", "random"):
             raise ConfigError(f"weights of efficientnet_lite0 are {weights!r}; expected none (ImageNet's) or 'random'")
         self.normalize = Normalize(**SCALES["lite0"])
-        self.layers = tuple(layer for layer in LITE0_STRIDES if layer in layers)
+        self.layers = finest_first("efficientnet_lite0", layers, LITE0_STRIDES)
         self.network = _lite0(features_only=True, out_indices=[LITE0_STRIDES[layer] for layer in self.layers])
         if not weights:
             own = self.network.state_dict()
@@ -75,16 +77,13 @@ class VGG19Encoder(nn.Module):
         super().__init__()
         from torchvision.models.feature_extraction import create_feature_extractor
 
-        nodes = vgg19_layers()
-        check_layers("vgg19", layers, nodes)
-        self.layers = tuple(layer for layer in nodes if layer in layers)
+        self.layers = finest_first("vgg19", layers, VGG19_LAYERS)
         self.normalize = Normalize(**SCALES["imagenet"])
-        convolutions = torchvision_model("vgg19", weights).features
-        self.network = create_feature_extractor(convolutions, {str(nodes[layer]): layer for layer in self.layers})
+        nodes = {str(VGG19_LAYERS[layer]): layer for layer in self.layers}
+        self.network = create_feature_extractor(torchvision_model("vgg19", weights).features, nodes)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        maps = self.network(self.normalize(images))
-        return [maps[layer] for layer in self.layers]
+        return list(self.network(self.normalize(images)).values())
 
 
 class ResNet50Encoder(nn.Module):
@@ -114,21 +113,12 @@ class ResNet50Encoder(nn.Module):
         return [self.stages(self.stem(self.normalize(images)))]
 
 
-def check_layers(network: str, layers: tuple[str, ...], known: dict[str, int]) -> None:
+def finest_first(network: str, layers: tuple[str, ...], known: dict[str, int]) -> tuple[str, ...]:
+    """The named layers in the order of ``known``."""
     for layer in layers:
         if layer not in known:
             raise ConfigError(f"{network} has no layer {layer!r}; expected {', '.join(known)}")
-
-
-def vgg19_layers() -> dict[str, int]:
-    """Layer name, such as "relu3_2", -> its index in torchvision's ``vgg19().features``."""
-    names, index = {}, 0
-    for block, convolutions in enumerate(VGG19_BLOCKS, start=1):
-        for place in range(1, convolutions + 1):
-            names[f"relu{block}_{place}"] = index + 1  # each convolution is followed by its ReLU
-            index += 2
-        index += 1  # the pooling
-    return names
+    return tuple(layer for layer in known if layer in layers)
 
 
 def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
@@ -153,9 +143,10 @@ def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
             f"weights {weights!r} are neither a file nor torchvision's; give the path of a .pth or .safetensors file, "
             f"or one of {', '.join(known.__members__)}"
         )
-    classifier = ("fc.", "classifier.")
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(classifier)}
-    given = {name: tensor for name, tensor in read_state_dict(weights).items() if not name.startswith(classifier)}
+    own, given = (
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(("fc.", "classifier."))}
+        for tensors in (network.state_dict(), read_state_dict(weights))
+    )
     check_tensors(own, given, f"weight file {weights}")
     network.load_state_dict(given, strict=False)
     return network
@@ -205,17 +196,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"weight file {path} does not exist; give the path of a .pth or .safetensors file")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            tensors = load_file(str(path))
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        tensors = load_file(str(path)) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has exceptions of its own; all mean the same to the user
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"weight file {path} cannot be read ({reason}); expected tensors only, fetch it again"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"weight file {path} cannot be read ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise CheckpointError(f"weight file {path} holds other things than named tensors; expected a state dict")
     return tensors

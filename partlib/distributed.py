@@ -41,7 +41,7 @@ def world_size() -> int:
 
 def local_rank() -> int:
     """Number of this process among those on this machine, from 0; also the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if _joined() else 0
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _joined() -> bool:
@@ -58,12 +58,10 @@ def processes(device: str = "auto") -> Iterator[None]:
         raise ConfigError(f"device is {device!r} for all processes alike; expected auto, cpu or cuda under torchrun")
     backend = "gloo"
     if device != "cpu" and torch.cuda.is_available():
-        own, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if own >= found:
-            raise ConfigError(
-                f"more processes than the {found} GPUs of this machine; expected --nproc_per_node={found}"
-            )
-        torch.cuda.set_device(own)  # what "cuda" means from here on
+        found = torch.cuda.device_count()
+        if local_rank() >= found:
+            raise ConfigError(f"more processes than the {found} GPUs here; expected --nproc_per_node={found}")
+        torch.cuda.set_device(local_rank())  # what "cuda" means from here on
         backend = "nccl"
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
@@ -110,7 +108,7 @@ def all_reduce_mean(values: Tensor) -> Tensor:
 
 
 def broadcast_object(make: Callable[[], Value]) -> Value:
-    """What ``make`` returns on rank 0, on every rank: one process reads a file, also where the others cannot see it."""
+    """What ``make`` returns on rank 0, on every rank: a file is read by one process."""
     if not _joined():
         return make()
     box = [make() if rank() == 0 else None]

@@ -105,53 +105,49 @@ def features_of(
     """
     if not dataset.fixed_crop:
         return LiveFeatures(extractor)
-    source_images = source or dataset
-    device = next(extractor.parameters()).device
-    size = len(dataset) * sum(2 * z.numel() for z in extractor(source_images[0].image[None].to(device)))  # float16
-    if size > limit_gb * 1e9:
+    if cache_size(source or dataset, extractor) > limit_gb * 1e9:
         return LiveFeatures(extractor, source)
-    return cached_features(source_images, extractor, size)
+    return cached_features(source or dataset, extractor)
 
 
-def cached_features(dataset: PartDataset, extractor: PerceptualFeatures, size: int = 0) -> CachedFeatures:
-    """Features of all images of ``dataset``, computed once and then read from the cache; ``size`` in bytes if known."""
+def cache_size(dataset: PartDataset, extractor: PerceptualFeatures) -> int:
+    """Bytes of the cache of all images, from the features of the first."""
+    image = dataset[0].image[None].to(next(extractor.parameters()).device)
+    return len(dataset) * sum(2 * z.numel() for z in extractor(image))  # float16
+
+
+def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> CachedFeatures:
+    """Features of all images of ``dataset``, computed once and then read from the cache."""
     if not dataset.fixed_crop:
-        raise ConfigError(
-            f"features of {dataset.name!r} cannot be cached: its crops are drawn anew every time; "
-            "leave out the data options jitter and mirror"
-        )
-    digest = hashlib.sha256()
-    for name, tensor in extractor.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        raise ConfigError(f"crops of {dataset.name!r} are drawn anew every time; leave out jitter and mirror")
+    device = next(extractor.parameters()).device
 
     def compute(folder: Path) -> None:
-        free = shutil.disk_usage(cache_dir()).free
+        size, free = cache_size(dataset, extractor), shutil.disk_usage(cache_dir()).free
         if size > free:
             raise ConfigError(
                 f"features would take {size / 1e9:.1f} GB and {cache_dir()} has {free / 1e9:.1f} GB free; set "
                 "PARTLIB_CACHE to a larger disk, or feature_cache_gb below that size to compute them at every step"
             )
-        _compute(dataset, extractor, folder)
+        step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
+        arrays: list[np.ndarray] = []
+        for start in progress_bar(
+            range(0, len(dataset), step), f"features of {dataset.name} {dataset.split}", leave=False
+        ):
+            batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
+            maps = [z.half().cpu().numpy() for z in extractor(batch.images.to(device))]
+            for layer, z in zip(extractor.layers[len(arrays) :], maps[len(arrays) :], strict=True):
+                shape = (len(dataset), *z.shape[1:])
+                arrays.append(np.lib.format.open_memmap(folder / f"{layer}.npy", "w+", np.float16, shape))
+            for array, z in zip(arrays, maps, strict=True):
+                array[start : start + len(z)] = z
 
+    digest = hashlib.sha256()
+    for name, tensor in extractor.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     key = [dataset.fingerprint(), digest.hexdigest(), extractor.layers, extractor.size, len(dataset)]
     arrays = cached_arrays("features", key, compute)
     return CachedFeatures([arrays[layer] for layer in extractor.layers], extractor.layers)
-
-
-def _compute(dataset: PartDataset, extractor: PerceptualFeatures, folder: Path) -> None:
-    device = next(extractor.parameters()).device
-    step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
-    arrays: list[np.ndarray] = []
-    for start in progress_bar(range(0, len(dataset), step), f"features of {dataset.name} {dataset.split}", leave=False):
-        batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
-        maps = [m.half().cpu().numpy() for m in extractor(batch.images.to(device))]
-        if not arrays:
-            arrays = [
-                np.lib.format.open_memmap(folder / f"{layer}.npy", "w+", np.float16, (len(dataset), *m.shape[1:]))
-                for layer, m in zip(extractor.layers, maps, strict=True)
-            ]
-        for array, m in zip(arrays, maps, strict=True):
-            array[start : start + len(m)] = m
 
 
 @dataclass

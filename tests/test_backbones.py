@@ -18,11 +18,11 @@ from partlib.backbones import (
     Lite0Encoder,
     Normalize,
     ResNet50Encoder,
+    VGG19_LAYERS,
     VGG19Encoder,
     lite0_weights,
     read_state_dict,
     torchvision_model,
-    vgg19_layers,
 )
 from partlib.errors import CheckpointError, ConfigError
 
@@ -98,7 +98,7 @@ def test_unknown_layers_are_named_with_the_known_ones(encoder, layer):
 @torch.no_grad()
 def test_vgg_maps_are_those_after_the_named_relus():
     vgg, images = VGG19Encoder(("relu5_4", "relu1_1", "relu3_2"), "random").eval(), torch.rand(1, 3, 64, 64)
-    maps, places = vgg(images), vgg19_layers()
+    maps, places = vgg(images), VGG19_LAYERS
     assert vgg.layers == ("relu1_1", "relu3_2", "relu5_4")
     assert [tuple(m.shape) for m in maps] == [(1, 64, 64, 64), (1, 256, 16, 16), (1, 512, 4, 4)]
     assert (len(places), places["relu1_1"], places["relu3_2"], places["relu5_4"]) == (16, 1, 13, 35)

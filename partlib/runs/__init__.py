@@ -41,28 +41,17 @@ class TrainResult:
 
 def train(
     config: TrainConfig,
-    out: str | Path | None = None,
+    out: str | Path | None = None,  # folder of config.json, log.csv, checkpoint.pt and model.safetensors; None for none
     *,
-    resume: bool = False,
+    resume: bool = False,  # go on from the checkpoint in ``out``, if there is one
     device: str = "auto",
     progress: bool = True,
-    datasets: Datasets | None = None,
-    on_step: OnStep | None = None,
+    datasets: Datasets | None = None,  # (train, val or None) instead of the ones that ``config`` names
+    on_step: OnStep | None = None,  # called after every step with the trainer and the step's losses
     runtime: Runtime | None = None,
-    recipe: type[Recipe] = Recipe,
+    recipe: type[Recipe] = Recipe,  # makes the parts; partlib.paper.release.PaperRecipe for the preset "paper"
 ) -> TrainResult:
-    """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`.
-
-    Parameters
-    ----------
-    config : what to train.
-    out : folder for ``config.json``, ``log.csv``, ``checkpoint.pt`` and ``model.safetensors``; None writes nothing.
-    resume : go on from the checkpoint in ``out``, if there is one.
-    device : "auto", "cpu" or "cuda".
-    datasets : (train, val) instead of the ones that ``config`` names; val may be None.
-    on_step : called after every step with the trainer and the step's losses; for film strips and experiments.
-    recipe : how the parts are made of ``config``; :class:`partlib.paper.release.PaperRecipe` for the preset "paper".
-    """
+    """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`."""
     folder = None if out is None else Path(out)
     state = distributed.broadcast_object(lambda: _saved_state(folder, resume))
     # The parts of the run

@@ -25,10 +25,10 @@ Scale = Callable[[list[Tensor]], list[Tensor]]
 
 def pick_device(name: str = "auto") -> torch.device:
     """The named device, or the fastest there is."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        return torch.empty(
+            0, device=("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+        ).device
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
@@ -49,10 +49,9 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"precision is {self.precision!r}; expected one of auto, float32, bfloat16")
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"workers is {self.workers}; expected a number of processes, at least 0")
-        if not self.feature_cache_gb >= 0:
-            raise ConfigError(f"feature_cache_gb is {self.feature_cache_gb}; expected gigabytes, at least 0")
+        for name in ("workers", "feature_cache_gb"):
+            if not (getattr(self, name) or 0) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 0")
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Context in which a network runs on ``device``."""

@@ -1,13 +1,9 @@
 """Which initial weights to train from: a few short trials, judged by training losses alone.
 
-The decoder begins at random, and where it begins decides which division of the object the run settles on; most of the
-spread between seeds comes from here. As k-means is started several times and its best clustering kept, so here: every
-start sees the same images, jitter and warps for a few steps, and the one with the lowest loss is trained in full. No
-annotation is involved.
-
-Before its trial the decoder of a start can learn alone, on the fixed maps of the ImageNet encoder and mostly from the
-feature loss. These steps are cheap, and they lead to a division of the whole object; from random weights at full speed,
-many starts end with a part of legs alone.
+The decoder begins at random, and where it begins decides which division of the object the run settles on. As k-means
+keeps the best of several clusterings, so here: every start sees the same images, jitter and warps for a few steps, and
+the one with the lowest loss is trained in full. Before its trial a decoder can learn alone, on the fixed maps of the
+ImageNet encoder and mostly from the feature loss: cheap steps that lead to a division of the whole object.
 """
 
 import copy
@@ -24,6 +20,7 @@ from partlib.runs.build import Recipe
 from partlib.segmenter import resize
 from partlib.training import GRAD_CLIP, Trainer
 
+Advance = Callable[[], dict[str, Tensor]]
 FEATURE_FACTOR, LR_FACTOR = 4.0, 3.0  # of the feature weight and the decoder's learning rate while it learns alone
 
 
@@ -48,11 +45,10 @@ def begin_start(trainer: Trainer, recipe: Recipe, start: int, decoder: dict[str,
 def learn_decoders(
     trainer: Trainer, recipe: Recipe, starts: Sequence[int], progress: bool = False
 ) -> list[dict[str, Tensor]]:
-    """The decoders' weights of some starts after ``decoder_steps`` steps alone: encoder fixed, a larger feature weight.
+    """The decoders' weights of some starts after ``decoder_steps`` steps alone, at a constant learning rate.
 
-    They learn from the images and the jitter of the run's first steps, at a constant learning rate and without
-    equivariance. The encoder is the same for all, so its maps are computed once for all. Without a feature loss there
-    is nothing to learn from, and the decoders stay as they are.
+    They learn from the images and the jitter of the run's first steps, without equivariance; the encoder's maps are the
+    same for all. Without a feature loss there is nothing to learn from, and the decoders stay as they are.
     """
     if recipe.config.arch.endswith(":random") and len(starts) > 1:  # random encoders differ
         return [decoder for start in starts for decoder in learn_decoders(trainer, recipe, [start], progress)]
@@ -105,17 +101,10 @@ def _decoder_losses(trainer: Trainer, decoders: list[nn.Module], step: int) -> I
         yield objective.terms([logits], batch.foreground, features, lab, None, weights, generator)["total"]
 
 
-def best_start(
-    config: TrainConfig,
-    advance: Callable[[], dict[str, Tensor]],
-    begin: Callable[[int], None],
-    progress: bool = True,
-) -> int:
-    """The start, 0 to ``config.starts - 1``, with the lowest mean loss over the later half of its trial.
+def best_start(config: TrainConfig, advance: Advance, begin: Callable[[int], None], progress: bool = True) -> int:
+    """The start, 0 to ``config.starts - 1``, with the lowest mean loss over the later half of its trial; NaN loses.
 
-    ``begin`` makes ``advance`` begin anew with the initial weights of a start. A loss that is not finite counts as
-    infinite; where all are, start 0 is taken and training reports the error. Several processes compare the mean of
-    their losses, and all take the start that rank 0 takes.
+    ``begin`` makes ``advance`` begin anew with the initial weights of a start. All processes take the same one.
     """
     means, steps = [], min(config.trial_steps, config.steps)
     with distributed.progress_bar(total=config.starts * steps, desc="starts", leave=False, shown=progress) as bar:

@@ -6,9 +6,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from partlib.data.birds.anatomy import PlacedFigure
+from partlib.data.birds.anatomy import Figure
 from partlib.data.birds.raster import Array, Canvas, Limb, Point, clamp, grid_limb, ink, on_grid
-from partlib.data.birds.species import rgb
 from partlib.data.birds.textures import lookup
 
 # backdrops: dark, middle and light tone of what is out of focus behind the bird, color of water under it, leaves
@@ -53,14 +52,14 @@ class Scenery:
     bird's own. ``soft`` blurs the rim, for plants out of focus (units of the image side).
     """
 
-    def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: PlacedFigure) -> None:
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: Figure) -> None:
         self.canvas, self.rng, self.light = canvas, rng, light
         self.points, self.scale, self.flying = figure.points, figure.scale, figure.pose.flying
         self.habitat = figure.species.habitat
         self.backdrop = self._choice(TABLE["habitats"][self.habitat])
         self.tones = TABLE["backdrops"][self.backdrop]
-        self.leaf_colors = [rgb(color) for color in TABLE["leaves"][self.tones["leaves"]]]
-        self.bark = rgb(self._choice(TABLE["barks"]))
+        self.leaf_colors = [ink(color) for color in TABLE["leaves"][self.tones["leaves"]]]
+        self.bark = ink(self._choice(TABLE["barks"]))
         self.perch: list[Limb] = []
         self.ground = max(self.points["foot_near"][1], self.points["foot_far"][1])
         self.waterline = 2.0  # height of the water's edge in the picture; 2 is below it
@@ -90,8 +89,8 @@ class Scenery:
 
     def _backdrop(self) -> None:
         """Light and dark out of focus: clouds, or a thicket that may be nearer and sharper."""
-        window = self.canvas.whole
-        dark, middle, light = (ink(rgb(self.tones[tone])) for tone in ("dark", "middle", "light"))
+        window = self.canvas
+        dark, middle, light = (ink(self.tones[tone]) for tone in ("dark", "middle", "light"))
         ox, oy, stretch, slope, near = self._draw(5)
         size = 0.35 + 0.5 * stretch
         tone = lookup("soft", window.x * size + ox, window.y * size + oy)  # (H, W)
@@ -110,7 +109,7 @@ class Scenery:
         radius = 0.02 + 0.05 * size
         disc = (x, y, radius, x, y, radius)
         window = self.canvas.window([disc], 0.02)
-        window.paint(window.union([disc]), ink(rgb(self.tones["light"])), soft=0.015, opacity=0.06 + 0.2 * alpha)
+        window.paint(window.union([disc]), ink(self.tones["light"]), soft=0.015, opacity=0.06 + 0.2 * alpha)
 
     def _leaf(self, at: Point, size: float, soft: float = 0.0, opacity: float = 1.0, front: bool = False) -> None:
         """A pointed leaf: where two discs overlap."""
@@ -125,13 +124,13 @@ class Scenery:
         left, right = side - bow, side + bow
         squared = along * along
         distance = np.maximum(np.sqrt(squared + left * left), np.sqrt(squared + right * right)) - radius
-        color = ink(self.leaf_colors[int(pick * len(self.leaf_colors))])
+        color = self.leaf_colors[int(pick * len(self.leaf_colors))]
         half = np.where(side > 0, 1.12, 0.82 + 0.2 * fold)
         vein = 1 + 0.35 * clamp(1 - np.abs(side) * (14 / length))
         ribs = 0.95 + 0.1 * (np.abs(((along + np.abs(side)) * (4 / length)) % 1 - 0.5) > 0.3)
         shade = half * vein * ribs * (0.65 + 0.6 * tone)
         if front:
-            window.darken(clamp(0.6 - distance * (1 / (0.25 * length))) * 0.3)
+            window.rgb *= 1 - clamp(0.6 - distance * (1 / (0.25 * length))) * 0.3
         window.paint(distance, color * shade * self.light.flat(0.8), 0 if front else None, soft, opacity)
 
     def _branch(self, limb: Limb, soft: float = 0.0, front: bool = False) -> None:
@@ -143,7 +142,7 @@ class Scenery:
         bark = lookup("bark", along * (length * 1.2) + limb[1], side * 0.1 + limb[0])
         upward = side * (1.0 if limb[3] < limb[0] else -1.0)  # across() is positive to the left of a -> b
         shade = np.clip(0.78 - 0.42 * upward, 0.3, 1.25) * (0.7 + 0.6 * bark)
-        window.paint(distance, ink(self.bark) * self.light.flat(0.8) * shade, 0 if front else None, soft)
+        window.paint(distance, self.bark * self.light.flat(0.8) * shade, 0 if front else None, soft)
 
     def _twig(self, soft: float = 0.0, front: bool = False, leaves: int = 0) -> None:
         """A thin branch across the picture, with up to ``leaves`` leaves on it."""
@@ -169,7 +168,7 @@ class Scenery:
 
     def _grass(self, count: int) -> None:
         """Blades of grass before everything that stands on the ground."""
-        color = ink(self.leaf_colors[0]) * self.light.flat(0.8)
+        color = self.leaf_colors[0] * self.light.flat(0.8)
         for x, y, lean, height, tone in self.rng.uniform(0, 1, (count, 5)).tolist():
             foot, left = self.ground + 0.03 + 0.16 * y, 1.1 * x - 0.05
             top = foot - 0.05 - 0.10 * height
@@ -216,7 +215,7 @@ class Scenery:
         if self.habitat in ("water", "wade"):
             ground = {"texture": "soft", "color": self.tones["water"], "across": 0.5, "up": 2.6, "blades": 0.0}
             # The water meets a wader at its shins, a swimmer at its belly.
-            wades = ("shin_near", "foot_near", 0.0, 1.0)
+            wades = ("leg_near", "foot_near", 0.0, 1.0)
             upper, lower, least, more = wades if self.habitat == "wade" else ("middle", "belly", 0.55, 0.6)
             top, bottom = self.points[upper][1], self.points[lower][1]
             self.waterline = on_grid(top + (bottom - top) * (least + more * self._draw(1)[0]))
@@ -226,12 +225,12 @@ class Scenery:
         tone = 0.52 + 0.75 * lookup(ground["texture"], u, v)
         tone += 0.15 * clamp((window.y - horizon) * 2.0)
         blades = ground["blades"] * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
-        color = ink(rgb(ground["color"])) * tone * self.light.flat(0.8)
+        color = ink(ground["color"]) * tone * self.light.flat(0.8)
         window.paint(horizon + 0.02 - window.y + blades, color, soft=0.02)
         x, y, size = self.points["body"][0], self.ground + 0.01, self.scale
         shadow = (x - 0.35 * size, y, 0.09 * size, x + 0.3 * size, y, 0.09 * size)
         below = self.canvas.window([shadow], 0.08)
-        below.darken(clamp(0.5 - below.union([shadow]) * 14) * 0.45)
+        below.rgb *= 1 - clamp(0.5 - below.capsule(shadow)[0] * 14) * 0.45
 
     def front(self) -> None:
         """Water round the bird, grass at its feet, now and then leaves or a twig before it, and the shade of leaves."""
@@ -251,9 +250,9 @@ class Scenery:
         elif busy > 0.85:
             self._twig(front=True, leaves=5)
         # Leaves outside the picture throw patches of shade on all of it.
-        window, (ox, oy) = self.canvas.whole, self.light.dapple_offset
-        shade = lookup("soft", window.x * 0.9 + ox, window.y * 0.9 + oy)
-        window.darken(clamp((shade - 0.42) * 3) * self.light.dapple)
+        ox, oy = self.light.dapple_offset
+        shade = lookup("soft", self.canvas.x * 0.9 + ox, self.canvas.y * 0.9 + oy)
+        self.canvas.rgb *= 1 - clamp((shade - 0.42) * 3) * self.light.dapple
 
     def _water(self) -> None:
         """The surface in front of the bird hides what is below it and mirrors a little of what is above."""
@@ -263,7 +262,8 @@ class Scenery:
         distance = self.waterline + wave - window.y  # (h, w)
         offset = self._draw(1)[0]
         ripple = lookup("soft", window.x * 0.6 + offset, window.y * 3.4 + offset)
-        color = ink(rgb(self.tones["water"])) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
-        rows = self.canvas.rgb[:, : window.rows.start][:, ::-1][:, : distance.shape[0]]  # the picture above, mirrored
-        color[:, : rows.shape[1]] += 0.32 * (rows - color[:, : rows.shape[1]])
+        color = ink(self.tones["water"]) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
+        height = len(distance)
+        above = self.canvas.rgb[:, : self.canvas.size - height][:, ::-1][:, :height]  # the picture, mirrored
+        color[:, : above.shape[1]] += 0.32 * (above - color[:, : above.shape[1]])
         window.paint(distance, color, 0)

@@ -138,6 +138,6 @@ def _keypoints(figure: Figure, parts: np.ndarray) -> np.ndarray:
         x, y = points[name][0] * size - 0.5, points[name][1] * size - 0.5
         left, top = max(int(x + 0.5) - reach, 0), max(int(y + 0.5) - reach, 0)
         near = parts[top : int(y + 0.5) + reach + 1, left : int(x + 0.5) + reach + 1]
-        inside = -0.5 <= min(x, y) and max(x, y) <= size - 0.5
+        inside = min(x, y) >= -0.5 and max(x, y) <= size - 0.5
         row[:] = x, y, inside and name not in hidden and not set(allowed).isdisjoint(near.flat)
     return rows

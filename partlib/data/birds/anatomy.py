@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from partlib.data.birds.raster import Limb, Point, on_grid
+from partlib.data.birds.raster import Limb, Point, grid_limb, on_grid
 from partlib.data.birds.species import TABLE, Pose, Species, direction
 
 Bone = tuple[complex, float, complex, float]  # a, radius at a, b, radius at b
@@ -195,18 +195,18 @@ class Figure:
         left, right = min(p.real - r for p, r in ends), max(p.real + r for p, r in ends)
         top, bottom = min(p.imag - r for p, r in ends), max(p.imag + r for p, r in ends)
         scale = extent / max(right - left, bottom - top)
-        dx = shift[0] * (1 - scale * (right - left)) - scale * left
-        dy = shift[1] * (1 - scale * (bottom - top)) - scale * top
+        room = complex(shift[0] * (1 - scale * (right - left)), shift[1] * (1 - scale * (bottom - top)))
+        offset = room - scale * complex(left, top)
 
-        def xy(spot: complex) -> Point:
-            at = turned(spot)
-            return on_grid(at.real * scale + dx), on_grid(at.imag * scale + dy)
+        def placed(spot: complex) -> complex:
+            return turned(spot) * scale + offset
 
         self.limbs: dict[str, list[Limb]] = {
-            name: [(*xy(a), on_grid(ra * scale), *xy(b), on_grid(rb * scale)) for a, ra, b, rb in group]
+            name: [grid_limb(placed(a), ra * scale, placed(b), rb * scale) for a, ra, b, rb in group]
             for name, group in self.bones.items()
         }
-        self.points = {name: xy(spot) for name, spot in self.spots.items()}
+        places = {name: placed(spot) for name, spot in self.spots.items()}
+        self.points = {name: (on_grid(place.real), on_grid(place.imag)) for name, place in places.items()}
         self.scale = on_grid(scale)
 
 

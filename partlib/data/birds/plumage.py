@@ -132,7 +132,7 @@ class BirdPainter:
     def _shadow(self, limbs: list[Limb]) -> None:
         """Soft shadow that a wing throws on the flank below it."""
         reach = 0.10 * self.unit
-        shifted = [(ax, ay + 0.3 * reach, ra, bx, by + 0.3 * reach, rb) for ax, ay, ra, bx, by, rb in limbs]
+        shifted: list[Limb] = [(ax, ay + 0.3 * reach, ra, bx, by + 0.3 * reach, rb) for ax, ay, ra, bx, by, rb in limbs]
         window = self.canvas.window(shifted, reach)
         amount = clamp(0.75 - window.union(shifted, 0.02) * (1 / reach)) * 0.42
         window.rgb *= 1 - amount * (window.parts > 0)

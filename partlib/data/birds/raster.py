@@ -34,9 +34,9 @@ def on_grid(value: float) -> float:
     return round(value * GRID) / GRID
 
 
-def grid_limb(*values: float) -> Limb:
-    """A capsule of six numbers, each rounded to the grid."""
-    return tuple(map(on_grid, values))
+def grid_limb(a: complex, ra: float, b: complex, rb: float) -> Limb:
+    """A capsule from a to b, x + iy, rounded to the grid."""
+    return tuple(map(on_grid, (a.real, a.imag, ra, b.real, b.imag, rb)))
 
 
 def clamp(values: Array) -> Array:

@@ -98,20 +98,20 @@ def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, n
     label = int(len(SEEN) + rng.integers(len(UNSEEN_LABELS)) if unseen else rng.integers(len(SEEN)))
     species = SPECIES[label]
     pose = Pose(rng, species)
-    grow, dx, dy = rng.uniform(0, 1, 3).tolist()
+    grow, *shift = rng.uniform(0, 1, 3).tolist()
     smallest = 0.70 if species.habitat == "wade" else 0.55  # long legs make a long box round a small bird
-    figure = Figure(species, pose, smallest + (0.95 - smallest) * grow, (dx, dy))
+    figure = Figure(species, pose, smallest + (0.95 - smallest) * grow, shift)
     light = Light(rng)
     colors = draw_colors(rng, species)
-    (grain_u, grain_v), (grain, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
+    grain, (speckle, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
     # The picture, from back to front.
     canvas = Canvas.blank(size)
     scenery = Scenery(canvas, rng, light, figure)
     scenery.behind()
-    BirdPainter(canvas, figure, light, colors, (grain_u, grain_v)).paint()
+    BirdPainter(canvas, figure, light, colors, grain).paint()
     scenery.front()
     # The camera.
-    noise = lookup("fine", canvas.x * 0.93 + grain, canvas.y * 0.93 + contrast) - 0.5
+    noise = lookup("fine", canvas.x * 0.93 + speckle, canvas.y * 0.93 + contrast) - 0.5
     picture = (canvas.rgb - 0.45) * (0.95 + 0.25 * contrast) + 0.47 + noise * 0.035
     image = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)  # (S, S, 3)
     y, x = canvas.parts.nonzero()
@@ -135,7 +135,7 @@ def _keypoints(figure: Figure, parts: np.ndarray) -> np.ndarray:
     rows = np.zeros((len(KEYPOINTS), 3), np.float32)
     size, reach = len(parts), max(len(parts) // 64, 1)
     for row, (name, allowed) in zip(rows, KEYPOINTS.items(), strict=True):
-        x, y = points[name][0] * size - 0.5, points[name][1] * size - 0.5
+        x, y = points[name].real * size - 0.5, points[name].imag * size - 0.5
         left, top = max(int(x + 0.5) - reach, 0), max(int(y + 0.5) - reach, 0)
         near = parts[top : int(y + 0.5) + reach + 1, left : int(x + 0.5) + reach + 1]
         inside = min(x, y) >= -0.5 and max(x, y) <= size - 0.5

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from partlib.data.birds.raster import Limb, Point, grid_limb, on_grid
+from partlib.data.birds.raster import Limb, grid_limb, on_grid
 from partlib.data.birds.species import TABLE, Pose, Species, direction
 
 Bone = tuple[complex, float, complex, float]  # a, radius at a, b, radius at b
@@ -23,7 +23,7 @@ class Figure:
     torso there. While the bird is built, ``bones`` and ``spots`` are the same in its own coordinates.
     """
 
-    def __init__(self, species: Species, pose: Pose, extent: float, shift: Point) -> None:
+    def __init__(self, species: Species, pose: Pose, extent: float, shift: list[float]) -> None:
         self.species, self.pose = species, pose
         self.bones: dict[str, list[Bone]] = {}
         self.spots: dict[str, complex] = {}
@@ -181,7 +181,7 @@ class Figure:
         self.bones[f"arm_{side}"] = _chain([shoulder, elbow, wrist, hand], [0.13, 0.115, 0.085, 0.04])
         self.spots[f"wing_{side}"] = wrist + 0.3 * length * back
 
-    def _place(self, extent: float, shift: Point) -> None:
+    def _place(self, extent: float, shift: list[float]) -> None:
         """Fill ``limbs``, ``points`` and ``scale``."""
         spin, facing = direction(self.pose.tilt), self.pose.facing
 
@@ -195,8 +195,8 @@ class Figure:
         left, right = min(p.real - r for p, r in ends), max(p.real + r for p, r in ends)
         top, bottom = min(p.imag - r for p, r in ends), max(p.imag + r for p, r in ends)
         scale = extent / max(right - left, bottom - top)
-        room = complex(shift[0] * (1 - scale * (right - left)), shift[1] * (1 - scale * (bottom - top)))
-        offset = room - scale * complex(left, top)
+        room_x, room_y = 1 - scale * (right - left), 1 - scale * (bottom - top)
+        offset = complex(shift[0] * room_x, shift[1] * room_y) - scale * complex(left, top)
 
         def placed(spot: complex) -> complex:
             return turned(spot) * scale + offset
@@ -206,7 +206,7 @@ class Figure:
             for name, group in self.bones.items()
         }
         places = {name: placed(spot) for name, spot in self.spots.items()}
-        self.points = {name: (on_grid(place.real), on_grid(place.imag)) for name, place in places.items()}
+        self.points = {name: complex(on_grid(place.real), on_grid(place.imag)) for name, place in places.items()}
         self.scale = on_grid(scale)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from partlib.data.birds.anatomy import Figure
-from partlib.data.birds.raster import Array, Canvas, Limb, Point, bulge_normals, clamp, ink, smooth_union
+from partlib.data.birds.raster import Array, Canvas, Limb, bulge_normals, clamp, ink, smooth_union
 from partlib.data.birds.scene import Light
 from partlib.data.birds.species import TABLE, Pattern
 from partlib.data.birds.textures import lookup
@@ -52,7 +52,9 @@ MARKS: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
 class BirdPainter:
     """Paints one figure. ``colors`` are the individual's own, each (3, 1, 1); ``grain`` shifts the textures."""
 
-    def __init__(self, canvas: Canvas, figure: Figure, light: Light, colors: dict[str, Array], grain: Point) -> None:
+    def __init__(
+        self, canvas: Canvas, figure: Figure, light: Light, colors: dict[str, Array], grain: list[float]
+    ) -> None:
         self.canvas, self.figure, self.colors, self.light, self.grain = canvas, figure, colors, light, grain
         self.species, self.pose, self.unit = figure.species, figure.pose, figure.scale
 
@@ -162,15 +164,14 @@ class BirdPainter:
 
     def _dorsal(self, window: Canvas) -> Array:
         """Signed distance (h, w) to the line root of the tail - withers - head; positive on the side of the back."""
-        (rx, ry), (wx, wy), (hx, hy) = (self.figure.points[name] for name in ("root", "withers", "head"))
-        px, py = window.x - wx, window.y - wy
+        root, withers, head = (self.figure.points[name] for name in ("root", "withers", "head"))
+        px, py = window.x - withers.real, window.y - withers.imag
         lines = []
-        for dx, dy in ((wx - rx, wy - ry), (hx - wx, hy - wy)):  # behind the withers, ahead of them
-            norm = max(math.sqrt(dx * dx + dy * dy), 1e-6)
-            lines.append((dx / norm, dy / norm))
-        rear, front = lines
-        behind, ahead = ((px * dy - py * dx) * self.pose.facing for dx, dy in lines)
-        return np.where(px * (rear[0] + front[0]) + py * (rear[1] + front[1]) > 0, ahead, behind)
+        for line in (withers - root, head - withers):
+            lines.append(line / max(math.sqrt(line.real * line.real + line.imag * line.imag), 1e-6))
+        behind, ahead = ((px * line.imag - py * line.real) * self.pose.facing for line in lines)
+        both = lines[0] + lines[1]  # points ahead, between the two
+        return np.where(px * both.real + py * both.imag > 0, ahead, behind)
 
     def _torso_colors(self, u: Array, v: Array, dorsal: Array) -> Array:
         """Unlit colors (3, h, w) of breast, belly, back and rump with their patterns, at body coordinates u, v."""
@@ -214,20 +215,18 @@ class BirdPainter:
     def _eyes(self) -> None:
         """The eyes that can be seen, on pixels of the head only: lid, iris, pupil and a highlight."""
         points = self.figure.points
-        (hx, hy), (ux, uy) = points["head"], points["head_y"]
-        head = max(((ux - hx) ** 2 + (uy - hy) ** 2) ** 0.5, 1e-4)
+        head, towards_sun = max(abs(points["head_y"] - points["head"]), 1e-4), complex(*self.light.direction[:2])
         lid, iris, pupil = self.colors["eyelid"], self.colors["eye"], ink((0.04, 0.035, 0.03))
         for side in ("near", "far"):
             showing = self.pose.eye_showing(side)
             if showing < 0.12:
                 continue
-            x, y = points[f"eye_{side}"]
             radius = self.species.eye * head * (0.75 + 0.25 * showing)
             squeeze = radius * (1 - showing)
             for scale, color, shift in ((1.22, lid, 0), (1.0, iris, 0), (0.62, pupil, 0), (0.26, ink("#ffffff"), 0.35)):
                 r, half = (radius - 0.62 * squeeze) * scale, 0.6 * squeeze * scale
-                ex, ey = (at + shift * sun * radius for at, sun in zip((x, y), self.light.direction, strict=False))
-                limb = (ex, ey - half, r, ex, ey + half, r)
+                at = points[f"eye_{side}"] + shift * towards_sun * radius
+                limb = (at.real, at.imag - half, r, at.real, at.imag + half, r)
                 window = self.canvas.window([limb])
                 window.paint(window.capsule(limb)[0], color, opacity=window.parts == HEAD)
 

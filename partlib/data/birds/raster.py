@@ -15,7 +15,6 @@ import numpy as np
 
 GRID = 8192  # geometry is rounded to 1 / GRID of the image side
 Limb = tuple[float, ...]  # a capsule: ax, ay, ra, bx, by, rb
-Point = tuple[float, float]
 Array = np.ndarray
 
 
@@ -98,13 +97,15 @@ class Canvas:
         inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
         return (self.x - ax) * (dy * inverse) - (self.y - ay) * (dx * inverse)
 
-    def frame(self, points: dict[str, Point], name: str) -> tuple[Array, Array]:
+    def frame(self, points: dict[str, complex], name: str) -> list[Array]:
         """Coordinates (h, w) from the point ``name``; its unit vectors, at right angles, end in ``name_x``, ``_y``."""
-        (ox, oy), (ax, ay), (bx, by) = points[name], points[f"{name}_x"], points[f"{name}_y"]
-        ux, uy, vx, vy = ax - ox, ay - oy, bx - ox, by - oy
-        px, py = self.x - ox, self.y - oy
-        uu, vv = max(ux * ux + uy * uy, 1e-9), max(vx * vx + vy * vy, 1e-9)
-        return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
+        origin = points[name]
+        px, py = self.x - origin.real, self.y - origin.imag
+        frame = []
+        for unit in (points[f"{name}_x"] - origin, points[f"{name}_y"] - origin):
+            squared = max(unit.real * unit.real + unit.imag * unit.imag, 1e-9)
+            frame.append(px * (unit.real / squared) + py * (unit.imag / squared))
+        return frame
 
     def paint(
         self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
@@ -128,8 +129,7 @@ def smooth_union(a: Array, b: Array, radius: float) -> Array:
 def bulge_normals(distance: Array, pixels: float, thickness: float) -> tuple[Array, ...]:
     """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``.
 
-    The gradient of a signed distance points straight out of the outline; the deeper a pixel lies, the more its surface
-    faces the viewer. ``pixels`` is the number of pixels per unit of ``distance``.
+    ``distance`` grows straight out of the outline, by 1 in ``pixels``; the deeper, the more a surface faces the viewer.
     """
     gx, gy = np.zeros_like(distance), np.zeros_like(distance)
     gx[:, 1:-1] = (distance[:, 2:] - distance[:, :-2]) * (0.5 * pixels)

@@ -63,7 +63,7 @@ class Scenery:
         self.leaf_colors = [ink(color) for color in TABLE["leaves"][tones["leaves"]]]
         self.bark = ink(self._choice(TABLE["barks"]))
         self.perch: list[Limb] = []  # the branch under the feet
-        self.ground = max(self.points["foot_near"][1], self.points["foot_far"][1])
+        self.ground = max(self.points["foot_near"].imag, self.points["foot_far"].imag)
         self.waterline = 2.0  # height of the water's edge in the picture; 2 is below it
 
     def _choice(self, items: list[str]) -> str:
@@ -145,11 +145,11 @@ class Scenery:
         for i in range(leaves):  # they alternate
             self._leaf(center + half * complex((i + 0.5) / leaves * 2 - 1, -0.02 * (-1) ** i), 0.032, soft, front=front)
 
-    def _side_twig(self, x: float, y: float, tilt: float, radius: float) -> None:
+    def _side_twig(self, middle: complex, tilt: float, radius: float) -> None:
         """A twig that leaves the perch, with leaves at its end."""
         t, rise, reach, count = self._draw(4)
         along = 0.9 * t - 0.45
-        start = complex(x + along, y + tilt * along)
+        start = middle + complex(along, tilt * along)
         end = start + complex((0.25 * reach + 0.05) * (1 if along > 0 else -1), 0.4 * (rise - 0.6))
         self._branch((start.real, start.imag, radius * 0.45, end.real, end.imag, radius * 0.2))
         for i in range(int(count * 5)):
@@ -167,17 +167,17 @@ class Scenery:
     def _stand_on_branch(self) -> None:
         """A branch under both feet, some side twigs with leaves."""
         slope, thick, bend, left, right = self._draw(5)
-        (ax, ay), (bx, by) = sorted((self.points["foot_near"], self.points["foot_far"]))
-        tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * (by - ay) / max(bx - ax, 0.03)
+        a, b = sorted((self.points["foot_near"], self.points["foot_far"]), key=lambda foot: (foot.real, foot.imag))
+        tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * (b - a).imag / max((b - a).real, 0.03)
         radius = 0.016 + 0.026 * thick
-        mx, my = (ax + bx) / 2, (ay + by) / 2 + radius * 0.85
-        middle, start, stop = complex(mx, my), mx + 0.15 + left, mx + 0.15 + right * 0.9
+        middle = (a + b) / 2 + 0.85j * radius
+        start, stop = middle.real + 0.15 + left, middle.real + 0.15 + right * 0.9
         self.perch = [
             grid_limb(middle - start * (1 + 1j * tilt) + 0.05j * bend, radius * 1.3, middle, radius),
             grid_limb(middle, radius, middle + stop * (1 + 1j * tilt) + 0.08j * bend, radius * 0.6),
         ]
         for _ in range(int(self.rng.integers(0, 4))):
-            self._side_twig(mx, my, tilt, radius)
+            self._side_twig(middle, tilt, radius)
         for limb in self.perch:
             self._branch(limb)
 
@@ -185,7 +185,7 @@ class Scenery:
         """A trunk on the belly's side of an upright bird."""
         lean, thick = self._draw(2)
         names = ("foot_near", "foot_far", "belly", "body", "root", "chest")
-        near, far, belly, body, root, chest = (complex(*self.points[name]) for name in names)
+        near, far, belly, body, root, chest = (self.points[name] for name in names)
         along, radius = (root - chest) / max(abs(root - chest), 1e-3), 0.10 + 0.12 * thick
         out = along * (1j if ((belly - body) / along).imag >= 0 else -1j)  # from back to belly
         middle, reach = (near + far) / 2 + out * radius * 0.8, 1.3 * (along + (lean - 0.5) * 0.3 * out)
@@ -199,7 +199,7 @@ class Scenery:
         if self.habitat in TABLE["waterlines"]:
             ground, color = TABLE["water"], self.water
             upper, lower, least, more = TABLE["waterlines"][self.habitat]
-            top, bottom = self.points[upper][1], self.points[lower][1]
+            top, bottom = self.points[upper].imag, self.points[lower].imag
             self.waterline = on_grid(top + (bottom - top) * (least + more * self._draw(1)[0]))
         horizon = max(self.ground - 0.10 - 0.35 * depth, 0.05)
         window = self.canvas.window([(0.0, horizon, 0.0, 1.0, 1.0, 0.0)])
@@ -207,7 +207,7 @@ class Scenery:
         tone = 0.52 + 0.75 * lookup(ground["texture"], u, v) + 0.15 * clamp((window.y - horizon) * 2.0)
         blades = ground["blades"] * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
         window.paint(horizon + 0.02 - window.y + blades, color * tone * self.light.flat(0.8), soft=0.02)
-        x, y, size = self.points["body"][0], self.ground + 0.01, self.scale
+        x, y, size = self.points["body"].real, self.ground + 0.01, self.scale
         shadow = (x - 0.35 * size, y, 0.09 * size, x + 0.3 * size, y, 0.09 * size)
         below = self.canvas.window([shadow], 0.08)
         below.rgb *= 1 - clamp(0.5 - below.capsule(shadow)[0] * 14) * 0.45
@@ -222,7 +222,7 @@ class Scenery:
         for limb in self.perch if feet_hidden < 0.22 else []:
             self._branch(limb, front=True)
         if busy < 0.45 and self.habitat != "water":
-            middle = complex(*self.points["body"]) + complex(*self._draw(2, -0.3, 0.3)) + 0.05j
+            middle = self.points["body"] + complex(*self._draw(2, -0.3, 0.3)) + 0.05j
             for _ in range(1 + int(5 * count)):
                 self._leaf(middle + complex(*self._draw(2, -0.10, 0.10)), 0.04, front=True)
         elif busy > 0.85:

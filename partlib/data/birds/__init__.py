@@ -39,14 +39,10 @@ KEYPOINTS = {name: tuple(PART_NAMES.index(part) + 1 for part in parts) for name,
 
 
 def load(split: str, root: Path | None, image_size: int, num_images: int | None = None, seed: int = 0) -> ArrayDataset:
-    """One split of the birds; rendered on first use, read from the cache afterwards.
+    """One split of the birds, rendered on first use and read from the cache afterwards; ``root`` is unused.
 
-    Parameters
-    ----------
-    split : "train", "val" or "test". About a third of the test images show species that no other split has.
-    root : unused, the birds need no files.
-    image_size : side in pixels, 32 to 512.
-    num_images, seed : by default 600, 100 and 200 images; another seed, other images.
+    ``image_size`` is 32 to 512 pixels; there are 600, 100 and 200 images where ``num_images`` does not say otherwise;
+    another ``seed``, other images. About a third of the test images show species that no other split has.
     """
     num_images = DEFAULT_IMAGES[split] if num_images is None else num_images
     for option, value, least in (("image_size", image_size, 32), ("num_images", num_images, 1), ("seed", seed, 0)):
@@ -84,8 +80,7 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
     }
     slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
     for i in progress_bar(range(num_images), f"birds {split}", leave=False, shown=slow):
-        drawn = _render(i, split, image_size, seed)
-        for array, value in zip(arrays.values(), drawn, strict=True):
+        for array, value in zip(arrays.values(), _render(i, split, image_size, seed), strict=True):
             array[i] = value
     return arrays
 
@@ -128,7 +123,7 @@ def _keypoints(figure: Figure, parts: np.ndarray) -> np.ndarray:
     # A bird that faces right shows the viewer its right side.
     for side, depth in zip(("right", "left")[:: pose.facing], ("near", "far"), strict=True):
         points |= {f"{side} {organ}": points[f"{organ}_{depth}"] for organ in ("eye", "leg", "wing")}
-        if pose.eye_showing(depth) <= 0.12:
+        if pose.showing[depth] <= 0.12:
             hidden.add(f"{side} eye")
         if depth == "far" and pose.wing != "raised":
             hidden.add(f"{side} wing")

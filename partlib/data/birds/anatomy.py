@@ -18,9 +18,9 @@ Bone = tuple[complex, float, complex, float]  # a, radius at a, b, radius at b
 class Figure:
     """A bird of ``species`` in ``pose``, in a box of which the longer side is ``extent`` of the image side.
 
-    ``shift`` in [0, 1] says where in the room that is left the box goes; 0 is left or top. ``limbs`` are named groups
-    of capsules in painting order, ``points`` are named too, both in picture coordinates; ``scale`` is the length of the
-    torso there. While the bird is built, ``bones`` and ``spots`` are the same in its own coordinates.
+    ``shift`` in [0, 1] says where in the room that is left the box goes; 0 is left or top. ``limbs`` (capsules in
+    painting order), ``points`` (x + iy) and ``scale`` (length of the torso) are in picture coordinates; ``bones`` and
+    ``spots`` are the same limbs and points in the bird's own.
     """
 
     def __init__(self, species: Species, pose: Pose, extent: float, shift: list[float]) -> None:
@@ -104,9 +104,11 @@ class Figure:
             path.append(path[-1] + heading * length / steps)
             heading *= direction(-sign * species.beak_curve / steps)
         radii = [depth * (1 - (1 - species.beak_blunt) * (i / steps) ** 0.9) for i in range(steps + 1)]
-        upper, down = _chain(path, radii), -1j * forward
-        lower = upper[: 1 if species.beak_curve > 40 else 3]  # a hooked beak has a short one
-        self.bones["beak_upper"] = upper
+        self.bones["beak_upper"] = _chain(path, radii)
+        down, lower = (
+            -1j * forward,
+            self.bones["beak_upper"][: 1 if species.beak_curve > 40 else 3],
+        )  # short where hooked
         self.bones["beak_lower"] = [
             (a + 0.45 * ra * down, ra * 0.7, b + 0.45 * rb * down, rb * 0.7) for a, ra, b, rb in lower
         ]
@@ -169,7 +171,7 @@ class Figure:
         elbow = shoulder + 0.20 * length * arm * direction(18)
         wrist = elbow + 0.28 * length * arm * direction(-14)
         back = arm * direction(62)  # where the innermost feathers point
-        fan: list[Bone] = []
+        fan = self.bones[f"fan_{side}"] = []
         for j in range(6):
             start = shoulder + (wrist - shoulder) * (0.15 + 0.16 * j)
             fan.append((start, 0.055, start + back * direction(-4.4 * j) * length * (0.42 + 0.03 * j), 0.062))
@@ -177,7 +179,6 @@ class Figure:
             reach = length * (0.58 + 0.12 * math.sin(0.52 * j))
             fan.append((wrist, 0.05, wrist + back * direction(-24 - 8 * j) * reach, 0.05))
         hand = wrist + arm * direction(2) * 0.2 * length
-        self.bones[f"fan_{side}"] = fan
         self.bones[f"arm_{side}"] = _chain([shoulder, elbow, wrist, hand], [0.13, 0.115, 0.085, 0.04])
         self.spots[f"wing_{side}"] = wrist + 0.3 * length * back
 
@@ -186,20 +187,18 @@ class Figure:
         spin, facing = direction(self.pose.tilt), self.pose.facing
 
         def turned(spot: complex) -> complex:
-            spot = spot * spin
-            return complex(spot.real * facing, -spot.imag)  # mirrored, y down
+            return (spot * spin).conjugate() if facing == 1 else -spot * spin  # mirrored, y down
 
         # The box round all limbs decides scale and place.
         bones = [bone for group in self.bones.values() for bone in group]
         ends = [(turned(end), r) for a, ra, b, rb in bones for end, r in ((a, ra), (b, rb))]
-        left, right = min(p.real - r for p, r in ends), max(p.real + r for p, r in ends)
-        top, bottom = min(p.imag - r for p, r in ends), max(p.imag + r for p, r in ends)
-        scale = extent / max(right - left, bottom - top)
-        room_x, room_y = 1 - scale * (right - left), 1 - scale * (bottom - top)
-        offset = complex(shift[0] * room_x, shift[1] * room_y) - scale * complex(left, top)
+        left, top = min(p.real - r for p, r in ends), min(p.imag - r for p, r in ends)
+        width, height = max(p.real + r for p, r in ends) - left, max(p.imag + r for p, r in ends) - top
+        scale = extent / max(width, height)
+        room = complex(shift[0] * (1 - scale * width), shift[1] * (1 - scale * height))
 
         def placed(spot: complex) -> complex:
-            return turned(spot) * scale + offset
+            return (turned(spot) - complex(left, top)) * scale + room
 
         self.limbs: dict[str, list[Limb]] = {
             name: [grid_limb(placed(a), ra * scale, placed(b), rb * scale) for a, ra, b, rb in group]

@@ -60,15 +60,13 @@ class BirdPainter:
 
     def paint(self) -> None:
         """The whole bird, from the far side to the near side."""
-        looks_away = self.pose.head_yaw < -8 or self.pose.head_yaw > 172
         self._wing("far")
-        self._tail()
+        for i, limb in enumerate(self.figure.limbs["tail"]):
+            self._feather(limb, TAIL, "tail", 0.86 + 0.05 * i, self.species.patterns.get("tail"), "tail_edge")
         self._leg("far")
-        if looks_away:
-            self._beak()
-        self._torso_and_head()
-        if not looks_away:
-            self._beak()
+        looks_away = self.pose.head_yaw < -8 or self.pose.head_yaw > 172
+        for draw in (self._beak, self._torso_and_head) if looks_away else (self._torso_and_head, self._beak):
+            draw()
         self._leg("near")
         self._wing("near")
 
@@ -91,10 +89,6 @@ class BirdPainter:
         outline = clamp(distance * (0.75 * self.canvas.size) + 1.6) * 0.34  # dark, about a pixel and a half
         tone = (0.84 + 0.3 * grain) * (1 - outline) * bright
         window.paint(distance, shade * tone * self.light.flat(), part)
-
-    def _tail(self) -> None:
-        for i, limb in enumerate(self.figure.limbs["tail"]):
-            self._feather(limb, TAIL, "tail", 0.86 + 0.05 * i, self.species.patterns.get("tail"), "tail_edge")
 
     def _wing(self, side: str) -> None:
         """A folded wing hides the far one."""
@@ -189,10 +183,9 @@ class BirdPainter:
         name, text, strength = pattern
         if name == "midline":  # along the edge of the body
             amount = clamp((np.abs(v) - 0.62) * 6)
-        elif name == "fine":
-            amount = lookup("fine", u * 0.3 + self.grain[0], v * 0.3)
         else:
-            amount = lookup(name, u * 0.25 + self.grain[0], v * 0.25 + self.grain[1])
+            size, shift = (0.3, 0.0) if name == "fine" else (0.25, self.grain[1])
+            amount = lookup(name, u * size + self.grain[0], v * size + shift)
         return color + amount * where * strength * (ink(text) - color)
 
     def _head_colors(self, window: Canvas, neck: Array) -> Array:
@@ -217,8 +210,7 @@ class BirdPainter:
         points = self.figure.points
         head, towards_sun = max(abs(points["head_y"] - points["head"]), 1e-4), complex(*self.light.direction[:2])
         lid, iris, pupil = self.colors["eyelid"], self.colors["eye"], ink((0.04, 0.035, 0.03))
-        for side in ("near", "far"):
-            showing = self.pose.eye_showing(side)
+        for side, showing in self.pose.showing.items():
             if showing < 0.12:
                 continue
             radius = self.species.eye * head * (0.75 + 0.25 * showing)

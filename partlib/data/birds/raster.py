@@ -63,14 +63,14 @@ class Canvas:
     def window(self, limbs: list[Limb], margin: float = 0.0) -> "Canvas":
         """The part of a whole picture, possibly empty, that ``limbs``, each grown by ``margin``, can touch; a view."""
         grow = margin + 1.0 / self.size  # a pixel more for the anti-aliased rim
-        ends = [end for ax, ay, ra, bx, by, rb in limbs for end in ((ax, ay, ra), (bx, by, rb))]
+        ends = [end for limb in limbs for end in (limb[:3], limb[3:])]  # x, y, radius of each
 
-        def span(low: float, high: float) -> slice:
+        def span(axis: int) -> slice:
+            low, high = min(end[axis] - end[2] for end in ends), max(end[axis] + end[2] for end in ends)
             start = max(int((low - grow) * self.size), 0)
             return slice(start, max(min(int((high + grow) * self.size) + 1, self.size), start))
 
-        cols = span(min(x - r for x, _, r in ends), max(x + r for x, _, r in ends))
-        rows = span(min(y - r for _, y, r in ends), max(y + r for _, y, r in ends))
+        rows, cols = span(1), span(0)
         return Canvas(self.size, self.rgb[:, rows, cols], self.parts[rows, cols], self.x[:, cols], self.y[rows])
 
     def capsule(self, limb: Limb) -> tuple[Array, Array]:

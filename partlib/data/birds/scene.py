@@ -20,21 +20,18 @@ OPEN = ("sky", "overcast", "dusk", "stone")  # backdrops in which nothing grows
 
 
 class Light:
-    """A random light: a sun that stands left or right, high or low, white, golden or blue, and a diffuse sky.
-
-    ``direction`` is the unit vector towards the sun (x right, y down, z at the viewer); ``sun`` and ``sky`` are
-    colors, together about 1 on a surface that faces the sun. ``dapple`` in [0, 1] is the strength of patchy shade.
-    """
+    """A random sun, left or right, high or low, white, golden or blue, and a diffuse sky; together about 1."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         u = rng.uniform(0, 1, 8).tolist()
         x, y, z = 1.6 * u[0] - 0.8, -0.35 - 0.6 * u[1], 0.35 + 0.5 * u[2]
         norm = (x * x + y * y + z * z) ** 0.5
-        self.direction = x / norm, y / norm, z / norm
+        self.direction = x / norm, y / norm, z / norm  # towards the sun: x right, y down, z at the viewer
         strength, warm = 0.50 + 0.40 * u[3], 0.16 * (u[4] - 0.35)
         self.sun = ink((strength * (1 + warm), strength, strength * (1 - 1.3 * warm)))
         glow = (1.18 - strength) * (0.85 + 0.25 * u[5])
         self.sky = ink((glow * (0.97 - 0.5 * warm), glow, glow * (1.06 + 0.6 * warm)))
+        # Strength in [0, 1] and place of patchy shade.
         self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])
 
     def shade(self, normals: tuple[Array, ...]) -> Array:
@@ -145,16 +142,6 @@ class Scenery:
         for i in range(leaves):  # they alternate
             self._leaf(center + half * complex((i + 0.5) / leaves * 2 - 1, -0.02 * (-1) ** i), 0.032, soft, front=front)
 
-    def _side_twig(self, middle: complex, tilt: float, radius: float) -> None:
-        """A twig that leaves the perch, with leaves at its end."""
-        t, rise, reach, count = self._draw(4)
-        along = 0.9 * t - 0.45
-        start = middle + complex(along, tilt * along)
-        end = start + complex((0.25 * reach + 0.05) * (1 if along > 0 else -1), 0.4 * (rise - 0.6))
-        self._branch((start.real, start.imag, radius * 0.45, end.real, end.imag, radius * 0.2))
-        for i in range(int(count * 5)):
-            self._leaf(start + (0.4 + 0.15 * i) * (end - start), 0.035)
-
     def _grass(self, count: int) -> None:
         """Blades of grass before everything that stands on the ground."""
         color = self.leaf_colors[0] * self.light.flat(0.8)
@@ -167,17 +154,26 @@ class Scenery:
     def _stand_on_branch(self) -> None:
         """A branch under both feet, some side twigs with leaves."""
         slope, thick, bend, left, right = self._draw(5)
-        a, b = sorted((self.points["foot_near"], self.points["foot_far"]), key=lambda foot: (foot.real, foot.imag))
-        tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * (b - a).imag / max((b - a).real, 0.03)
+        first, second = sorted(
+            (self.points["foot_near"], self.points["foot_far"]), key=lambda foot: (foot.real, foot.imag)
+        )
+        apart = second - first
+        tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * apart.imag / max(apart.real, 0.03)
         radius = 0.016 + 0.026 * thick
-        middle = (a + b) / 2 + 0.85j * radius
-        start, stop = middle.real + 0.15 + left, middle.real + 0.15 + right * 0.9
+        middle = (first + second) / 2 + 0.85j * radius
+        left, right = middle.real + 0.15 + left, middle.real + 0.15 + 0.9 * right  # how far it reaches
         self.perch = [
-            grid_limb(middle - start * (1 + 1j * tilt) + 0.05j * bend, radius * 1.3, middle, radius),
-            grid_limb(middle, radius, middle + stop * (1 + 1j * tilt) + 0.08j * bend, radius * 0.6),
+            grid_limb(middle - left * (1 + 1j * tilt) + 0.05j * bend, radius * 1.3, middle, radius),
+            grid_limb(middle, radius, middle + right * (1 + 1j * tilt) + 0.08j * bend, radius * 0.6),
         ]
-        for _ in range(int(self.rng.integers(0, 4))):
-            self._side_twig(middle, tilt, radius)
+        for _ in range(int(self.rng.integers(0, 4))):  # side twigs, with leaves at their ends
+            t, rise, reach, count = self._draw(4)
+            along = 0.9 * t - 0.45
+            start = middle + complex(along, tilt * along)
+            end = start + complex((0.25 * reach + 0.05) * (1 if along > 0 else -1), 0.4 * (rise - 0.6))
+            self._branch((start.real, start.imag, radius * 0.45, end.real, end.imag, radius * 0.2))
+            for i in range(int(count * 5)):
+                self._leaf(start + (0.4 + 0.15 * i) * (end - start), 0.035)
         for limb in self.perch:
             self._branch(limb)
 

@@ -1,8 +1,7 @@
 """What makes one bird differ from another: its species, one block of ``birds.json``, its own colors, and its pose.
 
-Species are invented, their proportions and plumage are not: finch, thrush, tit, crow, woodpecker, kingfisher, duck,
-heron, owl, parrot, swallow ... In some, neighboring parts share a color (crow, cardinal); in others one part has
-several (tit, jay, woodpecker). Lengths are in units of the torso, which is about 1 long.
+Species are invented, their proportions and plumage are not. In some, neighboring parts share a color (crow, cardinal);
+in others one part has several (tit, jay, woodpecker). Lengths are in units of the torso, which is about 1 long.
 """
 
 import cmath
@@ -51,17 +50,12 @@ TABLE = json.loads(files(__package__).joinpath("birds.json").read_text("utf-8"))
 SEEN, UNSEEN = (tuple(Species(**block) for block in TABLE[group]) for group in ("seen", "unseen"))
 SPECIES = SEEN + UNSEEN
 
-# region -> region whose color it takes where the species names none; each after the one that it falls back on
-FALLBACK = dict(crown="back", face="crown", throat="breast", nape="crown", belly="breast", rump="back", wing="back")
-FALLBACK |= dict(flight="wing", edge="flight", tail="flight", tail_edge="tail", beak_low="beak")
-PLAIN = {"beak": "#3a3632", "legs": "#4a3f3a", "eye": "#1a120c"}
-
 
 def draw_colors(rng: np.random.Generator, species: Species) -> dict[str, Array]:
     """The ink of every plumage region, a little lighter or darker, redder or bluer from bird to bird."""
-    text = PLAIN | species.colors
-    for region, other in FALLBACK.items():
-        text.setdefault(region, text[other])
+    text = dict(species.colors)
+    for region, default in TABLE["colors"].items():  # a color, or an earlier region whose color it takes
+        text.setdefault(region, text.get(default, default))
     bright, warm = (rng.uniform(-1, 1, 2) * (0.10, 0.05)).tolist()
     gain = np.array([(1 + bright) * (1 + warm), 1 + bright, (1 + bright) * (1 - warm)])
     colors = {region: np.minimum(rgb(value) * gain, 1) for region, value in text.items()}
@@ -87,16 +81,15 @@ class Pose:
         lean = (u[6] - 0.5) * (10 if species.habitat == "water" else 34)
         self.posture = (12 if self.flying else species.posture) + lean  # of the body axis above the horizon
         self.turn = (u[7] + u[8] - 1) * 0.9  # of the body towards (+1) or away from (-1) the viewer
-        if u[0] < 0.62:  # looks ahead, or a little to either side
-            yaw = -25 + 75 * u[1]
-        elif u[0] < 0.85:  # at the viewer
-            yaw = 50 + 60 * u[1]
-        else:  # over the shoulder
-            yaw = 130 + 40 * u[1]
+        # It looks ahead or a little to either side, at the viewer, or over the shoulder.
+        least, span = (-25, 75) if u[0] < 0.62 else (50, 60) if u[0] < 0.85 else (130, 40)
+        yaw = least + span * u[1]
         if species.eye_azimuth < 45:  # eyes in front: such a bird turns its face to whatever it watches
             yaw = 60 + 0.35 * yaw
         self.head_yaw = yaw  # 0 along the body, 90 at the viewer, 150 over the shoulder; negative: away from the viewer
         self.eyes = {"near": yaw + species.eye_azimuth, "far": yaw - species.eye_azimuth}
+        # How much, 1 at most, each eye faces the viewer.
+        self.showing = {side: math.sin(math.radians(degrees)) for side, degrees in self.eyes.items()}
         self.head_pitch = (u[9] - 0.5) * 40
         self.neck_stretch = 0.8 + 0.5 * u[10]
         self.tail_cock = (u[11] - 0.4) * 36
@@ -104,7 +97,3 @@ class Pose:
         self.wing_angle = 35 + 75 * u[13]  # of a raised wing above the body axis
         self.gait = 0.4 + 0.8 * u[14]  # how far the feet stand apart
         self.build = 0.92 + 0.16 * u[15]  # individual plumpness, about 1
-
-    def eye_showing(self, side: str) -> float:
-        """How much, 1 at most, the "near" or "far" eye faces the viewer."""
-        return math.sin(math.radians(self.eyes[side]))

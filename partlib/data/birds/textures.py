@@ -83,8 +83,8 @@ def _scales(rng: np.random.Generator) -> np.ndarray:
     return height + 0.25 * _waves(rng, (40, 120, 1))
 
 
-def _foliage(rng: np.random.Generator) -> np.ndarray:
-    """A thicket: some hundred overlapping leaves, each with a lit and a shaded half."""
+def _foliage(rng: np.random.Generator, blurs: int = 0) -> np.ndarray:
+    """Some hundred overlapping leaves, each with a lit and a shaded half; ``blurs`` puts them out of focus."""
     field = 0.12 + 0.1 * _waves(rng, (30, 30, 1))
     for i in range(700):
         x, y, angle, size, tone = rng.uniform(0, 1, 5)
@@ -96,13 +96,7 @@ def _foliage(rng: np.random.Generator) -> np.ndarray:
         inside = np.abs(side) < 0.42 * length * (1 - (along / length) ** 2)
         value = tone + 0.16 * (side > 0) + 0.22 * (np.abs(side) < 0.9) + 0.05 * (along / length)
         field[at] = np.where(inside, value, field[at] * (1 - 0.10 * (np.abs(side) < 0.55 * length)))
-    return field
-
-
-def _thicket(rng: np.random.Generator) -> np.ndarray:
-    """Foliage out of focus."""
-    field = _foliage(rng)
-    for axis in (0, 1, 0, 1):
+    for axis in (0, 1) * blurs:
         field = np.mean([np.roll(field, k, axis) for k in range(-5, 6)], axis=0)
     return field
 
@@ -113,13 +107,11 @@ def _grass(rng: np.random.Generator) -> np.ndarray:
     for i in range(1500):
         x, tone, lean, size = rng.uniform(0, 1, 4)
         height, tip = int(40 + 60 * size), 30 * (lean - 0.5)
-        t = np.arange(height) / height
-        center = x * SIZE + tip * t * t
+        t = np.arange(int(0.6 * height)) / height
+        rows, columns = int(i / 1500 * SIZE) - np.arange(len(t)), (x * SIZE + tip * t * t)
         for offset in (-1, 0, 1):
-            if offset:
-                t, center = t[: int(0.6 * height)], center[: int(0.6 * height)]
-            rows = (int(i / 1500 * SIZE) - np.arange(len(t))) % SIZE
-            field[rows, (center + offset).astype(int) % SIZE] = 0.15 + 0.5 * tone + 0.35 * t + 0.08 * offset
+            at = rows % SIZE, (columns + offset).astype(int) % SIZE
+            field[at] = 0.15 + 0.5 * tone + 0.35 * t + 0.08 * offset
     return field + 0.25 * _waves(rng, (6, 12, 1))
 
 
@@ -145,7 +137,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "bars": _bars,
     "scales": _scales,
     "foliage": _foliage,
-    "thicket": _thicket,
+    "thicket": partial(_foliage, blurs=2),
     "grass": _grass,
     "pebbles": _pebbles,
 }

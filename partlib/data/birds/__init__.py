@@ -115,10 +115,7 @@ def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, n
 
 
 def _keypoints(figure: Figure, parts: np.ndarray) -> np.ndarray:
-    """CUB's keypoints (15, 3); a hidden one keeps its true place.
-
-    A point is visible where a pixel of a part that it belongs to shows within S / 64 pixels.
-    """
+    """CUB's keypoints (15, 3): visible where a part of theirs shows within S / 64 pixels; all at their true places."""
     points, hidden, pose = dict(figure.points), set(), figure.pose
     # A bird that faces right shows the viewer its right side.
     for side, depth in zip(("right", "left")[:: pose.facing], ("near", "far"), strict=True):

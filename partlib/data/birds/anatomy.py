@@ -104,14 +104,9 @@ class Figure:
             path.append(path[-1] + heading * length / steps)
             heading *= direction(-sign * species.beak_curve / steps)
         radii = [depth * (1 - (1 - species.beak_blunt) * (i / steps) ** 0.9) for i in range(steps + 1)]
-        self.bones["beak_upper"] = _chain(path, radii)
-        down, lower = (
-            -1j * forward,
-            self.bones["beak_upper"][: 1 if species.beak_curve > 40 else 3],
-        )  # short where hooked
-        self.bones["beak_lower"] = [
-            (a + 0.45 * ra * down, ra * 0.7, b + 0.45 * rb * down, rb * 0.7) for a, ra, b, rb in lower
-        ]
+        self.bones["beak_upper"] = upper = _chain(path, radii)
+        drop, lower = -0.45j * forward, upper[:1] if species.beak_curve > 40 else upper  # a hooked beak has a short one
+        self.bones["beak_lower"] = [(a + ra * drop, ra * 0.7, b + rb * drop, rb * 0.7) for a, ra, b, rb in lower]
         self.spots["beak"] = (base + path[-1]) / 2
 
     def _tail(self) -> None:

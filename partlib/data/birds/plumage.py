@@ -52,9 +52,7 @@ MARKS: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
 class BirdPainter:
     """Paints one figure. ``colors`` are the individual's own, each (3, 1, 1); ``grain`` shifts the textures."""
 
-    def __init__(
-        self, canvas: Canvas, figure: Figure, light: Light, colors: dict[str, Array], grain: list[float]
-    ) -> None:
+    def __init__(self, canvas: Canvas, figure: Figure, light: Light, colors: dict[str, Array], grain: list[float]):
         self.canvas, self.figure, self.colors, self.light, self.grain = canvas, figure, colors, light, grain
         self.species, self.pose, self.unit = figure.species, figure.pose, figure.scale
 

@@ -101,11 +101,11 @@ class Canvas:
         """Coordinates (h, w) from the point ``name``; its unit vectors, at right angles, end in ``name_x``, ``_y``."""
         origin = points[name]
         px, py = self.x - origin.real, self.y - origin.imag
-        frame = []
+        axes = []
         for unit in (points[f"{name}_x"] - origin, points[f"{name}_y"] - origin):
             squared = max(unit.real * unit.real + unit.imag * unit.imag, 1e-9)
-            frame.append(px * (unit.real / squared) + py * (unit.imag / squared))
-        return frame
+            axes.append(px * (unit.real / squared) + py * (unit.imag / squared))
+        return axes
 
     def paint(
         self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
@@ -129,7 +129,7 @@ def smooth_union(a: Array, b: Array, radius: float) -> Array:
 def bulge_normals(distance: Array, pixels: float, thickness: float) -> tuple[Array, ...]:
     """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``.
 
-    ``distance`` grows straight out of the outline, by 1 in ``pixels``; the deeper, the more a surface faces the viewer.
+    The gradient of ``distance`` (``pixels`` per unit) points out of the outline; deep inside, all faces the viewer.
     """
     gx, gy = np.zeros_like(distance), np.zeros_like(distance)
     gx[:, 1:-1] = (distance[:, 2:] - distance[:, :-2]) * (0.5 * pixels)

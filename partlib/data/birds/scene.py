@@ -31,8 +31,7 @@ class Light:
         self.sun = ink((strength * (1 + warm), strength, strength * (1 - 1.3 * warm)))
         glow = (1.18 - strength) * (0.85 + 0.25 * u[5])
         self.sky = ink((glow * (0.97 - 0.5 * warm), glow, glow * (1.06 + 0.6 * warm)))
-        # Strength in [0, 1] and place of patchy shade.
-        self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])
+        self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])  # patchy shade: strength, place
 
     def shade(self, normals: tuple[Array, ...]) -> Array:
         """Brightness (3, h, w) of a white surface with these normals (x, y, z), each (h, w)."""
@@ -154,9 +153,7 @@ class Scenery:
     def _stand_on_branch(self) -> None:
         """A branch under both feet, some side twigs with leaves."""
         slope, thick, bend, left, right = self._draw(5)
-        first, second = sorted(
-            (self.points["foot_near"], self.points["foot_far"]), key=lambda foot: (foot.real, foot.imag)
-        )
+        first, second = sorted((self.points["foot_near"], self.points["foot_far"]), key=lambda foot: foot.real)
         apart = second - first
         tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * apart.imag / max(apart.real, 0.03)
         radius = 0.016 + 0.026 * thick
@@ -237,7 +234,6 @@ class Scenery:
         offset = self._draw(1)[0]
         ripple = lookup("soft", window.x * 0.6 + offset, window.y * 3.4 + offset)
         color = self.water * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
-        height = len(distance)
-        above = self.canvas.rgb[:, : self.canvas.size - height][:, ::-1][:, :height]  # the picture, mirrored
+        above = self.canvas.rgb[:, : self.canvas.size - len(distance)][:, ::-1][:, : len(distance)]  # mirrored
         color[:, : above.shape[1]] += 0.32 * (above - color[:, : above.shape[1]])
         window.paint(distance, color, 0)

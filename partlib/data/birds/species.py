@@ -88,8 +88,7 @@ class Pose:
             yaw = 60 + 0.35 * yaw
         self.head_yaw = yaw  # 0 along the body, 90 at the viewer, 150 over the shoulder; negative: away from the viewer
         self.eyes = {"near": yaw + species.eye_azimuth, "far": yaw - species.eye_azimuth}
-        # How much, 1 at most, each eye faces the viewer.
-        self.showing = {side: math.sin(math.radians(degrees)) for side, degrees in self.eyes.items()}
+        self.showing = {eye: math.sin(math.radians(degrees)) for eye, degrees in self.eyes.items()}  # 1: at the viewer
         self.head_pitch = (u[9] - 0.5) * 40
         self.neck_stretch = 0.8 + 0.5 * u[10]
         self.tail_cock = (u[11] - 0.4) * 36

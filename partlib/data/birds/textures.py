@@ -51,9 +51,8 @@ def _around(x: float, y: float, reach: int) -> tuple[np.ndarray, np.ndarray, tup
 def _blobs(rng: np.random.Generator, length: float, width: float) -> np.ndarray:
     """Separate blobs on a jittered hexagonal grid, long along u."""
     field: np.ndarray = np.zeros((SIZE, SIZE))
-    count = 12
-    pitch = SIZE / count
-    for row, column in np.ndindex(count, count):
+    pitch = SIZE / 12
+    for row, column in np.ndindex(12, 12):
         x = (column + 0.5 * (row % 2) + rng.uniform(-0.25, 0.25)) * pitch
         y = (row + rng.uniform(-0.22, 0.22)) * pitch
         size = rng.uniform(0.75, 1.15)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.raster import Array, Canvas, Color, Limb, Point, Window, bulge_normals, clamp, ink, smooth_union
+from partlib.data.birds.anatomy import Figure
+from partlib.data.birds.raster import Array, Canvas, Limb, bulge_normals, clamp, ink, smooth_union
 from partlib.data.birds.scene import Light
-from partlib.data.birds.species import Pattern, rgb
+from partlib.data.birds.species import TABLE, Pattern
 from partlib.data.birds.textures import lookup
 
 PART_NAMES = ("head", "beak", "breast", "back", "wing", "tail", "legs")
@@ -50,23 +50,21 @@ MARKS: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
 
 
 class BirdPainter:
-    """Paints one placed figure. Colors are the individual's own, in [0, 1] RGB; ``grain`` shifts the textures."""
+    """Paints one figure. ``colors`` are the individual's own, each (3, 1, 1); ``grain`` shifts the textures."""
 
-    def __init__(self, canvas: Canvas, figure: PlacedFigure, light: Light, colors: dict[str, Color], grain: Point):
+    def __init__(self, canvas: Canvas, figure: Figure, light: Light, colors: dict[str, Array], grain: list[float]):
         self.canvas, self.figure, self.colors, self.light, self.grain = canvas, figure, colors, light, grain
         self.species, self.pose, self.unit = figure.species, figure.pose, figure.scale
 
     def paint(self) -> None:
         """The whole bird, from the far side to the near side."""
-        looks_away = self.pose.head_yaw < -8 or self.pose.head_yaw > 172
         self._wing("far")
-        self._tail()
+        for i, limb in enumerate(self.figure.limbs["tail"]):
+            self._feather(limb, TAIL, "tail", 0.86 + 0.05 * i, self.species.patterns.get("tail"), "tail_edge")
         self._leg("far")
-        if looks_away:
-            self._beak()
-        self._torso_and_head()
-        if not looks_away:
-            self._beak()
+        looks_away = self.pose.head_yaw < -8 or self.pose.head_yaw > 172
+        for draw in (self._beak, self._torso_and_head) if looks_away else (self._torso_and_head, self._beak):
+            draw()
         self._leg("near")
         self._wing("near")
 
@@ -75,7 +73,7 @@ class BirdPainter:
         window = self.canvas.window([limb])
         distance, along = window.capsule(limb)
         side, radius = window.across(limb), max(limb[2], limb[5], 1e-4)
-        base, rim = ink(self.colors[color]), ink(self.colors[tip or "edge"])
+        base, rim = self.colors[color], self.colors[tip or "edge"]
         edge_weight = clamp(distance * (2.6 / radius) + 1) * 0.62  # (h, w)
         if tip:
             edge_weight = np.maximum(edge_weight, clamp(along * 9 - 7.6))
@@ -84,19 +82,15 @@ class BirdPainter:
             name, text, strength = pattern
             wave = np.abs((along * 6.0) % 1.0 * 2 - 1)
             spots, bars = clamp(2.4 - 3.2 * wave) * clamp(np.abs(side * (1 / radius)) * 4 - 1), clamp(1.6 - 3.2 * wave)
-            shade = shade + ((spots if name == "spots" else bars) * strength) * (ink(rgb(text)) - shade)
+            shade = shade + ((spots if name == "spots" else bars) * strength) * (ink(text) - shade)
         grain = lookup("barbs", along * 0.22 + self.grain[0] + limb[1], side * (0.9 / self.unit))
         outline = clamp(distance * (0.75 * self.canvas.size) + 1.6) * 0.34  # dark, about a pixel and a half
         tone = (0.84 + 0.3 * grain) * (1 - outline) * bright
         window.paint(distance, shade * tone * self.light.flat(), part)
 
-    def _tail(self) -> None:
-        for i, limb in enumerate(self.figure.limbs["tail"]):
-            self._feather(limb, TAIL, "tail", 0.86 + 0.05 * i, self.species.tail_pattern, "tail_edge")
-
     def _wing(self, side: str) -> None:
         """A folded wing hides the far one."""
-        limbs, pattern = self.figure.limbs, self.species.wing_pattern
+        limbs, pattern = self.figure.limbs, self.species.patterns.get("wing")
         if self.pose.wing == "raised":
             bright = 1.0 if side == "near" else 0.8
             if side == "near":
@@ -105,41 +99,37 @@ class BirdPainter:
                 self._feather(limb, WING, "flight", bright * (0.9 + 0.02 * (i % 2)), pattern, "")
             self._coverts(limbs[f"arm_{side}"], bright)
         elif side == "near":
-            bar = "bar" if self.species.wing_bars else ""
             self._shadow(limbs["primaries"] + limbs["secondaries"] + limbs["coverts"])
-            for name, color, bright, stripes, tip in (
-                ("primaries", "flight", 0.88, pattern, ""),
-                ("secondaries", "flight", 0.94, pattern, ""),
-                ("coverts", "wing", 0.96, None, bar),
-                ("median", "wing", 0.98, None, bar),
-            ):
+            # Flight feathers carry the pattern, coverts the pale bars.
+            details = {"flight": (pattern, ""), "wing": (None, "bar" if "bar" in self.colors else "")}
+            for name, row in TABLE["wing"].items():
                 for i, limb in enumerate(limbs[name]):
-                    self._feather(limb, WING, color, bright + 0.03 * i, stripes, tip)
-            self._coverts(limbs["wing_shoulder"])
+                    self._feather(limb, WING, row["color"], row["bright"] + 0.03 * i, *details[row["color"]])
+            self._coverts(limbs["wing_shoulder"], 1.0)
 
-    def _coverts(self, limbs: list[Limb], bright: float = 1.0) -> None:
+    def _coverts(self, limbs: list[Limb], bright: float) -> None:
         """The small feathers at the front of a wing: a smooth pad with a scaly texture."""
         window = self.canvas.window(limbs)
         distance = window.union(limbs, 0.05 * self.unit)
         u, v = window.frame(self.figure.points, "body")
         scales = lookup("scales", u * 0.16 + self.grain[0], v * 0.2 + self.grain[1])
-        color = ink(self.colors["wing"])
-        color = color + clamp(scales * 1.6 - 1.0) * 0.5 * (ink(self.colors["edge"]) - color)  # (3, h, w)
-        if self.species.wing_pattern is not None:
-            name, text, strength = self.species.wing_pattern
+        color = self.colors["wing"]
+        color = color + clamp(scales * 1.6 - 1.0) * 0.5 * (self.colors["edge"] - color)  # (3, h, w)
+        if "wing" in self.species.patterns:
+            name, text, strength = self.species.patterns["wing"]
             dots = lookup("spots" if name == "spots" else "bars", u * 0.18 + self.grain[1], v * 0.2)
-            color = color + dots * strength * 0.8 * (ink(rgb(text)) - color)
+            color = color + dots * strength * 0.8 * (ink(text) - color)
         color = color * self.light.flat() * (bright * (0.82 + 0.28 * scales))
         window.paint(distance + 0.02 * self.unit, color, soft=0.06 * self.unit)
-        window.label(distance, WING)
+        window.parts[distance < 0] = WING
 
     def _shadow(self, limbs: list[Limb]) -> None:
         """Soft shadow that a wing throws on the flank below it."""
         reach = 0.10 * self.unit
-        shifted = [(ax, ay + 0.3 * reach, ra, bx, by + 0.3 * reach, rb) for ax, ay, ra, bx, by, rb in limbs]
+        shifted: list[Limb] = [(ax, ay + 0.3 * reach, ra, bx, by + 0.3 * reach, rb) for ax, ay, ra, bx, by, rb in limbs]
         window = self.canvas.window(shifted, reach)
         amount = clamp(0.75 - window.union(shifted, 0.02) * (1 / reach)) * 0.42
-        window.darken(amount * (window.parts > 0))
+        window.rgb *= 1 - amount * (window.parts > 0)
 
     def _torso_and_head(self) -> None:
         """Torso, neck and head as one smooth shape; the parts are regions of it."""
@@ -160,31 +150,28 @@ class BirdPainter:
         normals = bulge_normals(distance, self.canvas.size, 0.30 * unit)
         color *= self.light.shade(normals) * (0.80 + 0.28 * grain + 0.12 * down)
         window.paint(distance + (grain - 0.5) * (0.012 * unit), color)  # plumage has no knife edge; colors only
-        window.label(distance, np.where(nearer_head > 0, HEAD, np.where(dorsal > 0, BACK, BREAST)))
+        regions, inside = np.where(nearer_head > 0, HEAD, np.where(dorsal > 0, BACK, BREAST)), distance < 0
+        window.parts[inside] = regions[inside]
         self._eyes()
 
-    def _dorsal(self, window: Window) -> Array:
+    def _dorsal(self, window: Canvas) -> Array:
         """Signed distance (h, w) to the line root of the tail - withers - head; positive on the side of the back."""
-        points, facing = self.figure.points, self.pose.facing
-        (rx, ry), (wx, wy), (hx, hy) = points["root"], points["withers"], points["head"]
-
-        def unit(x: float, y: float) -> tuple[float, float]:
-            norm = max(math.sqrt(x * x + y * y), 1e-6)
-            return x / norm, y / norm
-
-        rear, front = unit(wx - rx, wy - ry), unit(hx - wx, hy - wy)
-        px, py = window.x - wx, window.y - wy
-        behind = (px * rear[1] - py * rear[0]) * facing
-        ahead = (px * front[1] - py * front[0]) * facing
-        return np.where(px * (rear[0] + front[0]) + py * (rear[1] + front[1]) > 0, ahead, behind)
+        root, withers, head = (self.figure.points[name] for name in ("root", "withers", "head"))
+        px, py = window.x - withers.real, window.y - withers.imag
+        lines = []
+        for line in (withers - root, head - withers):
+            lines.append(line / max(math.sqrt(line.real * line.real + line.imag * line.imag), 1e-6))
+        behind, ahead = ((px * line.imag - py * line.real) * self.pose.facing for line in lines)
+        both = lines[0] + lines[1]  # points ahead, between the two
+        return np.where(px * both.real + py * both.imag > 0, ahead, behind)
 
     def _torso_colors(self, u: Array, v: Array, dorsal: Array) -> Array:
         """Unlit colors (3, h, w) of breast, belly, back and rump with their patterns, at body coordinates u, v."""
-        c = {k: ink(x) for k, x in self.colors.items()}  # (3, 1, 1)
+        c, patterns = self.colors, self.species.patterns
         below = c["belly"] + clamp(u * 0.9 + 0.2 * v + 0.45) * (c["breast"] - c["belly"])  # (3, h, w)
-        below = self._pattern(below, self.species.breast_pattern, u, v, clamp(u * 0.8 + 1.1))
+        below = self._pattern(below, patterns.get("breast"), u, v, clamp(u * 0.8 + 1.1))
         above = c["back"] + clamp(-u * 1.6 - 1.1) * (c["rump"] - c["back"])
-        above = self._pattern(above, self.species.back_pattern, u, v, 1.0)
+        above = self._pattern(above, patterns.get("back"), u, v, 1.0)
         return below + clamp(dorsal * (7 / self.unit) + 0.5) * (above - below)
 
     def _pattern(self, color: Array, pattern: Pattern | None, u: Array, v: Array, where: Array | float) -> Array:
@@ -194,13 +181,12 @@ class BirdPainter:
         name, text, strength = pattern
         if name == "midline":  # along the edge of the body
             amount = clamp((np.abs(v) - 0.62) * 6)
-        elif name == "fine":
-            amount = lookup("fine", u * 0.3 + self.grain[0], v * 0.3)
         else:
-            amount = lookup(name, u * 0.25 + self.grain[0], v * 0.25 + self.grain[1])
-        return color + amount * where * strength * (ink(rgb(text)) - color)
+            size, shift = (0.3, 0.0) if name == "fine" else (0.25, self.grain[1])
+            amount = lookup(name, u * size + self.grain[0], v * size + shift)
+        return color + amount * where * strength * (ink(text) - color)
 
-    def _head_colors(self, window: Window, neck: Array) -> Array:
+    def _head_colors(self, window: Canvas, neck: Array) -> Array:
         """Unlit colors (3, h, w) of the head, whose markings sit on a ball and turn with it; ``neck`` is n of MARKS."""
         right, up = window.frame(self.figure.points, "head")
         # Back-project the pixel onto a ball, then turn the ball so that f points along the beak, s to the near side.
@@ -209,42 +195,30 @@ class BirdPainter:
         depth = np.sqrt(np.maximum(1 - right * right - up * up, 0))
         cos, sin = math.cos(math.radians(self.pose.head_yaw)), math.sin(math.radians(self.pose.head_yaw))
         f, s = right * cos + depth * sin, np.abs(depth * cos - right * sin)
-        color = np.broadcast_to(ink(self.colors["face"]), (3, *f.shape)).copy()
-        for region, weight in (
-            ("crown", up - 0.34 + 0.1 * f),
-            ("nape", -f - 0.35 + 0.2 * up),
-            ("throat", -up - 0.38 + 0.35 * f - 0.2 * s),
-        ):
-            color += clamp(weight * 5 + 0.5) * (ink(self.colors[region]) - color)
+        c = self.colors
+        color = c["face"] + clamp((up - 0.34 + 0.1 * f) * 5 + 0.5) * (c["crown"] - c["face"])  # (3, h, w)
+        color += clamp((-f - 0.35 + 0.2 * up) * 5 + 0.5) * (c["nape"] - color)
+        color += clamp((-up - 0.38 + 0.35 * f - 0.2 * s) * 5 + 0.5) * (c["throat"] - color)
         for name, text in self.species.marks.items():
-            color += MARKS[name](f, s, up, neck) * (ink(rgb(text)) - color)
+            color += MARKS[name](f, s, up, neck) * (ink(text) - color)
         return color
 
     def _eyes(self) -> None:
         """The eyes that can be seen, on pixels of the head only: lid, iris, pupil and a highlight."""
         points = self.figure.points
-        (hx, hy), (ux, uy) = points["head"], points["head_y"]
-        head = max(((ux - hx) ** 2 + (uy - hy) ** 2) ** 0.5, 1e-4)
-        red, green, blue = (0.12 + 0.6 * v for v in self.colors["face"])
-        for side in ("near", "far"):
-            showing = self.pose.eye_showing(side, self.species.eye_azimuth)
+        head, towards_sun = max(abs(points["head_y"] - points["head"]), 1e-4), complex(*self.light.direction[:2])
+        lid, iris, pupil = self.colors["eyelid"], self.colors["eye"], ink((0.04, 0.035, 0.03))
+        for side, showing in self.pose.showing.items():
             if showing < 0.12:
                 continue
-            x, y = points[f"eye_{side}"]
             radius = self.species.eye * head * (0.75 + 0.25 * showing)
             squeeze = radius * (1 - showing)
-            for scale, color, shift in (
-                (1.22, (red, green, blue), 0.0),
-                (1.0, self.colors["eye"], 0.0),
-                (0.62, (0.04, 0.035, 0.03), 0.0),
-                (0.26, (1.0, 1.0, 1.0), 0.35),
-            ):
-                r = (radius - 0.62 * squeeze) * scale
-                ex = x + shift * self.light.direction[0] * radius
-                ey = y + shift * self.light.direction[1] * radius
-                limb = (ex, ey - 0.6 * squeeze * scale, r, ex, ey + 0.6 * squeeze * scale, r)
+            for scale, color, shift in ((1.22, lid, 0), (1.0, iris, 0), (0.62, pupil, 0), (0.26, ink("#ffffff"), 0.35)):
+                r, half = (radius - 0.62 * squeeze) * scale, 0.6 * squeeze * scale
+                at = points[f"eye_{side}"] + shift * towards_sun * radius
+                limb = (at.real, at.imag - half, r, at.real, at.imag + half, r)
                 window = self.canvas.window([limb])
-                window.paint(window.union([limb]), ink(color), opacity=window.parts == HEAD)
+                window.paint(window.capsule(limb)[0], color, opacity=window.parts == HEAD)
 
     def _beak(self) -> None:
         for name, color, bright in (("beak_lower", "beak_low", 0.78), ("beak_upper", "beak", 1.05)):
@@ -253,13 +227,13 @@ class BirdPainter:
             distance = window.union(limbs, 0.01 * self.unit)
             shade = self.light.shade(bulge_normals(distance, self.canvas.size, 0.06 * self.unit)) * bright
             rim = 1 - 0.3 * clamp(distance * self.canvas.size + 1.4)
-            window.paint(distance, ink(self.colors[color]) * shade * rim, BEAK)
+            window.paint(distance, self.colors[color] * shade * rim, BEAK)
 
     def _leg(self, side: str) -> None:
         bright = 1.0 if side == "near" else 0.72
-        for limb in [] if self.pose.flying else self.figure.limbs[f"leg_{side}"] + self.figure.limbs[f"toes_{side}"]:
+        for limb in [] if self.pose.flying else self.figure.limbs[f"leg_{side}"]:
             window = self.canvas.window([limb])
             distance, along = window.capsule(limb)
             round_ = 0.72 + 0.4 * clamp(-distance * (1.6 / max(limb[2], 1e-4)))
             scales = 0.9 + 0.15 * (np.abs((along * 7) % 1 - 0.5) > 0.2)
-            window.paint(distance, ink(self.colors["legs"]) * self.light.flat(0.8) * (round_ * scales * bright), LEGS)
+            window.paint(distance, self.colors["legs"] * self.light.flat(0.8) * (round_ * scales * bright), LEGS)

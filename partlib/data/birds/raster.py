@@ -1,26 +1,31 @@
 """Drawing with signed distances: smooth shapes, anti-aliased colors and exact part labels from one formula.
 
-Everything here is a capsule, a thick line from ``a`` (radius ``ra``) to ``b`` (radius ``rb``): beaks, feathers, toes,
+Every shape is made of capsules, thick lines from ``a`` (radius ``ra``) to ``b`` (radius ``rb``): beaks, feathers, toes,
 twigs. Coordinates are in units of the image side, x to the right, y down, so that a scene is the same at every size.
 
-The label of a pixel is decided by comparing float32 numbers that come from + - * / and sqrt alone. IEEE 754 fixes
-their last bit, so the masks are the same on every machine.
+A label is decided by comparing float32 numbers that come from + - * / and sqrt alone. IEEE 754 fixes their last bit,
+so the masks are the same on every machine.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 GRID = 8192  # geometry is rounded to 1 / GRID of the image side
-Limb = tuple[float, float, float, float, float, float]  # ax, ay, ra, bx, by, rb
-Color = tuple[float, float, float]
-Point = tuple[float, float]
+Limb = tuple[float, ...]  # a capsule: ax, ay, ra, bx, by, rb
 Array = np.ndarray
 
 
-def ink(color: Color) -> Array:
-    """A color as float32, ready to be mixed with pictures (3, h, w)."""
-    return np.array(color, np.float32).reshape(3, 1, 1)  # (3, 1, 1)
+def rgb(text: str) -> Array:
+    """Color "#rrggbb" as (3,) float64 in [0, 1]."""
+    return np.array([*bytes.fromhex(text[1:])]) / 255
+
+
+def ink(color: str | Sequence[float] | Array) -> Array:
+    """A color, "#rrggbb" or three numbers, as (3, 1, 1) float32, ready to be mixed with pictures (3, h, w)."""
+    return np.array(rgb(color) if isinstance(color, str) else color, np.float32).reshape(3, 1, 1)  # (3, 1, 1)
 
 
 def on_grid(value: float) -> float:
@@ -28,10 +33,9 @@ def on_grid(value: float) -> float:
     return round(value * GRID) / GRID
 
 
-def grid_limb(*values: float) -> Limb:
-    """Six numbers ax, ay, ra, bx, by, rb, each rounded to the grid, as a capsule."""
-    ax, ay, ra, bx, by, rb = (on_grid(value) for value in values)
-    return ax, ay, ra, bx, by, rb
+def grid_limb(a: complex, ra: float, b: complex, rb: float) -> Limb:
+    """A capsule from a to b, x + iy, rounded to the grid."""
+    return tuple(map(on_grid, (a.real, a.imag, ra, b.real, b.imag, rb)))
 
 
 def clamp(values: Array) -> Array:
@@ -39,37 +43,35 @@ def clamp(values: Array) -> Array:
     return np.minimum(np.maximum(values, 0), 1)
 
 
+@dataclass
 class Canvas:
-    """A square picture ``rgb``, (3, H, W) float32 in [0, 1], and its part labels, (H, W) uint8 with 0 as background."""
+    """A picture and its part labels, or a window of them. Distances to shapes are signed, negative inside."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.rgb = np.zeros((3, size, size), np.float32)
-        self.parts = np.zeros((size, size), np.uint8)
-        self.centers = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
-        self.whole = Window(self, slice(0, size), slice(0, size))
+    size: int  # pixels per image side, also in a window
+    rgb: Array  # (3, h, w) float32 in [0, 1]
+    parts: Array  # (h, w) uint8, 0 is background
+    x: Array  # (1, w) float32, the pixels' centers
+    y: Array  # (h, 1)
 
-    def window(self, limbs: list[Limb], margin: float = 0.0) -> "Window":
-        """The part of the canvas, possibly empty, that ``limbs``, each grown by ``margin``, can touch."""
+    @classmethod
+    def blank(cls, size: int) -> "Canvas":
+        """A whole square picture, black."""
+        centers = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+        parts = np.zeros((size, size), np.uint8)
+        return cls(size, np.zeros((3, size, size), np.float32), parts, centers[None, :], centers[:, None])
+
+    def window(self, limbs: list[Limb], margin: float = 0.0) -> "Canvas":
+        """The part of a whole picture, possibly empty, that ``limbs``, each grown by ``margin``, can touch; a view."""
         grow = margin + 1.0 / self.size  # a pixel more for the anti-aliased rim
+        ends = [end for limb in limbs for end in (limb[:3], limb[3:])]  # x, y, radius of each
 
-        def span(low: float, high: float) -> slice:
+        def span(axis: int) -> slice:
+            low, high = min(end[axis] - end[2] for end in ends), max(end[axis] + end[2] for end in ends)
             start = max(int((low - grow) * self.size), 0)
             return slice(start, max(min(int((high + grow) * self.size) + 1, self.size), start))
 
-        ends = [end for ax, ay, ra, bx, by, rb in limbs for end in ((ax, ay, ra), (bx, by, rb))]
-        cols = span(min(x - r for x, _, r in ends), max(x + r for x, _, r in ends))
-        rows = span(min(y - r for _, y, r in ends), max(y + r for _, y, r in ends))
-        return Window(self, rows, cols)
-
-
-class Window:
-    """A rectangle of h by w pixels of a canvas. Distances to shapes are signed, negative inside."""
-
-    def __init__(self, canvas: Canvas, rows: slice, cols: slice) -> None:
-        self.size, self.rows = canvas.size, rows
-        self.x, self.y = canvas.centers[None, cols], canvas.centers[rows, None]  # (1, w), (h, 1)
-        self.rgb, self.parts = canvas.rgb[:, rows, cols], canvas.parts[rows, cols]  # views (3, h, w), (h, w)
+        rows, cols = span(1), span(0)
+        return Canvas(self.size, self.rgb[:, rows, cols], self.parts[rows, cols], self.x[:, cols], self.y[rows])
 
     def capsule(self, limb: Limb) -> tuple[Array, Array]:
         """Distance (h, w) to a capsule, and how far along its axis, 0 to 1, each pixel lies."""
@@ -95,14 +97,15 @@ class Window:
         inverse = 1.0 / max(math.sqrt(dx * dx + dy * dy), 1e-5)
         return (self.x - ax) * (dy * inverse) - (self.y - ay) * (dx * inverse)
 
-    def frame(self, points: dict[str, Point], name: str) -> tuple[Array, Array]:
-        """Coordinates (h, w) in the frame whose origin is the point ``name`` and whose unit vectors, at right angles,
-        end in ``name_x`` and ``name_y``."""
-        (ox, oy), (ax, ay), (bx, by) = points[name], points[f"{name}_x"], points[f"{name}_y"]
-        ux, uy, vx, vy = ax - ox, ay - oy, bx - ox, by - oy
-        px, py = self.x - ox, self.y - oy
-        uu, vv = max(ux * ux + uy * uy, 1e-9), max(vx * vx + vy * vy, 1e-9)
-        return px * (ux / uu) + py * (uy / uu), px * (vx / vv) + py * (vy / vv)
+    def frame(self, points: dict[str, complex], name: str) -> list[Array]:
+        """Coordinates (h, w) from the point ``name``; its unit vectors, at right angles, end in ``name_x``, ``_y``."""
+        origin = points[name]
+        px, py = self.x - origin.real, self.y - origin.imag
+        axes = []
+        for unit in (points[f"{name}_x"] - origin, points[f"{name}_y"] - origin):
+            squared = max(unit.real * unit.real + unit.imag * unit.imag, 1e-9)
+            axes.append(px * (unit.real / squared) + py * (unit.imag / squared))
+        return axes
 
     def paint(
         self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
@@ -114,15 +117,7 @@ class Window:
         coverage = clamp(0.5 - distance * (1.0 / max(soft, 1.0 / self.size)))
         self.rgb += coverage * opacity * (color - self.rgb)
         if part is not None:
-            self.label(distance, part)
-
-    def label(self, distance: Array, part: int | Array) -> None:
-        """Give the pixels where ``distance < 0`` the label ``part``, one number or (h, w)."""
-        np.copyto(self.parts, np.asarray(part, np.uint8), where=distance < 0)
-
-    def darken(self, amount: Array) -> None:
-        """Multiply the picture by ``1 - amount`` (h, w), a soft shadow."""
-        self.rgb *= 1 - amount
+            self.parts[distance < 0] = part
 
 
 def smooth_union(a: Array, b: Array, radius: float) -> Array:
@@ -134,8 +129,7 @@ def smooth_union(a: Array, b: Array, radius: float) -> Array:
 def bulge_normals(distance: Array, pixels: float, thickness: float) -> tuple[Array, ...]:
     """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``.
 
-    The gradient of a signed distance points straight out of the outline; the deeper a pixel lies, the more its surface
-    faces the viewer. ``pixels`` is the number of pixels per unit of ``distance``.
+    The gradient of ``distance`` (``pixels`` per unit) points out of the outline; deep inside, all faces the viewer.
     """
     gx, gy = np.zeros_like(distance), np.zeros_like(distance)
     gx[:, 1:-1] = (distance[:, 2:] - distance[:, :-2]) * (0.5 * pixels)

@@ -1,16 +1,17 @@
 """Everything that is not the bird: the light, what lies behind it, what it stands on, and what hangs in front of it."""
 
+import cmath
 import json
 import math
 from importlib.resources import files
 
 import numpy as np
 
-from partlib.data.birds.anatomy import PlacedFigure
-from partlib.data.birds.raster import Array, Canvas, Limb, Point, clamp, grid_limb, ink, on_grid
-from partlib.data.birds.species import rgb
+from partlib.data.birds.anatomy import Figure
+from partlib.data.birds.raster import Array, Canvas, Limb, clamp, grid_limb, ink, on_grid
 from partlib.data.birds.textures import lookup
 
+# waterlines: the water meets a wader at its shins, a swimmer at its belly; two points, and where between them
 # backdrops: dark, middle and light tone of what is out of focus behind the bird, color of water under it, leaves
 # habitats: their backdrops
 # grounds: scale of the texture across and up (it is seen at a low angle), height of the blades on the horizon
@@ -19,22 +20,18 @@ OPEN = ("sky", "overcast", "dusk", "stone")  # backdrops in which nothing grows
 
 
 class Light:
-    """A random light: a sun that stands left or right, high or low, white, golden or blue, and a diffuse sky.
-
-    ``direction`` is the unit vector towards the sun (x right, y down, z at the viewer); ``sun`` and ``sky`` are
-    colors, together about 1 on a surface that faces the sun. ``dapple`` in [0, 1] is the strength of patchy shade.
-    """
+    """A random sun, left or right, high or low, white, golden or blue, and a diffuse sky; together about 1."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         u = rng.uniform(0, 1, 8).tolist()
         x, y, z = 1.6 * u[0] - 0.8, -0.35 - 0.6 * u[1], 0.35 + 0.5 * u[2]
         norm = (x * x + y * y + z * z) ** 0.5
-        self.direction = x / norm, y / norm, z / norm
+        self.direction = x / norm, y / norm, z / norm  # towards the sun: x right, y down, z at the viewer
         strength, warm = 0.50 + 0.40 * u[3], 0.16 * (u[4] - 0.35)
         self.sun = ink((strength * (1 + warm), strength, strength * (1 - 1.3 * warm)))
         glow = (1.18 - strength) * (0.85 + 0.25 * u[5])
         self.sky = ink((glow * (0.97 - 0.5 * warm), glow, glow * (1.06 + 0.6 * warm)))
-        self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])
+        self.dapple, self.dapple_offset = max(0.0, 0.7 * u[6] - 0.35), (u[7], u[6])  # patchy shade: strength, place
 
     def shade(self, normals: tuple[Array, ...]) -> Array:
         """Brightness (3, h, w) of a white surface with these normals (x, y, z), each (h, w)."""
@@ -47,22 +44,22 @@ class Light:
 
 
 class Scenery:
-    """Paints one scene around one placed bird. All draws come from ``rng``, in one fixed order.
+    """Paints one scene around one bird. All draws come from ``rng``, in one fixed order.
 
-    With ``front=True`` a plant takes its pixels away from the bird; its geometry is then rounded to the grid like the
-    bird's own. ``soft`` blurs the rim, for plants out of focus (units of the image side).
+    With ``front=True`` a plant takes its pixels away from the bird. ``soft`` blurs the rim of plants out of focus.
     """
 
-    def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: PlacedFigure) -> None:
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: Figure) -> None:
         self.canvas, self.rng, self.light = canvas, rng, light
         self.points, self.scale, self.flying = figure.points, figure.scale, figure.pose.flying
         self.habitat = figure.species.habitat
         self.backdrop = self._choice(TABLE["habitats"][self.habitat])
-        self.tones = TABLE["backdrops"][self.backdrop]
-        self.leaf_colors = [rgb(color) for color in TABLE["leaves"][self.tones["leaves"]]]
-        self.bark = rgb(self._choice(TABLE["barks"]))
-        self.perch: list[Limb] = []
-        self.ground = max(self.points["foot_near"][1], self.points["foot_far"][1])
+        tones = TABLE["backdrops"][self.backdrop]
+        self.dark, self.middle, self.pale, self.water = (ink(tones[k]) for k in ("dark", "middle", "light", "water"))
+        self.leaf_colors = [ink(color) for color in TABLE["leaves"][tones["leaves"]]]
+        self.bark = ink(self._choice(TABLE["barks"]))
+        self.perch: list[Limb] = []  # the branch under the feet
+        self.ground = max(self.points["foot_near"].imag, self.points["foot_far"].imag)
         self.waterline = 2.0  # height of the water's edge in the picture; 2 is below it
 
     def _choice(self, items: list[str]) -> str:
@@ -74,11 +71,13 @@ class Scenery:
     def behind(self) -> None:
         """Backdrop, bokeh, blurred and sharp leaves, then what the bird stands on."""
         self._backdrop()
-        for _ in range(int(self.rng.integers(0, 7))):
-            self._bokeh()
+        for _ in range(int(self.rng.integers(0, 7))):  # bokeh: highlights out of focus, pale discs
+            (x, y), (size, alpha) = self._draw(2, -0.05, 1.05), self._draw(2)
+            disc = (x, y, 0.02 + 0.05 * size) * 2
+            window = self.canvas.window([disc], 0.02)
+            window.paint(window.capsule(disc)[0], self.pale, soft=0.015, opacity=0.06 + 0.2 * alpha)
         for _ in range(int(self.rng.integers(0, 4))):
-            x, y = self._draw(2, -0.05, 1.05)
-            self._leaf((x, y), 0.07, 0.02, 0.7)
+            self._leaf(complex(*self._draw(2, -0.05, 1.05)), 0.07, 0.02, 0.7)
         for _ in range(int(self.rng.integers(0, 3))):
             self._twig(soft=0.008)
         if self.flying:
@@ -90,48 +89,37 @@ class Scenery:
 
     def _backdrop(self) -> None:
         """Light and dark out of focus: clouds, or a thicket that may be nearer and sharper."""
-        window = self.canvas.whole
-        dark, middle, light = (ink(rgb(self.tones[tone])) for tone in ("dark", "middle", "light"))
+        x, y = self.canvas.x, self.canvas.y
         ox, oy, stretch, slope, near = self._draw(5)
         size = 0.35 + 0.5 * stretch
-        tone = lookup("soft", window.x * size + ox, window.y * size + oy)  # (H, W)
-        tone = 0.15 + 0.9 * tone + (slope - 0.6) * (window.y - 0.5)
+        tone = 0.15 + 0.9 * lookup("soft", x * size + ox, y * size + oy) + (slope - 0.6) * (y - 0.5)  # (H, W)
         if self.backdrop not in OPEN:
             name = "foliage" if near < 0.45 else "thicket"
-            clutter = lookup(name, window.x * (0.4 + size) + oy, window.y * (0.4 + size) + ox)
+            clutter = lookup(name, x * (0.4 + size) + oy, y * (0.4 + size) + ox)
             tone = tone * (0.35 + 1.0 * clutter) + 0.35 * (clutter - 0.3)
-        color = dark + (middle - dark) * clamp(tone * 1.7)  # (3, H, W)
-        color += (light - color) * (clamp(tone * 1.8 - 0.85) * 0.8)
+        color = self.dark + (self.middle - self.dark) * clamp(tone * 1.7)  # (3, H, W)
+        color += (self.pale - color) * (clamp(tone * 1.8 - 0.85) * 0.8)
         self.canvas.rgb[:] = color * self.light.flat(0.85)
 
-    def _bokeh(self) -> None:
-        """A highlight out of focus: a pale disc."""
-        (x, y), (size, alpha) = self._draw(2, -0.05, 1.05), self._draw(2)
-        radius = 0.02 + 0.05 * size
-        disc = (x, y, radius, x, y, radius)
-        window = self.canvas.window([disc], 0.02)
-        window.paint(window.union([disc]), ink(rgb(self.tones["light"])), soft=0.015, opacity=0.06 + 0.2 * alpha)
-
-    def _leaf(self, at: Point, size: float, soft: float = 0.0, opacity: float = 1.0, front: bool = False) -> None:
+    def _leaf(self, at: complex, size: float, soft: float = 0.0, opacity: float = 1.0, front: bool = False) -> None:
         """A pointed leaf: where two discs overlap."""
         angle, grow, tone, pick, fold = self._draw(5)
         length, turn = size * (0.7 + 1.2 * grow), 6.2832 * angle
         ux, uy = on_grid(math.cos(turn)), on_grid(math.sin(turn))
-        x, y, length = on_grid(at[0]), on_grid(at[1]), on_grid(length)
-        window = self.canvas.window([(x, y, length, x, y, length)], soft)
+        x, y, length = on_grid(at.real), on_grid(at.imag), on_grid(length)
+        window = self.canvas.window([(x, y, length) * 2], soft)
         px, py = window.x - x, window.y - y
         along, side = px * ux + py * uy, px * uy - py * ux
         bow, radius = 0.95 * length, 1.38 * length  # half the leaf's width is radius - bow
-        left, right = side - bow, side + bow
-        squared = along * along
-        distance = np.maximum(np.sqrt(squared + left * left), np.sqrt(squared + right * right)) - radius
-        color = ink(self.leaf_colors[int(pick * len(self.leaf_colors))])
+        left, right = (np.sqrt(along * along + center * center) for center in (side - bow, side + bow))
+        distance = np.maximum(left, right) - radius
+        color = self.leaf_colors[int(pick * len(self.leaf_colors))]
         half = np.where(side > 0, 1.12, 0.82 + 0.2 * fold)
         vein = 1 + 0.35 * clamp(1 - np.abs(side) * (14 / length))
         ribs = 0.95 + 0.1 * (np.abs(((along + np.abs(side)) * (4 / length)) % 1 - 0.5) > 0.3)
         shade = half * vein * ribs * (0.65 + 0.6 * tone)
         if front:
-            window.darken(clamp(0.6 - distance * (1 / (0.25 * length))) * 0.3)
+            window.rgb *= 1 - clamp(0.6 - distance * (1 / (0.25 * length))) * 0.3
         window.paint(distance, color * shade * self.light.flat(0.8), 0 if front else None, soft, opacity)
 
     def _branch(self, limb: Limb, soft: float = 0.0, front: bool = False) -> None:
@@ -143,55 +131,46 @@ class Scenery:
         bark = lookup("bark", along * (length * 1.2) + limb[1], side * 0.1 + limb[0])
         upward = side * (1.0 if limb[3] < limb[0] else -1.0)  # across() is positive to the left of a -> b
         shade = np.clip(0.78 - 0.42 * upward, 0.3, 1.25) * (0.7 + 0.6 * bark)
-        window.paint(distance, ink(self.bark) * self.light.flat(0.8) * shade, 0 if front else None, soft)
+        window.paint(distance, self.bark * self.light.flat(0.8) * shade, 0 if front else None, soft)
 
     def _twig(self, soft: float = 0.0, front: bool = False, leaves: int = 0) -> None:
         """A thin branch across the picture, with up to ``leaves`` leaves on it."""
-        x, y, angle, length, radius = self._draw(5)
-        turn, length = 6.2832 * angle, 0.5 + 0.8 * length
-        dx, dy = math.cos(turn) * length / 2, math.sin(turn) * length / 2
-        self._branch(grid_limb(x - dx, y - dy, 0.005 + 0.009 * radius, x + dx, y + dy, 0.004), soft, front)
-        for i in range(leaves):
-            k = (i + 0.5) / leaves * 2 - 1
-            aside = 0.02 * (-1) ** i  # leaves alternate
-            self._leaf((x + k * dx + aside * dy, y + k * dy - aside * dx), 0.032, soft, front=front)
-
-    def _side_twig(self, x: float, y: float, tilt: float, radius: float) -> None:
-        """A twig that leaves the perch, with leaves at its end."""
-        t, rise, reach, count = self._draw(4)
-        along = 0.9 * t - 0.45
-        sx, sy = x + along, y + tilt * along
-        ex, ey = sx + (0.25 * reach + 0.05) * (1 if along > 0 else -1), sy + 0.4 * (rise - 0.6)
-        self._branch((sx, sy, radius * 0.45, ex, ey, radius * 0.2))
-        for i in range(int(count * 5)):
-            k = 0.4 + 0.15 * i
-            self._leaf((sx + k * (ex - sx), sy + k * (ey - sy)), 0.035)
+        x, y, turn, length, radius = self._draw(5)
+        center, half = complex(x, y), cmath.rect(0.25 + 0.4 * length, 6.2832 * turn)
+        self._branch(grid_limb(center - half, 0.005 + 0.009 * radius, center + half, 0.004), soft, front)
+        for i in range(leaves):  # they alternate
+            self._leaf(center + half * complex((i + 0.5) / leaves * 2 - 1, -0.02 * (-1) ** i), 0.032, soft, front=front)
 
     def _grass(self, count: int) -> None:
         """Blades of grass before everything that stands on the ground."""
-        color = ink(self.leaf_colors[0]) * self.light.flat(0.8)
+        color = self.leaf_colors[0] * self.light.flat(0.8)
         for x, y, lean, height, tone in self.rng.uniform(0, 1, (count, 5)).tolist():
-            foot, left = self.ground + 0.03 + 0.16 * y, 1.1 * x - 0.05
-            top = foot - 0.05 - 0.10 * height
-            limb = grid_limb(left, foot, 0.005, left + 0.12 * (lean - 0.5), top, 0.0012)
+            foot = complex(1.1 * x - 0.05, self.ground + 0.03 + 0.16 * y)
+            limb = grid_limb(foot, 0.005, foot + complex(0.12 * (lean - 0.5), -0.05 - 0.10 * height), 0.0012)
             window = self.canvas.window([limb])
-            window.paint(window.union([limb]), color * (0.6 + 0.8 * tone), 0)
+            window.paint(window.capsule(limb)[0], color * (0.6 + 0.8 * tone), 0)
 
     def _stand_on_branch(self) -> None:
         """A branch under both feet, some side twigs with leaves."""
         slope, thick, bend, left, right = self._draw(5)
-        (ax, ay), (bx, by) = sorted((self.points["foot_near"], self.points["foot_far"]))
-        tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * (by - ay) / max(bx - ax, 0.03)
+        first, second = sorted((self.points["foot_near"], self.points["foot_far"]), key=lambda foot: foot.real)
+        apart = second - first
+        tilt = math.tan(math.radians(50 * slope - 25)) * 0.6 + 0.25 * apart.imag / max(apart.real, 0.03)
         radius = 0.016 + 0.026 * thick
-        mx, my = (ax + bx) / 2, (ay + by) / 2 + radius * 0.85
-        start, stop = mx + 0.15 + left, mx + 0.15 + right * 0.9
-        left_y, right_y = my - tilt * start + 0.05 * bend, my + tilt * stop + 0.08 * bend
+        middle = (first + second) / 2 + 0.85j * radius
+        left, right = middle.real + 0.15 + left, middle.real + 0.15 + 0.9 * right  # how far it reaches
         self.perch = [
-            grid_limb(mx - start, left_y, radius * 1.3, mx, my, radius),
-            grid_limb(mx, my, radius, mx + stop, right_y, radius * 0.6),
+            grid_limb(middle - left * (1 + 1j * tilt) + 0.05j * bend, radius * 1.3, middle, radius),
+            grid_limb(middle, radius, middle + right * (1 + 1j * tilt) + 0.08j * bend, radius * 0.6),
         ]
-        for _ in range(int(self.rng.integers(0, 4))):
-            self._side_twig(mx, my, tilt, radius)
+        for _ in range(int(self.rng.integers(0, 4))):  # side twigs, with leaves at their ends
+            t, rise, reach, count = self._draw(4)
+            along = 0.9 * t - 0.45
+            start = middle + complex(along, tilt * along)
+            end = start + complex((0.25 * reach + 0.05) * (1 if along > 0 else -1), 0.4 * (rise - 0.6))
+            self._branch((start.real, start.imag, radius * 0.45, end.real, end.imag, radius * 0.2))
+            for i in range(int(count * 5)):
+                self._leaf(start + (0.4 + 0.15 * i) * (end - start), 0.035)
         for limb in self.perch:
             self._branch(limb)
 
@@ -199,39 +178,32 @@ class Scenery:
         """A trunk on the belly's side of an upright bird."""
         lean, thick = self._draw(2)
         names = ("foot_near", "foot_far", "belly", "body", "root", "chest")
-        (nx, ny), (fx, fy), (bx, by), (cx, cy), (rx, ry), (tx, ty) = (self.points[name] for name in names)
-        norm = max(math.hypot(rx - tx, ry - ty), 1e-3)
-        px, py = (rx - tx) / norm, (ry - ty) / norm  # along the body
-        ox, oy = (py, -px) if py * (bx - cx) - px * (by - cy) > 0 else (-py, px)  # from back to belly
-        radius = 0.10 + 0.12 * thick
-        mx, my = (nx + fx) / 2 + ox * radius * 0.8, (ny + fy) / 2 + oy * radius * 0.8
-        skew = (lean - 0.5) * 0.3
-        dx, dy = 1.3 * (px + skew * ox), 1.3 * (py + skew * oy)
-        self._branch(grid_limb(mx - dx, my - dy, radius, mx + dx, my + dy, radius * 1.1))
+        near, far, belly, body, root, chest = (self.points[name] for name in names)
+        along, radius = (root - chest) / max(abs(root - chest), 1e-3), 0.10 + 0.12 * thick
+        out = along * (1j if ((belly - body) / along).imag >= 0 else -1j)  # from back to belly
+        middle, reach = (near + far) / 2 + out * radius * 0.8, 1.3 * (along + (lean - 0.5) * 0.3 * out)
+        self._branch(grid_limb(middle - reach, radius, middle + reach, radius * 1.1))
 
     def _ground(self) -> None:
         """Grass, pebbles or water from the bottom up to a horizon behind the feet, with the bird's shadow on it."""
         depth, pick, offset = self._draw(3)
         ground = TABLE["grounds"][int(pick * len(TABLE["grounds"]))]
-        if self.habitat in ("water", "wade"):
-            ground = {"texture": "soft", "color": self.tones["water"], "across": 0.5, "up": 2.6, "blades": 0.0}
-            # The water meets a wader at its shins, a swimmer at its belly.
-            wades = ("shin_near", "foot_near", 0.0, 1.0)
-            upper, lower, least, more = wades if self.habitat == "wade" else ("middle", "belly", 0.55, 0.6)
-            top, bottom = self.points[upper][1], self.points[lower][1]
+        color = ink(ground["color"])
+        if self.habitat in TABLE["waterlines"]:
+            ground, color = TABLE["water"], self.water
+            upper, lower, least, more = TABLE["waterlines"][self.habitat]
+            top, bottom = self.points[upper].imag, self.points[lower].imag
             self.waterline = on_grid(top + (bottom - top) * (least + more * self._draw(1)[0]))
         horizon = max(self.ground - 0.10 - 0.35 * depth, 0.05)
         window = self.canvas.window([(0.0, horizon, 0.0, 1.0, 1.0, 0.0)])
         u, v = window.x * ground["across"] + offset, window.y * ground["up"] + offset
-        tone = 0.52 + 0.75 * lookup(ground["texture"], u, v)
-        tone += 0.15 * clamp((window.y - horizon) * 2.0)
+        tone = 0.52 + 0.75 * lookup(ground["texture"], u, v) + 0.15 * clamp((window.y - horizon) * 2.0)
         blades = ground["blades"] * (lookup("grass", window.x * 0.9 + offset, window.y * 0.3 + offset) - 0.5)
-        color = ink(rgb(ground["color"])) * tone * self.light.flat(0.8)
-        window.paint(horizon + 0.02 - window.y + blades, color, soft=0.02)
-        x, y, size = self.points["body"][0], self.ground + 0.01, self.scale
+        window.paint(horizon + 0.02 - window.y + blades, color * tone * self.light.flat(0.8), soft=0.02)
+        x, y, size = self.points["body"].real, self.ground + 0.01, self.scale
         shadow = (x - 0.35 * size, y, 0.09 * size, x + 0.3 * size, y, 0.09 * size)
         below = self.canvas.window([shadow], 0.08)
-        below.darken(clamp(0.5 - below.union([shadow]) * 14) * 0.45)
+        below.rgb *= 1 - clamp(0.5 - below.capsule(shadow)[0] * 14) * 0.45
 
     def front(self) -> None:
         """Water round the bird, grass at its feet, now and then leaves or a twig before it, and the shade of leaves."""
@@ -240,20 +212,18 @@ class Scenery:
         busy, feet_hidden, count = self._draw(3)
         if self.habitat == "ground" and not self.flying and feet_hidden < 0.6:
             self._grass(10 + int(30 * count))
-        if self.habitat == "branch" and not self.flying and feet_hidden < 0.22:
-            for limb in self.perch:
-                self._branch(limb, front=True)
+        for limb in self.perch if feet_hidden < 0.22 else []:
+            self._branch(limb, front=True)
         if busy < 0.45 and self.habitat != "water":
-            (x, y), (dx, dy) = self.points["body"], self._draw(2, -0.3, 0.3)
+            middle = self.points["body"] + complex(*self._draw(2, -0.3, 0.3)) + 0.05j
             for _ in range(1 + int(5 * count)):
-                ex, ey = self._draw(2, -0.10, 0.10)
-                self._leaf((x + dx + ex, y + dy + ey + 0.05), 0.04, front=True)
+                self._leaf(middle + complex(*self._draw(2, -0.10, 0.10)), 0.04, front=True)
         elif busy > 0.85:
             self._twig(front=True, leaves=5)
         # Leaves outside the picture throw patches of shade on all of it.
-        window, (ox, oy) = self.canvas.whole, self.light.dapple_offset
-        shade = lookup("soft", window.x * 0.9 + ox, window.y * 0.9 + oy)
-        window.darken(clamp((shade - 0.42) * 3) * self.light.dapple)
+        ox, oy = self.light.dapple_offset
+        shade = lookup("soft", self.canvas.x * 0.9 + ox, self.canvas.y * 0.9 + oy)
+        self.canvas.rgb *= 1 - clamp((shade - 0.42) * 3) * self.light.dapple
 
     def _water(self) -> None:
         """The surface in front of the bird hides what is below it and mirrors a little of what is above."""
@@ -263,7 +233,7 @@ class Scenery:
         distance = self.waterline + wave - window.y  # (h, w)
         offset = self._draw(1)[0]
         ripple = lookup("soft", window.x * 0.6 + offset, window.y * 3.4 + offset)
-        color = ink(rgb(self.tones["water"])) * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
-        rows = self.canvas.rgb[:, : window.rows.start][:, ::-1][:, : distance.shape[0]]  # the picture above, mirrored
-        color[:, : rows.shape[1]] += 0.32 * (rows - color[:, : rows.shape[1]])
+        color = self.water * (0.7 + 0.75 * ripple) * self.light.flat(0.8)
+        above = self.canvas.rgb[:, : self.canvas.size - len(distance)][:, ::-1][:, : len(distance)]  # mirrored
+        color[:, : above.shape[1]] += 0.32 * (above - color[:, : above.shape[1]])
         window.paint(distance, color, 0)

@@ -1,10 +1,10 @@
-"""What makes one bird differ from another: its species, one block of ``species.json``, and a random pose.
+"""What makes one bird differ from another: its species, one block of ``birds.json``, its own colors, and its pose.
 
-Species are invented, their proportions and plumage are not: finch, thrush, tit, crow, woodpecker, kingfisher, duck,
-heron, owl, parrot, swallow ... In some, neighboring parts share a color (crow, cardinal); in others one part has
-several (tit, jay, woodpecker). Lengths are in units of the torso, which is about 1 long.
+Species are invented, their proportions and plumage are not. In some, neighboring parts share a color (crow, cardinal);
+in others one part has several (tit, jay, woodpecker). Lengths are in units of the torso, which is about 1 long.
 """
 
+import cmath
 import json
 import math
 from dataclasses import dataclass, field
@@ -12,17 +12,14 @@ from importlib.resources import files
 
 import numpy as np
 
-Pattern = tuple[str, str, float]  # name, "#rrggbb", strength in [0, 1]
+from partlib.data.birds.raster import Array, ink, rgb
+
+Pattern = tuple[str, str, float]  # texture, "midline" or "bars"; "#rrggbb"; strength in [0, 1]
 
 
 @dataclass(frozen=True)
 class Species:
-    """Proportions and plumage of one species.
-
-    ``colors`` maps a plumage region to "#rrggbb"; a missing region takes the color of its fall-back in ``FALLBACK``.
-    ``marks`` maps a marking of the head (``plumage.MARKS``) to its color; they are drawn in this order. The names of
-    patterns are those of textures, "midline" or "bars".
-    """
+    """Proportions and plumage of one species."""
 
     name: str
     habitat: str = "branch"  # branch, trunk, ground, water, wade
@@ -44,98 +41,58 @@ class Species:
     tail_fork: float = 0.0  # > 0: outer feathers longer; < 0: shorter
     tail_cock: float = 0.0  # degrees the tail is carried above the body axis
     legs: float = 0.26  # length of the tarsus
-    colors: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
-    breast_pattern: Pattern | None = None
-    back_pattern: Pattern | None = None
-    wing_pattern: Pattern | None = None
-    tail_pattern: Pattern | None = None
-    wing_bars: str | None = None  # color of two pale bars on the folded wing
+    colors: dict[str, str] = field(default_factory=dict)  # region -> "#rrggbb"; "bar": two pale bars on the wing
+    marks: dict[str, str] = field(default_factory=dict)  # marking of the head (``plumage.MARKS``) -> color, in order
+    patterns: dict[str, Pattern] = field(default_factory=dict)  # of breast, back, wing and tail
 
 
-_TABLE = json.loads(files(__package__).joinpath("species.json").read_text("utf-8"))
-SEEN, UNSEEN = (tuple(Species(**block) for block in _TABLE[group]) for group in ("seen", "unseen"))
+TABLE = json.loads(files(__package__).joinpath("birds.json").read_text("utf-8"))
+SEEN, UNSEEN = (tuple(Species(**block) for block in TABLE[group]) for group in ("seen", "unseen"))
 SPECIES = SEEN + UNSEEN
 
-# region -> region whose color it takes where the species names none
-FALLBACK = dict(crown="back", face="crown", throat="breast", nape="crown", belly="breast", rump="back", wing="back")
-FALLBACK |= dict(flight="wing", edge="flight", tail="flight", tail_edge="tail", beak_low="beak")
-PLAIN = {"beak": "#3a3632", "legs": "#4a3f3a", "eye": "#1a120c"}
 
-
-def region_colors(species: Species) -> dict[str, tuple[float, float, float]]:
-    """Color in [0, 1] RGB of every plumage region of ``species``, fall-backs resolved."""
-    text = {**PLAIN, **species.colors, "bar": species.wing_bars or "#ffffff"}
-    for region, other in FALLBACK.items():  # in an order in which every fall-back is already known
-        text.setdefault(region, text[other])
-    return {region: rgb(value) for region, value in text.items()}
-
-
-def rgb(text: str) -> tuple[float, float, float]:
-    """ "#rrggbb" as three numbers in [0, 1]."""
-    red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How one bird holds itself. Angles in degrees."""
-
-    facing: int  # 1 right, -1 left
-    tilt: float  # of the whole figure
-    lean: float  # added to the species' posture
-    turn: float  # of the body towards (+1) or away from (-1) the viewer
-    head_yaw: float  # 0 along the body, 90 at the viewer, 150 over the shoulder; negative: away from the viewer
-    head_pitch: float
-    neck_stretch: float
-    flying: bool
-    tail_cock: float
-    tail_spread: float
-    wing: str  # "folded", "drooped" or "raised"
-    wing_angle: float  # of a raised wing above the body axis
-    gait: float  # how far the feet stand apart
-    build: float  # individual plumpness, about 1
-
-    def eye_showing(self, side: str, azimuth: float) -> float:
-        """How much, 1 at most, the "near" or "far" eye faces the viewer; ``azimuth`` degrees from straight ahead."""
-        return math.sin(math.radians(self.head_yaw + (azimuth if side == "near" else -azimuth)))
+def draw_colors(rng: np.random.Generator, species: Species) -> dict[str, Array]:
+    """The ink of every plumage region, a little lighter or darker, redder or bluer from bird to bird."""
+    text = dict(species.colors)
+    for region, default in TABLE["colors"].items():  # a color, or an earlier region whose color it takes
+        text.setdefault(region, text.get(default, default))
+    bright, warm = (rng.uniform(-1, 1, 2) * (0.10, 0.05)).tolist()
+    gain = np.array([(1 + bright) * (1 + warm), 1 + bright, (1 + bright) * (1 - warm)])
+    colors = {region: np.minimum(rgb(value) * gain, 1) for region, value in text.items()}
+    colors["eyelid"] = 0.12 + 0.6 * colors["face"]
+    return {region: ink(color) for region, color in colors.items()}
 
 
 def direction(degrees: float) -> complex:
     """Unit vector at an angle above the horizon."""
-    return complex(math.cos(math.radians(degrees)), math.sin(math.radians(degrees)))
+    return cmath.rect(1, math.radians(degrees))
 
 
-def draw_pose(rng: np.random.Generator, species: Species) -> Pose:
-    """A random pose. Draws from ``rng`` a fixed number of times whatever the species."""
-    u = rng.uniform(0, 1, 17).tolist()
-    if u[0] < 0.62:  # looks ahead, or a little to either side
-        yaw = -25 + 75 * u[1]
-    elif u[0] < 0.85:  # at the viewer
-        yaw = 50 + 60 * u[1]
-    else:  # over the shoulder
-        yaw = 130 + 40 * u[1]
-    if species.eye_azimuth < 45:  # eyes in front: such a bird turns its face to whatever it watches
-        yaw = 60 + 0.35 * yaw
-    wing = "raised" if u[2] < 0.12 else "drooped" if u[2] < 0.25 else "folded"
-    flying = wing == "raised" and u[16] < 0.5
-    steady = species.habitat in ("water", "wade") and not flying
-    lean = (u[6] - 0.5) * (10 if species.habitat == "water" else 34)
-    if flying:
-        lean += 12 - species.posture
-    return Pose(
-        facing=1 if u[3] < 0.5 else -1,
-        tilt=(u[4] + u[5] - 1) * (8 if steady else 24),
-        lean=lean,
-        turn=(u[7] + u[8] - 1) * 0.9,
-        head_yaw=yaw,
-        head_pitch=(u[9] - 0.5) * 40,
-        neck_stretch=0.8 + 0.5 * u[10],
-        flying=flying,
-        tail_cock=(u[11] - 0.4) * 36,
-        tail_spread=0.35 + 1.3 * u[12] * u[12] + 0.6 * flying,
-        wing=wing,
-        wing_angle=35 + 75 * u[13],
-        gait=0.4 + 0.8 * u[14],
-        build=0.92 + 0.16 * u[15],
-    )
+class Pose:
+    """How one bird holds itself, drawn at random, always by the same number of draws. Angles in degrees."""
+
+    def __init__(self, rng: np.random.Generator, species: Species) -> None:
+        u = rng.uniform(0, 1, 17).tolist()
+        self.wing = "raised" if u[2] < 0.12 else "drooped" if u[2] < 0.25 else "folded"
+        self.flying = self.wing == "raised" and u[16] < 0.5
+        self.facing = 1 if u[3] < 0.5 else -1  # 1 right, -1 left
+        steady = species.habitat in ("water", "wade") and not self.flying
+        self.tilt = (u[4] + u[5] - 1) * (8 if steady else 24)  # of the whole figure
+        lean = (u[6] - 0.5) * (10 if species.habitat == "water" else 34)
+        self.posture = (12 if self.flying else species.posture) + lean  # of the body axis above the horizon
+        self.turn = (u[7] + u[8] - 1) * 0.9  # of the body towards (+1) or away from (-1) the viewer
+        # It looks ahead or a little to either side, at the viewer, or over the shoulder.
+        least, span = (-25, 75) if u[0] < 0.62 else (50, 60) if u[0] < 0.85 else (130, 40)
+        yaw = least + span * u[1]
+        if species.eye_azimuth < 45:  # eyes in front: such a bird turns its face to whatever it watches
+            yaw = 60 + 0.35 * yaw
+        self.head_yaw = yaw  # 0 along the body, 90 at the viewer, 150 over the shoulder; negative: away from the viewer
+        self.eyes = {"near": yaw + species.eye_azimuth, "far": yaw - species.eye_azimuth}
+        self.showing = {eye: math.sin(math.radians(degrees)) for eye, degrees in self.eyes.items()}  # 1: at the viewer
+        self.head_pitch = (u[9] - 0.5) * 40
+        self.neck_stretch = 0.8 + 0.5 * u[10]
+        self.tail_cock = (u[11] - 0.4) * 36
+        self.tail_spread = 0.35 + 1.3 * u[12] * u[12] + 0.6 * self.flying
+        self.wing_angle = 35 + 75 * u[13]  # of a raised wing above the body axis
+        self.gait = 0.4 + 0.8 * u[14]  # how far the feet stand apart
+        self.build = 0.92 + 0.16 * u[15]  # individual plumpness, about 1

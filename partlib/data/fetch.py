@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pooch
 import requests
-from tqdm.auto import tqdm
 
+from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.paths import write_atomically
 
@@ -32,7 +32,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
                 answer.raise_for_status()
                 have = have if answer.status_code == 206 else 0  # a server without Range sends everything again
                 total = have + int(answer.headers.get("Content-Length", 0))
-                bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name)
+                bar = progress_bar(total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name)
                 with open(part, "ab" if have else "wb") as file, bar:
                     for chunk in answer.iter_content(1 << 14):
                         bar.update(file.write(chunk))

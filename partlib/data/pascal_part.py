@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.io import loadmat
-from tqdm.auto import tqdm
 
 from partlib.data import photos
 from partlib.data.base import ArrayDataset
+from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
 from partlib.paths import cached_arrays, data_dir
 
@@ -105,7 +105,7 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
 
     def find(folder: Path) -> None:
         rows = []
-        for image in tqdm(images, f"reading {category} annotations", leave=False):
+        for image in progress_bar(images, f"reading {category} annotations", leave=False):
             for number, entry in enumerate(read_objects(_files(root, image)[1])):
                 if entry.category == category:
                     rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
 from partlib.data.base import ArrayDataset
+from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
 from partlib.paths import cached_arrays
 
@@ -220,7 +220,9 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     # Decoding and resizing happen in C without Python's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
-        for name, rows in tqdm(zip(names, results, strict=True), f"preparing {title}", len(names), unit="photo"):
+        for name, rows in progress_bar(
+            zip(names, results, strict=True), f"preparing {title}", len(names), unit="photo"
+        ):
             for field, row in (rows or {}).items():
                 if field not in arrays:
                     path, shape = folder / f"{field}.npy", (len(names), *row.shape)

@@ -82,8 +82,7 @@ def gray(images: Tensor) -> Tensor:
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue of RGB images (B, 3, H, W) in [0, 1] by ``turns`` (B,) full turns, in HSV space.
 
-    In HSV a color is its largest channel (value), the spread between largest and smallest (chroma) and the place on
-    the color wheel (hue). Each output channel is a fixed trapezoid of the hue, shifted by a third of a turn.
+    Each output channel is a fixed trapezoid of the hue, shifted by a third of a turn.
     """
     value, _ = images.max(dim=1)  # (B, H, W)
     chroma = value - images.min(dim=1).values  # (B, H, W)

@@ -184,7 +184,8 @@ def _train(out: Path, resume: bool, device: str, preset: str, reproduce_release:
     config = _config(preset, reproduce_release, options)
     with distributed.processes(device):
         result = train(config, out, resume=resume, device=device, runtime=runtime, recipe=recipe_of(config))
-        distributed.print_rank0(f"model, log and configuration are in {result.out}")
+        if distributed.rank() == 0:
+            print(f"model, log and configuration are in {result.out}")
 
 
 def _demo(out: Path, device: str, preset: str, reproduce_release: bool, **options: Any) -> None:

@@ -21,6 +21,10 @@ ARCHS = (
     "deeplab_resnet50_release",
 )
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
+LEAST: dict[str, float] = {  # of numbers; 0 for all others
+    **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
+    **{"image_size": 16, "feature_size": 16},
+}
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
-            object.__setattr__(self, name, _typed(name, getattr(self, name), hint))
-        for name, least in _LEAST.items():
-            if not getattr(self, name) >= least:  # this way round NaN is refused too
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")
+            value, least = _typed(name, getattr(self, name), hint), LEAST.get(name, 0)
+            object.__setattr__(self, name, value)
+            if isinstance(value, int | float) and not value >= least:  # this way round NaN is refused too
+                raise ConfigError(f"{name} is {value}; expected at least {least}")
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
             if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
-        for name in self.select_by:
-            if name not in LOSSES:
-                raise ConfigError(f"select_by has {name!r}; expected some of {', '.join(LOSSES)}")
+        if not set(self.select_by) <= set(LOSSES):
+            raise ConfigError(f"select_by is {', '.join(self.select_by)}; expected some of {', '.join(LOSSES)}")
         if not any(self.weight(name) for name in LOSSES):
             raise ConfigError("all four loss weights are 0; switch at least one on")
 
@@ -87,18 +90,17 @@ class TrainConfig:
         """The named preset with some fields changed."""
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
-        preset = dict(PRESETS[name])
-        if changes.get("data", preset.get("data")) != preset.get("data"):
-            preset.pop("data_options", None)  # those are of the preset's own data set
-        return cls.from_dict({**preset, **changes})
+        preset = PRESETS[name]
+        own = changes.get("data", preset.get("data")) == preset.get("data")  # is it the preset's own data set?
+        return cls.from_dict({**preset, **({} if own else {"data_options": ()}), **changes})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """Inverse of :meth:`to_dict`; missing fields take their defaults."""
-        known = [f.name for f in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(f"option {unknown[0]!r} is unknown; expected one of {', '.join(sorted(known))}")
+        known = sorted(f.name for f in dataclasses.fields(cls))
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"option {name!r} is unknown; expected one of {', '.join(known)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,14 +138,6 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         raise ConfigError(f"{name} is {value!r}; expected a value of type {kind.__name__}")
     return value
 
-
-_LEAST: dict[str, float] = {
-    **dict.fromkeys((f"lambda_{loss}" for loss in LOSSES), 0),
-    **dict.fromkeys(("lambda_visual_end", "num_images", "seed", "lr", "backbone_lr", "decoder_steps"), 0),
-    **dict.fromkeys(("eval_every", "log_every", "checkpoint_every"), 0),
-    **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
-    **{"image_size": 16, "feature_size": 16},
-}
 
 # Paper, section 4 and appendix; what its recipe computes otherwise is the quirk "recipe" of partlib.paper.release.
 # Steps are those for CUB-200-2011; DeepFashion takes 100,000.

@@ -72,10 +72,9 @@ def processes(device: str = "auto") -> Iterator[None]:
 
 def shard(total: int) -> slice:
     """The part of a batch of ``total`` images that this process works on."""
-    size = world_size()
-    if total % size:  # the mean over ranks would weigh images unequally
-        raise ConfigError(f"batch_size is {total}, not a multiple of the {size} processes; expected it to be")
-    each = total // size
+    each, odd = divmod(total, world_size())
+    if odd:  # the mean over ranks would weigh images unequally
+        raise ConfigError(f"batch_size is {total}; expected a multiple of the {world_size()} processes")
     return slice(rank() * each, (rank() + 1) * each)
 
 
@@ -85,10 +84,10 @@ def own_rows(draw: Callable[[int], Tensor], own: int, dim: int = 0) -> Tensor:
 
 
 def all_gather(rows: Tensor) -> Tensor:
-    """Rows of all ranks, rank 0 first: (B, ...) -> (N B, ...), with gradient; every rank has as many rows.
+    """Rows of all N ranks, rank 0 first: (B, ...) -> (N B, ...), with gradient.
 
-    With N ranks that all compute the same loss of all rows, the own rows get N times its gradient. That is what
-    DistributedDataParallel expects: it divides by N when it takes the mean of the ranks' gradients.
+    Where all ranks compute the same loss of all rows, the own rows get N times its gradient, by which
+    DistributedDataParallel divides when it takes the mean.
     """
     if not _joined():
         return rows
@@ -124,12 +123,6 @@ def progress_bar(*arguments: Any, shown: bool = True, **options: Any) -> tqdm:
     return tqdm(*arguments, **options)
 
 
-def print_rank0(text: str) -> None:
-    """Print once, not once per process."""
-    if rank() == 0:
-        print(text)
-
-
 @contextmanager
 def local_main_first() -> Iterator[None]:
     """Let one process of each machine go first, to fill a cache that the others then read."""
@@ -141,11 +134,7 @@ def local_main_first() -> Iterator[None]:
 
 
 def replicate(network: nn.Module) -> nn.Module:
-    """``network``, on this rank's device, so that ``backward`` leaves the mean of all gradients on every rank.
-
-    BatchNorm with statistics of the batch uses those of all ranks on GPUs only (:func:`synchronize_batchnorm`); PyTorch
-    has no such layer for CPUs, where each rank uses its own, and those that rank 0 collects are saved.
-    """
+    """``network``, on this rank's device, so that ``backward`` leaves the mean of all gradients on every rank."""
     if not _joined():
         return network
     parallel = nn.parallel.DistributedDataParallel
@@ -153,10 +142,3 @@ def replicate(network: nn.Module) -> nn.Module:
     newer = "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters
     leave_buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
     return parallel(network, gradient_as_bucket_view=True, **leave_buffers)
-
-
-def synchronize_batchnorm(network: nn.Module) -> nn.Module:
-    """``network`` with BatchNorm over the images of all ranks; parameters and their names stay as they are."""
-    from timm.layers import convert_sync_batchnorm  # PyTorch's own would lose the activations that timm has fused in
-
-    return convert_sync_batchnorm(network)

@@ -7,6 +7,7 @@ of processes, and a run that is resumed sees the batches of one that was never i
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -49,13 +50,18 @@ def seeded_batch(dataset: PartDataset, indices: list[int], seed: int, step: int,
     return collate(samples)
 
 
+@dataclass
 class StepBatches(Dataset[Loaded]):
     """Item s is what this process reads at step s: its shard of the batch, and what its features are made from."""
 
-    def __init__(self, dataset: PartDataset, features: Features | None, batch_size: int, seed: int, steps: int) -> None:
-        self.dataset, self.features, self.batch_size = dataset, features, batch_size
-        self.seed, self.steps = seed, steps
-        self.shard = distributed.shard(batch_size)  # asked here: a reading process does not know its rank
+    dataset: PartDataset
+    features: Features | None
+    batch_size: int
+    seed: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        self.shard = distributed.shard(self.batch_size)  # asked here: a reading process does not know its rank
 
     def __len__(self) -> int:
         return self.steps

@@ -37,8 +37,7 @@ def consistency_loss(
     part_maps : (B, K, H, W), softmax times foreground, in [0, 1].
     targets : (B, C, h, w), features or colors in any unit; a smaller (h, w) stands for its bilinear upsampling with
         ``align_corners=True``. Or several of them, of different sizes: they count as stacked along the channels.
-    foreground : (B, 1, H, W) in [0, 1]. It enters twice, in ``part_maps`` and here, as in the release; that is visible
-        only where it is neither 0 nor 1.
+    foreground : (B, 1, H, W) in [0, 1]; it is in ``part_maps`` too, as in the release.
     reduction : "mean" over the images, or "none" for one value per image, (B,).
     """
     maps = [targets] if isinstance(targets, Tensor) else list(targets)

@@ -84,17 +84,12 @@ class DeepLabHead(nn.Module):
 
 
 class PartSegmenter(nn.Module):
-    """Assigns each pixel logits over K parts.
+    """Assigns each pixel logits over ``num_parts`` parts, at least 2.
 
-    Parameters
-    ----------
-    num_parts : K, at least 2.
-    arch : "fpn_lite0" (EfficientNet-Lite0 and an FPN, logits at stride 4) or one of ``DEEPLABS`` (stride 8; in the
-        paper's layout the head reads the last half of the channels, 33 x 33 logits for 256 x 256 images).
-    weights : of the encoder, see :mod:`partlib.backbones`.
-    batchnorm : "frozen" keeps the ImageNet statistics and affine parameters; "train" trains the parameters and uses the
-        statistics of the batch; "statistics" does so with the parameters frozen except in the shortcut branches of a
-        ResNet (the paper).
+    ``arch`` is "fpn_lite0" (EfficientNet-Lite0 and an FPN, logits at stride 4) or one of ``DEEPLABS`` (stride 8; in the
+    paper's layout the head reads the last half of the channels), ``weights`` see :mod:`partlib.backbones`. BatchNorm is
+    "frozen" with its ImageNet statistics and parameters; or has the statistics of the batch, and trains its parameters
+    ("train") or only those in the shortcut branches of a ResNet ("statistics", the paper).
     """
 
     def __init__(

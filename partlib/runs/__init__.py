@@ -87,8 +87,8 @@ def train(
             if config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
                 save()
     except KeyboardInterrupt:
-        if folder is not None:
-            distributed.print_rank0(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
+        if folder is not None and distributed.rank() == 0:
+            print(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
         raise
     # What is left of it
     trainer.state()  # raises where a weight is not finite

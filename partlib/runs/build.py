@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from partlib import distributed
@@ -19,7 +20,6 @@ from partlib.segmenter import PartSegmenter
 from partlib.training import Schedule, Trainer
 
 STRIDE = 104_729  # far apart, so that no start of one seed is a start of another seed that people choose
-GPU_WORKERS = 4  # enough to read 256-pixel images as fast as one GPU takes them
 Scale = Callable[[list[Tensor]], list[Tensor]]
 
 
@@ -36,15 +36,12 @@ def pick_device(name: str = "auto") -> torch.device:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Settings that make a run faster or smaller; results stay equal up to rounding.
-
-    Above ``feature_cache_gb``, and for crops that are drawn anew every time, features are computed at every step.
-    """
+    """Settings that make a run faster or smaller; results stay equal up to rounding."""
 
     precision: str = "auto"  # of activations: "float32", "bfloat16" (autocast), or the latter on GPUs that have it
     compile: bool = False  # compile the segmenter with torch.compile, which takes minutes at the start; for GPUs
     workers: int | None = None  # processes that read images ahead; None for 4 with a GPU, none on the CPU
-    feature_cache_gb: float = 20.0  # largest cache of frozen features in gigabytes (10^9 bytes)
+    feature_cache_gb: float = 20.0  # largest cache of features in 10^9 bytes; above it they are computed at every step
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -60,17 +57,13 @@ class Runtime:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
     def number_of_workers(self, device: torch.device) -> int:
-        """Processes that read ahead for ``device``."""
-        if self.workers is not None:
-            return self.workers
-        return min(GPU_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+        """Processes that read ahead for ``device``; 4 are enough for 256-pixel images on one GPU."""
+        usual = min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
+        return usual if self.workers is None else self.workers
 
 
 class TrainingForward(nn.Module):
-    """The segmenter as a training step calls it: replicated over the ranks, compiled and in half precision if asked.
-
-    (B, 3, H, W) in [0, 1] -> (B, K, H, W) float32 logits. The weights are those of ``segmenter``, the one to save.
-    """
+    """The segmenter as a training step calls it, replicated over the ranks: images -> (B, K, H, W) float32 logits."""
 
     def __init__(self, segmenter: nn.Module, device: torch.device, runtime: Runtime) -> None:
         super().__init__()
@@ -79,10 +72,9 @@ class TrainingForward(nn.Module):
         self.device, self.runtime = device, runtime
 
     def forward(self, images: Tensor) -> Tensor:
-        # Autocast ends here: warps, colors and losses do not survive eight bits of mantissa.
         with self.runtime.autocast(self.device):
             logits: Tensor = self.network(images)
-        return logits.float()
+        return logits.float()  # autocast ends here: warps, colors and losses do not survive eight bits of mantissa
 
 
 class Recipe:
@@ -172,7 +164,7 @@ def build_trainer(
     # Network; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
     segmenter = parts.segmenter()
     if segmenter.batchnorm != "frozen" and place.type == "cuda" and distributed.world_size() > 1:
-        distributed.synchronize_batchnorm(segmenter)
+        convert_sync_batchnorm(segmenter)  # statistics of all ranks; PyTorch has no such layer for CPUs
     segmenter = segmenter.to(place).to(memory_format=torch.channels_last).train()
     # Optimizer: encoder and decoder with their own learning rates
     encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]

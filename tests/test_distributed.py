@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from timm.layers import convert_sync_batchnorm
 
 from partlib import distributed
 from partlib.backbones import Lite0Encoder

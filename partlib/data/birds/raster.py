@@ -63,14 +63,13 @@ class Canvas:
     def window(self, limbs: list[Limb], margin: float = 0.0) -> "Canvas":
         """The part of a whole picture, possibly empty, that ``limbs``, each grown by ``margin``, can touch; a view."""
         grow = margin + 1.0 / self.size  # a pixel more for the anti-aliased rim
-        ends = [end for limb in limbs for end in (limb[:3], limb[3:])]  # x, y, radius of each
-
-        def span(axis: int) -> slice:
-            low, high = min(end[axis] - end[2] for end in ends), max(end[axis] + end[2] for end in ends)
-            start = max(int((low - grow) * self.size), 0)
-            return slice(start, max(min(int((high + grow) * self.size) + 1, self.size), start))
-
-        rows, cols = span(1), span(0)
+        spans = []
+        for axis in (1, 0):  # rows, columns
+            low = min([min(limb[axis] - limb[2], limb[axis + 3] - limb[5]) for limb in limbs]) - grow
+            high = max([max(limb[axis] + limb[2], limb[axis + 3] + limb[5]) for limb in limbs]) + grow
+            start = max(int(low * self.size), 0)
+            spans.append(slice(start, max(min(int(high * self.size) + 1, self.size), start)))
+        rows, cols = spans
         return Canvas(self.size, self.rgb[:, rows, cols], self.parts[rows, cols], self.x[:, cols], self.y[rows])
 
     def capsule(self, limb: Limb) -> tuple[Array, Array]:

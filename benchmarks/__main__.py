@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.bench import CASES, FLOOR, SIZES, from_proc, in_bytes, in_processes, measure, scaling
+from benchmarks.bench import CASES, FLOOR, SIZES, from_proc, in_processes, measure, scaling
 from partlib.paths import write_atomically
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -49,28 +49,24 @@ def main(words: list[str] | None = None) -> None:
 
 def measured(name: str, size: str, device: str, threads: int, runs: int) -> Row:
     """One row: seconds and megabytes of every variant, and how many times faster and smaller than plain it is."""
-    case, free = CASES[name], in_bytes(from_proc("meminfo", "MemAvailable"))
+    case, free = CASES[name], 1024 * int(from_proc("meminfo", "MemAvailable").removesuffix(" kB") or 0)
     row: Row = {"title": case.title, "setting": str(SIZES[size]), "size": size, "device": device}
     if device == "cpu" and size == "paper" and 0 < free < case.needs_gb * 1e9:
         return row | {"not measured": f"needs {case.needs_gb:g} GB of memory, {free / 1e9:.0f} GB were free"}
     found = {v: in_processes(measure, (name, v, size, device, threads, runs))[0] for v in case.variants}
-    plain, kinds = found["plain"], {"time": "seconds", "memory": "megabytes"}
-    ratios = {
-        variant: {kind: plain[key] / one[key] for kind, key in kinds.items() if key in one and key in plain}
-        for variant, one in found.items()
-        if variant not in ("plain", FLOOR)
-    }
+    kinds = {kind: key for kind, key in (("time", "seconds"), ("memory", "megabytes")) if key in found["plain"]}
+    compared = [variant for variant in case.variants if variant not in ("plain", FLOOR)]
+    ratios = {v: {kind: found["plain"][key] / found[v][key] for kind, key in kinds.items()} for v in compared}
     return row | {"variants": found, "ratios": ratios, "goals": (case.goals or {}) if size == "paper" else {}}
 
 
 def conditions(device: str, threads: int) -> Row:
     """Hardware and versions: what a row depends on."""
     return {
-        "date": date.today().isoformat(),
         "processor": f"{from_proc('cpuinfo', 'model name') or platform.machine()}, {os.cpu_count()} cores",
-        "threads": threads,
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        **{"python": platform.python_version(), "torch": torch.__version__},
+        **{"threads": threads, "torch": torch.__version__, "python": platform.python_version()},
+        "date": date.today().isoformat(),
     }
 
 
@@ -79,10 +75,13 @@ def table(rows: dict[str, Row]) -> str:
     lines = [line for row in rows.values() if "measured" not in row for line in _lines(row)]
     if not any(row["device"] == "cuda" for row in rows.values()):
         lines.append(["all of it on a GPU", "not measured", "not measured", "", "", "step: 5 times faster"])
-    settings = {f"Setting: {row['setting']}. " for row in rows.values() if "setting" in row and row["size"] == "paper"}
-    text = _markdown(pd.DataFrame(lines, columns=COLUMNS))
-    text += f"\n\nMedians; memory is the growth at the peak, in a process of its own. {''.join(sorted(settings))}"
-    text += f"Measured on {'; '.join(sorted({_machine(**row['on']) for row in rows.values()}))}."
+    text = pd.DataFrame(lines, columns=COLUMNS).to_markdown(index=False, disable_numparse=True)
+    text += "\n\nMedians; memory is the growth at the peak, in a process of its own."
+    settings = sorted({row["setting"] for row in rows.values() if "setting" in row})
+    text += "".join(f" Setting: {setting}." for setting in settings)
+    machine = "{where}, {threads} threads, torch {torch}, Python {python}".format
+    machines = {machine(where=row["on"]["gpu"] or row["on"]["processor"], **row["on"]) for row in rows.values()}
+    text += f" Measured on {'; '.join(sorted(machines))}."
     for row in rows.values():
         if "measured" in row:
             frame = pd.DataFrame(row["simulated from one process"]).add_prefix("simulated, ")
@@ -90,14 +89,6 @@ def table(rows: dict[str, Row]) -> str:
             numbers = frame.T.to_markdown(floatfmt=".0%").replace("nan%", "    ")  # one empty cell per missing number
             text += f"\n\nEfficiency of N processes ({row['title']}):\n\n{numbers}"
     return text
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    return frame.to_markdown(index=False, disable_numparse=True)
-
-
-def _machine(processor: str, threads: int, gpu: str | None, torch: str, python: str, **_: Any) -> str:
-    return f"{gpu or f'{processor}, {threads} threads'}, torch {torch}, Python {python}"
 
 
 def _lines(row: Row) -> list[list[str]]:
@@ -140,8 +131,8 @@ def write_table(rows: dict[str, Row], readme: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
         raise SystemExit(f"{readme} has no place for the table; expected the lines {BEGIN} and {END}, once each")
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(f"{head}{BEGIN}\n{table(rows)}\n{END}{tail}", encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
 
 
 def picture(rows: dict[str, Row], path: Path) -> None:

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -31,9 +30,7 @@ LONGEST = 60.0  # seconds of measurement, after which a variant is not run again
 LINKS = {"1 Gbit/s Ethernet": 0.125e9, "10 Gbit/s Ethernet": 1.25e9, "PCIe 4 x16": 25e9, "NVLink 4": 450e9}  # bytes/s
 
 
-class Shape(NamedTuple):
-    """Sizes of inputs."""
-
+class Shape(NamedTuple):  # sizes of inputs
     images: int
     parts: int
     side: int
@@ -46,7 +43,6 @@ class Shape(NamedTuple):
 
 
 Call = Callable[[], Any]
-Build = Callable[[str, Shape, torch.device], Call]  # variant, sizes, device -> the function to measure
 SIZES = {
     "paper": Shape(6, 4, 256, ((256, 64), (512, 16)), 10_000_000),  # VGG19's relu3_2 and relu5_4
     "small": Shape(2, 4, 96, ((96, 24), (96, 6)), 200_000),  # shows the order of magnitude in seconds
@@ -58,7 +54,7 @@ class Case(NamedTuple):
     """One row of the table."""
 
     title: str
-    build: Build
+    build: Callable[[str, Shape, torch.device], Call]  # variant, sizes, device -> the function to measure
     goals: dict[str, float] | None = None  # times better than plain
     needs_gb: float = 1  # memory that the plain variant takes at the paper's size
     memory: bool = True  # whether it is compared
@@ -69,37 +65,28 @@ def random(seed: int, *size: int) -> Tensor:
     return torch.rand(size, generator=torch.Generator().manual_seed(seed))
 
 
-def with_gradient(loss: Callable[[Tensor], Tensor], argument: Tensor) -> Call:
-    """A function that takes the value of a loss and its gradient in ``argument``."""
-
-    def call() -> tuple[Tensor, Tensor]:
-        leaf = argument.detach().requires_grad_()
-        value = loss(leaf)
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
-
-    return call
+def with_gradient(loss: Callable[[Tensor], Tensor], argument: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = argument.detach().requires_grad_()
+    value = loss(leaf)
+    return value.detach(), torch.autograd.grad(value, leaf)[0]
 
 
-def of_maps(formula: Callable[..., Tensor], ours: Callable[..., Tensor], colors: bool = False) -> Build:
-    """Losses of part maps (B, K, H, W), feature levels or else Lab colors, and foreground; their mean is taken."""
-
-    def build(variant: str, shape: Shape, device: torch.device) -> Call:
-        size, loss = (shape.side, shape.side), formula if variant == "plain" else ours
-        foreground = (random(0, shape.images, 1, *size) > 0.4).float().to(device)  # (B, 1, H, W)
-        logits = 6 * random(1, shape.images, shape.parts, shape.side // 8, shape.side // 8).to(device)
-        maps = plain.upsample(logits, size).softmax(dim=1) * foreground
-        levels = [random(channels, shape.images, channels, low, low).to(device) for channels, low in shape.levels]
-        targets = rgb_to_lab(random(2, shape.images, 3, *size).to(device)) if colors else levels
-        return with_gradient(lambda m: loss(m, targets, foreground).mean(), maps)
-
-    return build
+def map_loss(formula: Callable, ours: Callable, colors: bool, variant: str, shape: Shape, device: torch.device) -> Call:
+    """Mean of a loss of part maps (B, K, H, W), feature levels or else Lab colors, and foreground (B, 1, H, W)."""
+    size, loss = (shape.side, shape.side), formula if variant == "plain" else ours
+    foreground = (random(0, shape.images, 1, *size) > 0.4).float().to(device)
+    logits = 6 * random(1, shape.images, shape.parts, shape.side // 8, shape.side // 8).to(device)
+    maps = plain.upsample(logits, size).softmax(dim=1) * foreground
+    levels = [random(channels, shape.images, channels, low, low).to(device) for channels, low in shape.levels]
+    targets = rgb_to_lab(random(2, shape.images, 3, *size).to(device)) if colors else levels
+    return partial(with_gradient, lambda m: loss(m, targets, foreground).mean(), maps)
 
 
 def contrastive_loss(variant: str, shape: Shape, device: torch.device) -> Call:
     channels = sum(channels for channels, _ in shape.levels)
     loss = plain.contrastive_loss if variant == "plain" else losses.contrastive_loss
     descriptors = random(3, shape.images, shape.parts, channels).to(device) - 0.5
-    return with_gradient(partial(loss, temperature=0.19), descriptors)
+    return partial(with_gradient, partial(loss, temperature=0.19), descriptors)
 
 
 def warp_grids(variant: str, shape: Shape, device: torch.device) -> Call:
@@ -154,33 +141,33 @@ def training_step(variant: str, shape: Shape, device: torch.device) -> Call:
     trainer = paper_step(shape, device, cached=variant == CACHED)
     if variant.startswith("partlib"):
         return trainer.advance
-    segmenter, batches, steps = trainer.segmenter, trainer.loader.batches, count()
-    extractor, images = batches.features.extractor, batches[0][0].images.to(device)
+    segmenter, batches = trainer.segmenter, trainer.loader.batches
+    extractor, batch = batches.features.extractor, batches[0][0].to(device)
 
     def networks_alone() -> None:
         """What no step can do without: the segmenter on both views, there and back, the features once."""
         with Runtime().autocast(device):
-            extractor(images)
-            logits = segmenter(torch.cat([images, images]))
+            extractor(batch.images)
+            logits = segmenter(torch.cat([batch.images, batch.images]))
         segmenter.zero_grad()
         logits.backward(torch.ones_like(logits))
 
-    def plain_step() -> dict[str, Tensor]:
-        batch, generator = batches[number := next(steps)][0].to(device), step_generator(0, number)
-        inputs = extractor, batch.images, batch.foreground, trainer.schedule.weights, generator
-        return plain.step(trainer.optimizer, segmenter, *inputs)
+    if variant == FLOOR:
+        return networks_alone
+    segmenter.to(memory_format=torch.contiguous_format)
+    inputs = batch.images, batch.foreground, trainer.schedule.weights, step_generator(0, 0)
+    return partial(plain.step, trainer.optimizer, segmenter, extractor, *inputs)
 
-    return networks_alone if variant == FLOOR else plain_step
 
-
-FEATURE = of_maps(plain.low_resolution_consistency_loss, losses.consistency_loss)
-VISUAL = of_maps(plain.consistency_loss, losses.consistency_loss, colors=True)
-DESCRIPTORS = of_maps(
+FEATURE = partial(map_loss, plain.low_resolution_consistency_loss, losses.consistency_loss, False)
+VISUAL = partial(map_loss, plain.consistency_loss, losses.consistency_loss, True)
+DESCRIPTORS = partial(
+    map_loss,
     lambda m, levels, f: plain.part_descriptors(m, plain.stacked(levels, m.shape[2:])).square(),
     lambda m, levels, f: losses.part_descriptors(m, levels).square(),
+    False,
 )
-GRIDS = ("plain", "partlib", "rebuilt without Python lists")
-STEPS = ("plain", "partlib", CACHED, FLOOR)
+GRIDS, STEPS = ("plain", "partlib", "rebuilt without Python lists"), ("plain", "partlib", CACHED, FLOOR)
 CASES = {
     "feature-loss": Case("feature loss, forward and backward", FEATURE, {"time": 50, "memory": 100}, 14),
     "visual-loss": Case("visual loss, forward and backward", VISUAL),
@@ -225,7 +212,7 @@ def peak_memory(device: torch.device, forget: bool = False) -> int:
     if forget and Path("/proc/self/clear_refs").exists():
         ctypes.CDLL(None).malloc_trim(0)  # freed memory would be used again, and not show as growth
         Path("/proc/self/clear_refs").write_text("5")
-    return in_bytes(from_proc("self/status", "VmHWM"))
+    return 1024 * int(from_proc("self/status", "VmHWM").removesuffix(" kB") or 0)
 
 
 def from_proc(file: str, entry: str) -> str:
@@ -235,21 +222,11 @@ def from_proc(file: str, entry: str) -> str:
     return found[1] if found else ""
 
 
-def in_bytes(text: str) -> int:
-    return 1024 * int(text.removesuffix(" kB") or 0)
-
-
 def step_of_rank(rank: int, processes: int, port: int, device: str, steps: int) -> tuple[float, int]:
     """Seconds of a step of one of several processes, with 6 images and one thread each, and bytes of its gradient."""
     torch.set_num_threads(1)
-    places = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": processes,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    os.environ |= {name: str(value) for name, value in places.items()}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.processes(device):
         with distributed.local_main_first():
             dataset = load_dataset("birds", "train", num_images=24)
@@ -277,9 +254,6 @@ def scaling(device: str, size: str) -> dict[str, Any]:
 
 
 def efficiency(step_seconds: float, gradient_bytes: float, processes: int, bytes_per_second: float) -> float:
-    """Of ``processes``, against one alone, where the exchange of gradients is the only cost, none of it hidden.
-
-    A ring all-reduce of G bytes among N processes sends 2 (N - 1) / N G bytes through every link.
-    """
+    """Of N processes against one; the only cost is the exchange, a ring that sends 2 (N - 1) / N gradients per link."""
     exchange = 2 * (processes - 1) / processes * gradient_bytes / bytes_per_second
     return step_seconds / (step_seconds + exchange)

@@ -61,6 +61,7 @@ def test_the_plain_step_and_the_trainer_have_one_loss_and_one_gradient(own_cache
     assert difference.sqrt() < 1e-6 * sum(b.square().sum() for b in wanted).sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", CASES["step"].variants)
 def test_every_variant_of_the_step_runs(variant, own_cache):
     terms = CASES["step"].build(variant, SIZES["tiny"], CPU)()

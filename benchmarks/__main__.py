@@ -77,8 +77,7 @@ def table(rows: dict[str, Row]) -> str:
         lines.append(["all of it on a GPU", "not measured", "not measured", "", "", "step: 5 times faster"])
     text = pd.DataFrame(lines, columns=COLUMNS).to_markdown(index=False, disable_numparse=True)
     text += "\n\nMedians; memory is the growth at the peak, in a process of its own."
-    settings = sorted({row["setting"] for row in rows.values() if "setting" in row})
-    text += "".join(f" Setting: {setting}." for setting in settings)
+    text += "".join(f" Setting: {s}." for s in sorted({row["setting"] for row in rows.values() if "setting" in row}))
     machine = "{where}, {threads} threads, torch {torch}, Python {python}".format
     machines = {machine(where=row["on"]["gpu"] or row["on"]["processor"], **row["on"]) for row in rows.values()}
     text += f" Measured on {'; '.join(sorted(machines))}."
@@ -132,26 +131,27 @@ def write_table(rows: dict[str, Row], readme: Path) -> None:
     if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
         raise SystemExit(f"{readme} has no place for the table; expected the lines {BEGIN} and {END}, once each")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+    write_atomically(readme, lambda path: path.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", "utf-8"))
 
 
 def picture(rows: dict[str, Row], path: Path) -> None:
     """Bars of how many times faster and smaller than the plain formula every case is, logarithmic, with the goals."""
     bars = [(row, name, ratio) for row in rows.values() for name, ratio in row.get("ratios", {}).items()]
+    if not bars:  # of several processes there is a table only
+        return
     titles = [textwrap.fill(_title(row, name), 34) for row, name, _ in bars]
     frame = pd.DataFrame([ratio for *_, ratio in bars], titles, ["time", "memory"], dtype=float)
-    axes = frame.plot.barh(logx=True, width=0.76, figsize=(8, 0.7 + 0.62 * len(bars)))
+    axes = (frame - 1).plot.barh(left=1, logx=True, width=0.76, figsize=(8, 0.7 + 0.62 * len(bars)))
     for kind, container in zip(frame, axes.containers, strict=True):
-        axes.bar_label(container, fmt=number, fontsize=8, padding=3)
+        axes.bar_label(container, ["" if pd.isna(x) else number(x) for x in frame[kind]], fontsize=8, padding=3)
         for (row, name, _), bar in zip(bars, container, strict=True):
             if name == "partlib" and kind in row["goals"]:
                 axes.vlines(row["goals"][kind], bar.get_y(), bar.get_y() + bar.get_height(), "black", linewidth=2)
     axes.invert_yaxis()
-    axes.axvline(1, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("times better than the formula written out (black tick: goal)")
     place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "frameon": False}
-    axes.legend(axes.containers[:2], ["faster", "less memory"], **place)
+    axes.legend(axes.containers, ["faster", "less memory"], **place)
     axes.figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(axes.figure)
 

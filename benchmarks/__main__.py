@@ -49,31 +49,24 @@ def main(words: list[str] | None = None) -> None:
 
 def measured(name: str, size: str, device: str, threads: int, runs: int) -> Row:
     """One row: seconds and megabytes of every variant, and how many times faster and smaller than plain it is."""
-    case, free = CASES[name], from_proc("meminfo", "MemAvailable")
+    case, free = CASES[name], 1024 * int(from_proc("meminfo", "MemAvailable").removesuffix(" kB") or 0)
     row: Row = {"title": case.title, "setting": str(SIZES[size]), "size": size, "device": device}
-    if device == "cpu" and size == "paper" and free is not None and free < case.needs_gb * 1e9:
+    if device == "cpu" and size == "paper" and 0 < free < case.needs_gb * 1e9:
         return row | {"not measured": f"needs {case.needs_gb:g} GB of memory, {free / 1e9:.0f} GB were free"}
     found = {v: in_processes(measure, (name, v, size, device, threads, runs))[0] for v in case.variants}
-    plain, units = found["plain"], {"time": "seconds", "memory": "megabytes"}
-    ratios = {
-        variant: {kind: plain[key] / one[key] for kind, key in units.items() if key in one}
-        for variant, one in found.items()
-        if variant not in ("plain", FLOOR)
-    }
-    return row | {"variants": found, "ratios": ratios, "goals": case.goals if size == "paper" else {}}
+    kinds = {kind: key for kind, key in (("time", "seconds"), ("memory", "megabytes")) if key in found["plain"]}
+    compared = [variant for variant in case.variants if variant not in ("plain", FLOOR)]
+    ratios = {v: {kind: found["plain"][key] / found[v][key] for kind, key in kinds.items()} for v in compared}
+    return row | {"variants": found, "ratios": ratios, "goals": (case.goals or {}) if size == "paper" else {}}
 
 
 def conditions(device: str, threads: int) -> Row:
     """Hardware and versions: what a row depends on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "date": date.today().isoformat(),
-        "processor": f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "threads": threads,
+        "processor": f"{from_proc('cpuinfo', 'model name') or platform.machine()}, {os.cpu_count()} cores",
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        **{"python": platform.python_version(), "torch": torch.__version__},
+        **{"threads": threads, "torch": torch.__version__, "python": platform.python_version()},
+        "date": date.today().isoformat(),
     }
 
 
@@ -82,56 +75,49 @@ def table(rows: dict[str, Row]) -> str:
     lines = [line for row in rows.values() if "measured" not in row for line in _lines(row)]
     if not any(row["device"] == "cuda" for row in rows.values()):
         lines.append(["all of it on a GPU", "not measured", "not measured", "", "", "step: 5 times faster"])
-    settings = {row["setting"] for row in rows.values() if "setting" in row and row["size"] == "paper"}
-    text = _markdown(pd.DataFrame(lines, columns=COLUMNS))
-    text += "\n\nMedians; memory is the growth at the peak, in a process of its own. "
-    text += "".join(f"Setting: {setting}. " for setting in sorted(settings))
-    text += f"Measured on {'; '.join(sorted({_machine(**row['on']) for row in rows.values()}))}."
+    text = pd.DataFrame(lines, columns=COLUMNS).to_markdown(index=False, disable_numparse=True)
+    text += "\n\nMedians; memory is the growth at the peak, in a process of its own."
+    text += "".join(f" Setting: {s}." for s in sorted({row["setting"] for row in rows.values() if "setting" in row}))
+    machine = "{where}, {threads} threads, torch {torch}, Python {python}".format
+    machines = {machine(where=row["on"]["gpu"] or row["on"]["processor"], **row["on"]) for row in rows.values()}
+    text += f" Measured on {'; '.join(sorted(machines))}."
     for row in rows.values():
         if "measured" in row:
-            simulated = {f"simulated, {k}": v for k, v in row["simulated from one process"].items()}
-            found = {"measured on this machine": {n: one["efficiency"] for n, one in row["measured"].items()}}
-            frame = pd.DataFrame(found | simulated).T.map(lambda x: "" if pd.isna(x) else f"{x:.0%}")
-            frame = frame[sorted(frame, key=int)].rename_axis("").reset_index()
-            text += f"\n\nEfficiency of N processes ({row['title']}):\n\n{_markdown(frame)}"
+            frame = pd.DataFrame(row["simulated from one process"]).add_prefix("simulated, ")
+            frame.insert(0, "measured on this machine", pd.DataFrame(row["measured"]).T["efficiency"])
+            numbers = frame.T.to_markdown(floatfmt=".0%").replace("nan%", "    ")  # one empty cell per missing number
+            text += f"\n\nEfficiency of N processes ({row['title']}):\n\n{numbers}"
     return text
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    return frame.to_markdown(index=False, disable_numparse=True)
-
-
-def _machine(processor: str, threads: int, gpu: str | None, torch: str, python: str, **_: Any) -> str:
-    return f"{gpu or f'{processor}, {threads} threads'}, torch {torch}, Python {python}"
 
 
 def _lines(row: Row) -> list[list[str]]:
     if "not measured" in row:
         return [[_title(row), f"not measured: {row['not measured']}", "", "", "", ""]]
-    plain, lines = row["variants"]["plain"], []
+    variants, lines = row["variants"], []
     for name, ratio in row["ratios"].items():
         times = [f"**{number(ratio[kind])}**" if kind in ratio else "" for kind in ("time", "memory")]
-        goals = ", ".join(f"{kind} {goal:g}" for kind, goal in row["goals"].items()) if name == "partlib" else ""
-        what = _title(row) if name == "partlib" else f"… {name.removeprefix('partlib, ')}"
-        lines.append([what, cost(plain), cost(row["variants"][name]), *times, goals])
-    if FLOOR in row["variants"]:
-        floor = row["variants"][FLOOR]
-        multiple = f"step: {row['variants']['partlib']['seconds'] / floor['seconds']:.2f} times the floor"
-        lines.append(["… its networks alone, the floor", "", cost(floor), multiple, "", "1.3"])
+        what, goals = f"… {name.removeprefix('partlib, ')}", ""
+        if name == "partlib":
+            what, goals = _title(row), ", ".join(f"{kind} {goal:g}" for kind, goal in row["goals"].items())
+        lines.append([what, cost(variants["plain"]), cost(variants[name]), *times, goals])
+    if FLOOR in variants:
+        multiple = variants["partlib"]["seconds"] / variants[FLOOR]["seconds"]
+        times = [f"step: {multiple:.2f} times the floor", ""]
+        lines.append(["… its networks alone, the floor", "", cost(variants[FLOOR]), *times, "1.3"])
     return lines
 
 
-def _title(row: Row) -> str:
-    return row["title"] + (" (small)" if row["size"] == "small" else "") + (" (GPU)" if row["device"] == "cuda" else "")
+def _title(row: Row, variant: str = "partlib") -> str:
+    small, gpu = " (small)" if row["size"] == "small" else "", " (GPU)" if row["device"] == "cuda" else ""
+    return row["title"] + small + gpu + ("" if variant == "partlib" else f", {variant.removeprefix('partlib, ')}")
 
 
 def cost(variant: Row) -> str:
     """Time, memory where it was measured, and a remark where there was one run only."""
     seconds = variant["seconds"]
-    unit, size = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e-3)) if seconds >= s), ("µs", 1e-6))
+    unit, size = ("s", 1.0) if seconds >= 1 else ("ms", 1e-3) if seconds >= 1e-3 else ("µs", 1e-6)
     memory = f", {number(variant['megabytes'])} MB" if "megabytes" in variant else ""
-    once = " (1 run)" if len(variant["seconds of every run"]) == 1 else ""
-    return f"{number(seconds / size)} {unit}{memory}{once}"
+    return f"{number(seconds / size)} {unit}{memory}" + " (1 run)" * (len(variant["seconds of every run"]) == 1)
 
 
 def number(value: float) -> str:
@@ -144,31 +130,28 @@ def write_table(rows: dict[str, Row], readme: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
         raise SystemExit(f"{readme} has no place for the table; expected the lines {BEGIN} and {END}, once each")
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(f"{head}{BEGIN}\n{table(rows)}\n{END}{tail}", encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    write_atomically(readme, lambda path: path.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", "utf-8"))
 
 
 def picture(rows: dict[str, Row], path: Path) -> None:
     """Bars of how many times faster and smaller than the plain formula every case is, logarithmic, with the goals."""
     bars = [(row, name, ratio) for row in rows.values() for name, ratio in row.get("ratios", {}).items()]
-    titles = [
-        _title(row) + ("" if name == "partlib" else f", {name.removeprefix('partlib, ')}") for row, name, _ in bars
-    ]
-    frame = pd.DataFrame([ratio for *_, ratio in bars], ["\n".join(textwrap.wrap(title, 34)) for title in titles])
-    frame = frame.reindex(columns=["time", "memory"]).astype(float)
-    axes = frame.plot.barh(logx=True, width=0.76, figsize=(8, 0.7 + 0.62 * len(bars)))
+    if not bars:  # of several processes there is a table only
+        return
+    titles = [textwrap.fill(_title(row, name), 34) for row, name, _ in bars]
+    frame = pd.DataFrame([ratio for *_, ratio in bars], titles, ["time", "memory"], dtype=float)
+    axes = (frame - 1).plot.barh(left=1, logx=True, width=0.76, figsize=(8, 0.7 + 0.62 * len(bars)))
     for kind, container in zip(frame, axes.containers, strict=True):
-        axes.bar_label(container, fmt=number, fontsize=8, padding=3)
+        axes.bar_label(container, ["" if pd.isna(x) else number(x) for x in frame[kind]], fontsize=8, padding=3)
         for (row, name, _), bar in zip(bars, container, strict=True):
             if name == "partlib" and kind in row["goals"]:
-                bottom, goal = bar.get_y(), row["goals"][kind]
-                axes.plot([goal, goal], [bottom, bottom + bar.get_height()], color="black", linewidth=2)
+                axes.vlines(row["goals"][kind], bar.get_y(), bar.get_y() + bar.get_height(), "black", linewidth=2)
     axes.invert_yaxis()
-    axes.axvline(1, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("times better than the formula written out (black tick: goal)")
-    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
-    axes.legend(axes.containers, ["faster", "less memory"], frameon=False, **above)
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "frameon": False}
+    axes.legend(axes.containers, ["faster", "less memory"], **place)
     axes.figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(axes.figure)
 

@@ -1,23 +1,16 @@
-"""What is measured, each case as the plain formula and as the library, and how.
-
-Every variant is measured in a process of its own, where nothing else has been allocated before.
-"""
+"""What is measured, each case as plain formula and as library, and how: every variant in a process of its own."""
 
 import ctypes
 import os
+import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
-from typing import Any
-from unittest.mock import patch
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,55 +19,45 @@ from torch.utils.benchmark import Timer
 from partlib import distributed, losses, metrics, warps
 from partlib.augment import rgb_to_lab
 from partlib.config import TrainConfig
-from partlib.data import Batch, PartDataset, collate, load_dataset
-from partlib.features import Features, PerceptualFeatures
-from partlib.loader import batch_indices, step_generator
-from partlib.objective import Objective
-from partlib.runs.build import Recipe, Runtime, Scale, build_trainer
+from partlib.data import load_dataset
+from partlib.loader import step_generator
+from partlib.runs.build import Runtime, build_trainer
 from partlib.training import Trainer
 from tests import plain
 
-Call = Callable[[], Any]
 CACHED, FLOOR = "partlib, cached features", "networks alone"
 LONGEST = 60.0  # seconds of measurement, after which a variant is not run again
 LINKS = {"1 Gbit/s Ethernet": 0.125e9, "10 Gbit/s Ethernet": 1.25e9, "PCIe 4 x16": 25e9, "NVLink 4": 450e9}  # bytes/s
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of inputs: images, parts, image side, feature levels (channels, side), pixels to score."""
-
-    images: int = 6
-    parts: int = 4
-    side: int = 256
-    levels: tuple[tuple[int, int], ...] = ((256, 64), (512, 16))  # VGG19 relu3_2 and relu5_4 at 256 pixels
-    pixels: int = 10_000_000
+class Shape(NamedTuple):  # sizes of inputs
+    images: int
+    parts: int
+    side: int
+    levels: tuple[tuple[int, int], ...]  # of features: channels and side
+    pixels: int  # to score
 
     def __str__(self) -> str:
         levels = " + ".join(f"{channels}@{side}x{side}" for channels, side in self.levels)
         return f"{self.images} images of {self.side}x{self.side}, {self.parts} parts, features {levels}"
 
 
-# "paper" is the paper's setting. "small" shows the order of magnitude in seconds, "tiny" warms up.
+Call = Callable[[], Any]
 SIZES = {
-    "paper": Shape(),
-    "small": Shape(2, 4, 96, ((96, 24), (96, 6)), 200_000),
-    "tiny": Shape(2, 2, 32, ((8, 8), (8, 4)), 1_000),
+    "paper": Shape(6, 4, 256, ((256, 64), (512, 16)), 10_000_000),  # VGG19's relu3_2 and relu5_4
+    "small": Shape(2, 4, 96, ((96, 24), (96, 6)), 200_000),  # shows the order of magnitude in seconds
+    "tiny": Shape(2, 2, 32, ((8, 8), (8, 4)), 1_000),  # warms up
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """One row: ``build(variant, shape, device)`` makes the function to measure; ``goals`` are times better than plain.
-
-    ``needs_gb`` is the memory that the plain variant takes at the paper's size.
-    """
+class Case(NamedTuple):
+    """One row of the table."""
 
     title: str
-    build: Callable[[str, Shape, torch.device], Call]
-    goals: dict[str, float] = field(default_factory=dict)
-    needs_gb: float = 1
-    memory: bool = True
+    build: Callable[[str, Shape, torch.device], Call]  # variant, sizes, device -> the function to measure
+    goals: dict[str, float] | None = None  # times better than plain
+    needs_gb: float = 1  # memory that the plain variant takes at the paper's size
+    memory: bool = True  # whether it is compared
     variants: tuple[str, ...] = ("plain", "partlib")
 
 
@@ -82,37 +65,28 @@ def random(seed: int, *size: int) -> Tensor:
     return torch.rand(size, generator=torch.Generator().manual_seed(seed))
 
 
-def with_gradient(loss: Callable[[Tensor], Tensor], argument: Tensor) -> Call:
-    """A function that takes the value of a loss and its gradient in ``argument``."""
-
-    def call() -> tuple[Tensor, Tensor]:
-        leaf = argument.detach().requires_grad_()
-        value = loss(leaf)
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
-
-    return call
+def with_gradient(loss: Callable[[Tensor], Tensor], argument: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = argument.detach().requires_grad_()
+    value = loss(leaf)
+    return value.detach(), torch.autograd.grad(value, leaf)[0]
 
 
-def of_maps(formula: Callable[..., Tensor], ours: Callable[..., Tensor]) -> Callable[[str, Shape, torch.device], Call]:
-    """``build`` of two losses of part maps (B, K, H, W), foreground, feature levels and Lab colors."""
-
-    def build(variant: str, shape: Shape, device: torch.device) -> Call:
-        size, loss = (shape.side, shape.side), formula if variant == "plain" else ours
-        foreground = (random(0, shape.images, 1, *size) > 0.4).float()  # (B, 1, H, W)
-        logits = 6 * random(1, shape.images, shape.parts, shape.side // 8, shape.side // 8)
-        maps = plain.upsample(logits, size).softmax(dim=1) * foreground
-        levels = [random(channels, shape.images, channels, low, low).to(device) for channels, low in shape.levels]
-        lab = rgb_to_lab(random(2, shape.images, 3, *size).to(device))
-        return with_gradient(lambda m: loss(m, foreground.to(device), levels, lab), maps.to(device))
-
-    return build
+def map_loss(formula: Callable, ours: Callable, colors: bool, variant: str, shape: Shape, device: torch.device) -> Call:
+    """Mean of a loss of part maps (B, K, H, W), feature levels or else Lab colors, and foreground (B, 1, H, W)."""
+    size, loss = (shape.side, shape.side), formula if variant == "plain" else ours
+    foreground = (random(0, shape.images, 1, *size) > 0.4).float().to(device)
+    logits = 6 * random(1, shape.images, shape.parts, shape.side // 8, shape.side // 8).to(device)
+    maps = plain.upsample(logits, size).softmax(dim=1) * foreground
+    levels = [random(channels, shape.images, channels, low, low).to(device) for channels, low in shape.levels]
+    targets = rgb_to_lab(random(2, shape.images, 3, *size).to(device)) if colors else levels
+    return partial(with_gradient, lambda m: loss(m, targets, foreground).mean(), maps)
 
 
 def contrastive_loss(variant: str, shape: Shape, device: torch.device) -> Call:
     channels = sum(channels for channels, _ in shape.levels)
     loss = plain.contrastive_loss if variant == "plain" else losses.contrastive_loss
     descriptors = random(3, shape.images, shape.parts, channels).to(device) - 0.5
-    return with_gradient(partial(loss, temperature=0.19), descriptors)
+    return partial(with_gradient, partial(loss, temperature=0.19), descriptors)
 
 
 def warp_grids(variant: str, shape: Shape, device: torch.device) -> Call:
@@ -129,103 +103,71 @@ def part_scores(variant: str, shape: Shape, device: torch.device) -> Call:
     if variant == "plain":
         return lambda: plain.part_scores(found.numpy(), target.numpy())
     found, target = found.to(device), target.to(device)
-    return lambda: metrics.PartScores(4, 9).update(found, target).compute()
+    return lambda: metrics.PartScores().update(found, target).compute()
 
 
 def keypoint_error(variant: str, shape: Shape, device: torch.device) -> Call:
-    centers, keypoints = random(8, 1200, shape.parts, 2).double(), random(9, 1200, 15, 3).double()
-    keypoints[..., 2] = (keypoints[..., 2] > 0.3).double()
-    halves = [x.numpy() for x in (centers[:600], keypoints[:600], centers[600:], keypoints[600:])]  # to fit, to test
-    return partial(plain.keypoint_error if variant == "plain" else metrics.keypoint_regression_error, *halves)
+    centers = random(8, 2, 600, shape.parts, 2).double().numpy()  # to fit, to test
+    keypoints = random(9, 2, 600, 15, 3).double().numpy()
+    keypoints[..., 2] = keypoints[..., 2] > 0.3
+    error = plain.keypoint_error if variant == "plain" else metrics.keypoint_regression_error
+    return partial(error, centers[0], keypoints[0], centers[1], keypoints[1])
 
 
 # A training step at the paper's setting: ResNet-50 (DeepLab-v2) on both views, VGG19 for the features, SGD, BatchNorm
 # frozen, so that a view does not depend on the other. Random weights: they take as long as trained ones.
-WEIGHTS = {"feature": 5.0, "visual": 30.0, "contrastive": 2300.0, "equivariance": 5700.0}
-RATES = {"backbone_lr": 1e-5, "lr": 1e-4}
-PAPER: dict[str, Any] = {"arch": "deeplab_resnet50:random", "feature_network": "vgg19:random", "steps": 100_000}
+PAPER: dict[str, Any] = {"arch": "deeplab_resnet50:random", "feature_network": "vgg19:random", "quirks": []}
 
 
-class PaperStep(Recipe):
-    """Features as they are, Lab in its own unit, SGD."""
-
-    def scale(self, features: Features, train_set: PartDataset, device: torch.device) -> Scale:
-        return lambda maps: maps
-
-    def objective(self) -> Objective:
-        objective = super().objective()
-        objective.lab_scale = 1.0
-        return objective
-
-    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)
-
-
-def paper_step(shape: Shape, device: torch.device, cached: bool = False) -> tuple[Trainer, nn.Module, Callable]:
-    """Trainer, frozen network, and step number -> batch."""
+def paper_step(shape: Shape, device: torch.device, cached: bool = False) -> Trainer:
     sizes = {"image_size": shape.side, "feature_size": shape.side, "num_parts": shape.parts, "batch_size": shape.images}
-    weights = {f"lambda_{name}": value for name, value in WEIGHTS.items()}
-    config = TrainConfig.from_dict({**PAPER, **weights, **RATES, **sizes})
     dataset = load_dataset("birds", "train", None, shape.side, num_images=2 * shape.images)
-
-    def batch(step: int) -> Batch:
-        return collate([dataset[i] for i in batch_indices(len(dataset), shape.images, 0, step)]).to(device)
-
     runtime = Runtime(feature_cache_gb=20 if cached else 0)
-    trainer = build_trainer(config, str(device), dataset, runtime, PaperStep)
+    trainer = build_trainer(TrainConfig.preset("paper", **PAPER, **sizes), str(device), dataset, runtime)
+    trainer.objective.lab_scale, trainer.loader.scale = 1.0, None  # colors and features as they are
+    groups = [{"params": group["params"], "lr": group["lr"]} for group in trainer.optimizer.param_groups]
+    trainer.optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)
     # BatchNorm gets the statistics of the images: with those of the initial state the activations would explode
-    layers = [m for m in trainer.segmenter.modules() if isinstance(m, nn.BatchNorm2d)]
-    for layer in layers:
-        layer.train().momentum = 1.0
+    for layer in trainer.segmenter.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.train().momentum = 1.0
     with torch.no_grad():
-        trainer.segmenter(batch(0).images)
-    for layer in layers:
-        layer.eval()
-    return trainer, PerceptualFeatures("vgg19", None, "random", shape.side).to(device), batch
+        trainer.segmenter(trainer.loader.batches[0][0].images.to(device))
+    trainer.segmenter.train()  # frozen again
+    return trainer
 
 
 def training_step(variant: str, shape: Shape, device: torch.device) -> Call:
-    trainer, extractor, batch = paper_step(shape, device, cached=variant == CACHED)
+    trainer = paper_step(shape, device, cached=variant == CACHED)
     if variant.startswith("partlib"):
         return trainer.advance
-    segmenter, steps, first = trainer.segmenter, count(), batch(0)
-    if variant == FLOOR:  # what no step can do without: the segmenter on both views, there and back, the features once
+    segmenter, batches = trainer.segmenter, trainer.loader.batches
+    extractor, batch = batches.features.extractor, batches[0][0].to(device)
 
-        def networks_alone() -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                extractor(first.images)
-                logits = segmenter(torch.cat([first.images, first.images]))
-            segmenter.zero_grad()
-            logits.backward(torch.ones_like(logits))
+    def networks_alone() -> None:
+        """What no step can do without: the segmenter on both views, there and back, the features once."""
+        with Runtime().autocast(device):
+            extractor(batch.images)
+            logits = segmenter(torch.cat([batch.images, batch.images]))
+        segmenter.zero_grad()
+        logits.backward(torch.ones_like(logits))
 
+    if variant == FLOOR:
         return networks_alone
     segmenter.to(memory_format=torch.contiguous_format)
-    encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]
-    decoder = list(segmenter.decoder.parameters())
-    groups = [{"params": encoder, "lr": RATES["backbone_lr"]}, {"params": decoder, "lr": RATES["lr"]}]
-    optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)
-
-    def plain_step() -> dict[str, Tensor]:
-        now, generator = batch(number := next(steps)), step_generator(0, number)
-        return plain.step(optimizer, segmenter, extractor, now.images, now.foreground, WEIGHTS, generator)
-
-    return plain_step
+    inputs = batch.images, batch.foreground, trainer.schedule.weights, step_generator(0, 0)
+    return partial(plain.step, trainer.optimizer, segmenter, extractor, *inputs)
 
 
-FEATURE = of_maps(
-    lambda m, f, z, lab: plain.low_resolution_consistency_loss(m, z, f).mean(),
-    lambda m, f, z, lab: losses.consistency_loss(m, z, f),
+FEATURE = partial(map_loss, plain.low_resolution_consistency_loss, losses.consistency_loss, False)
+VISUAL = partial(map_loss, plain.consistency_loss, losses.consistency_loss, True)
+DESCRIPTORS = partial(
+    map_loss,
+    lambda m, levels, f: plain.part_descriptors(m, plain.stacked(levels, m.shape[2:])).square(),
+    lambda m, levels, f: losses.part_descriptors(m, levels).square(),
+    False,
 )
-VISUAL = of_maps(
-    lambda m, f, z, lab: plain.consistency_loss(m, lab, f).mean(),
-    lambda m, f, z, lab: losses.consistency_loss(m, lab, f),
-)
-DESCRIPTORS = of_maps(
-    lambda m, f, z, lab: plain.part_descriptors(m, plain.stacked(z, m.shape[2:])).square().mean(),
-    lambda m, f, z, lab: losses.part_descriptors(m, z).square().mean(),
-)
-GRIDS = ("plain", "partlib", "rebuilt without Python lists")
-STEPS = ("plain", "partlib", CACHED, FLOOR)
+GRIDS, STEPS = ("plain", "partlib", "rebuilt without Python lists"), ("plain", "partlib", CACHED, FLOOR)
 CASES = {
     "feature-loss": Case("feature loss, forward and backward", FEATURE, {"time": 50, "memory": 100}, 14),
     "visual-loss": Case("visual loss, forward and backward", VISUAL),
@@ -239,12 +181,8 @@ CASES = {
 
 
 def in_processes(function: Callable[..., Any], *arguments: tuple) -> list[Any]:
-    """``function(*one)`` for every one of ``arguments``, each in a new process, all at once; they share a new cache."""
-    with (
-        TemporaryDirectory() as cache,
-        patch.dict(os.environ, PARTLIB_CACHE=cache),
-        ProcessPoolExecutor(len(arguments), mp_context=get_context("spawn")) as pool,
-    ):
+    """``function(*one)`` for every one of ``arguments``, each in a new process, all at once."""
+    with ProcessPoolExecutor(len(arguments), mp_context=get_context("spawn")) as pool:
         return list(pool.map(function, *zip(*arguments, strict=True)))
 
 
@@ -256,38 +194,35 @@ def measure(name: str, variant: str, size: str, device: str, threads: int, runs:
     function = case.build(variant, SIZES[size], place)
     before = peak_memory(place, forget=True)
     function()
-    after = peak_memory(place)
+    growth = peak_memory(place) - before
     timer = Timer("function()", globals={"function": function}, num_threads=threads)
     seconds: list[float] = []
     while len(seconds) < runs and sum(seconds) < LONGEST:
         seconds.append(timer.blocked_autorange(min_run_time=0.1).median)
-    found: dict[str, Any] = {"seconds": median(seconds), "seconds of every run": seconds}
-    if case.memory and before is not None and after is not None:
-        found["megabytes"] = max(after - before, 100_000) / 1e6  # below that it is noise
-    return found
+    memory = {"megabytes": max(growth, 100_000) / 1e6} if case.memory and before else {}  # less than that is noise
+    return {"seconds": median(seconds), "seconds of every run": seconds, **memory}
 
 
-def peak_memory(device: torch.device, forget: bool = False) -> int | None:
-    """Largest memory in bytes so far, since the last call with ``forget``; None where the system does not tell."""
+def peak_memory(device: torch.device, forget: bool = False) -> int:
+    """Largest memory in bytes so far, since the last call with ``forget``; 0 where the system does not tell."""
     if device.type == "cuda":
         if forget:
             torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.max_memory_allocated(device)
     if forget and Path("/proc/self/clear_refs").exists():
-        with suppress(AttributeError):  # another C library than GNU's
-            ctypes.CDLL(None).malloc_trim(0)  # freed memory would be used again, and not show as growth
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory would be used again, and not show as growth
         Path("/proc/self/clear_refs").write_text("5")
-    return from_proc("self/status", "VmHWM")
+    return 1024 * int(from_proc("self/status", "VmHWM").removesuffix(" kB") or 0)
 
 
-def from_proc(file: str, entry: str) -> int | None:
-    """Bytes that Linux tells under ``entry`` of ``/proc/file``; None elsewhere."""
-    path = Path("/proc") / file
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")), None)
+def from_proc(file: str, entry: str) -> str:
+    """What Linux tells under ``entry`` of ``/proc/file``; empty elsewhere."""
+    path = Path("/proc", file)
+    found = re.search(rf"^{entry}\s*:\s*(.*)", path.read_text() if path.exists() else "", re.MULTILINE)
+    return found[1] if found else ""
 
 
-def step_of_rank(rank: int, processes: int, port: int, device: str, steps: int) -> tuple[float, float]:
+def step_of_rank(rank: int, processes: int, port: int, device: str, steps: int) -> tuple[float, int]:
     """Seconds of a step of one of several processes, with 6 images and one thread each, and bytes of its gradient."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
@@ -297,21 +232,16 @@ def step_of_rank(rank: int, processes: int, port: int, device: str, steps: int) 
             dataset = load_dataset("birds", "train", num_images=24)
         trainer = build_trainer(TrainConfig(batch_size=6 * processes, steps=1000), device, dataset)
         timer = Timer("step()", globals={"step": lambda: trainer.advance()["total"].item()})
-        return timer.timeit(steps).mean, sum(4.0 * p.numel() for p in trainer.segmenter.parameters() if p.requires_grad)
+        return timer.timeit(steps).mean, sum(4 * p.numel() for p in trainer.trained)
 
 
 def scaling(device: str, size: str) -> dict[str, Any]:
-    """Efficiency (images per second and process) of two processes on this machine, and simulated of more.
-
-    The simulation knows one cost of a further process, the exchange of gradients, none of it hidden behind the backward
-    pass: a ring all-reduce of G bytes among N processes sends 2 (N - 1) / N G bytes through every link.
-    """
-    seconds = {}
-    for n in (1, 2) if device == "cpu" else range(1, min(2, torch.cuda.device_count()) + 1):
+    """Efficiency (images per second and process) of two processes on this machine, and simulated of more."""
+    seconds, steps = {}, 8 if size == "paper" else 3
+    for n in (1, 2) if device == "cpu" or torch.cuda.device_count() > 1 else (1,):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        found = in_processes(step_of_rank, *((rank, n, port, device, 8 if size == "paper" else 3) for rank in range(n)))
-        seconds[n], gradient = found[0]
+        seconds[n], gradient = in_processes(step_of_rank, *((rank, n, port, device, steps) for rank in range(n)))[0]
     return {
         "title": "images per second and process, 6 images each, birds at 128 pixels, efficientnet_lite0",
         **{"size": size, "device": device, "gradient megabytes": gradient / 1e6},
@@ -324,6 +254,6 @@ def scaling(device: str, size: str) -> dict[str, Any]:
 
 
 def efficiency(step_seconds: float, gradient_bytes: float, processes: int, bytes_per_second: float) -> float:
-    """Of ``processes``, against one alone, every process with a batch of the same size."""
+    """Of N processes against one; the only cost is the exchange, a ring that sends 2 (N - 1) / N gradients per link."""
     exchange = 2 * (processes - 1) / processes * gradient_bytes / bytes_per_second
     return step_seconds / (step_seconds + exchange)

@@ -13,7 +13,8 @@ import torch
 from torch.utils.benchmark import Timer
 
 from benchmarks.__main__ import BEGIN, END, cost, main, measured, table, write_table
-from benchmarks.bench import CASES, SIZES, WEIGHTS, Shape, efficiency, paper_step
+from benchmarks.bench import CASES, SIZES, Shape, efficiency, paper_step
+from partlib.config import LOSSES
 from partlib.loader import step_generator
 from tests import plain
 
@@ -46,11 +47,12 @@ def test_plain_and_library_answer_the_same(name):
 @pytest.mark.slow
 def test_the_plain_step_and_the_trainer_have_one_loss_and_one_gradient(own_cache):
     """In float64: in float32 rounding alone moves the gradient of the random network by some percent."""
-    trainer, extractor, load = paper_step(SIZES["tiny"], CPU)
-    segmenter, extractor, batch = trainer.segmenter.double(), extractor.double(), load(0)
+    trainer = paper_step(SIZES["tiny"], CPU)
+    batches, weights, segmenter = trainer.loader.batches, trainer.schedule.weights, trainer.segmenter.double()
+    extractor, batch = batches.features.extractor.double(), batches[0][0]
     batch = replace(batch, images=batch.images.double(), foreground=batch.foreground.double())
-    ours = trainer.objective(segmenter, batch, extractor(batch.images), step_generator(0, 0))
-    arguments = extractor, batch.images, batch.foreground, WEIGHTS, step_generator(0, 0)
+    ours = trainer.objective(segmenter, batch, extractor(batch.images), weights, step_generator(0, 0))
+    arguments = extractor, batch.images, batch.foreground, weights, step_generator(0, 0)
     expected = plain.step_losses(segmenter, *arguments)
     assert {k: v.item() for k, v in ours.items()} == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-8)
     trained = [p for p in segmenter.parameters() if p.requires_grad]
@@ -59,10 +61,11 @@ def test_the_plain_step_and_the_trainer_have_one_loss_and_one_gradient(own_cache
     assert difference.sqrt() < 1e-6 * sum(b.square().sum() for b in wanted).sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", CASES["step"].variants)
 def test_every_variant_of_the_step_runs(variant, own_cache):
     terms = CASES["step"].build(variant, SIZES["tiny"], CPU)()
-    assert terms is None or set(terms) == {"total", *WEIGHTS}
+    assert terms is None or set(terms) == {"total", *LOSSES}
 
 
 @pytest.mark.slow
@@ -100,7 +103,7 @@ def test_the_table_of_the_readme_says_what_the_file_says():
 
 
 def test_what_there_is_no_memory_for_is_said_to_be_not_measured(monkeypatch):
-    monkeypatch.setattr("benchmarks.__main__.from_proc", lambda file, entry: 4_000_000_000)
+    monkeypatch.setattr("benchmarks.__main__.from_proc", lambda file, entry: "3906250 kB")
     row = measured("feature-loss", "paper", "cpu", 1, 1)
     assert row["not measured"] == "needs 14 GB of memory, 4 GB were free"
 

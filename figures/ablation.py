@@ -27,7 +27,7 @@ from partlib.runs.build import Recipe
 STUDIES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "longer": (
         "cpu",
-        {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "contrastive": 3.0, "eval_every": 0},
+        {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "lambda_contrastive": 3.0, "eval_every": 0},
         (ablations.ALL, "no visual", "features", "features + pixels"),
     ),
     "birds": ("birds", {}, (ablations.ALL, "no visual")),

@@ -19,6 +19,7 @@ import pandas as pd
 from partlib.config import TrainConfig, default_preset
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
+from partlib.first_edition import current_fields
 from partlib.paths import write_atomically
 from partlib.report import tables as report
 from partlib.runs import checkpoint, load_or_train
@@ -50,7 +51,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     names = ("data", "root", "num_parts", "contrastive", "visual", "steps")
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    base = TrainConfig.preset(arguments.preset or default_preset(arguments.data), **changes)
+    base = TrainConfig.preset(arguments.preset or default_preset(arguments.data), **current_fields(changes))
     seeds, evaluations = {}, {}
     for seed in arguments.seeds:
         config = base.replace(seed=seed)

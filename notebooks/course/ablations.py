@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from partlib.config import TrainConfig
+from partlib.config import LOSSES, TrainConfig
 from partlib.data.base import PartDataset, Sample, stacked
 from partlib.evaluation import annotated_parts, predict
 from partlib.metrics import PartScores, part_share
@@ -31,22 +31,22 @@ STORED = "figures/ablation-{}.json"  # written by figures/ablation.py, which lis
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "one loss removed": {
         ALL: {},
-        "no feature": {"feature": 0.0},
-        "no visual": {"visual": 0.0},
-        "no contrast": {"contrastive": 0.0},
-        "no equivariance": {"equivariance": 0.0},
+        "no feature": {"lambda_feature": 0.0},
+        "no visual": {"lambda_visual": 0.0},
+        "no contrast": {"lambda_contrastive": 0.0},
+        "no equivariance": {"lambda_equivariance": 0.0},
     },
     "reconstruction alone": {
-        "features": {"visual": 0.0, "contrastive": 0.0, "equivariance": 0.0},
-        "pixels": {"feature": 0.0, "contrastive": 0.0, "equivariance": 0.0},
-        "features + pixels": {"contrastive": 0.0, "equivariance": 0.0},
+        "features": {"lambda_visual": 0.0, "lambda_contrastive": 0.0, "lambda_equivariance": 0.0},
+        "pixels": {"lambda_feature": 0.0, "lambda_contrastive": 0.0, "lambda_equivariance": 0.0},
+        "features + pixels": {"lambda_contrastive": 0.0, "lambda_equivariance": 0.0},
     },
-    "visual weight": {"visual x 3": {"visual": 45.0}},
+    "visual weight": {"visual x 3": {"lambda_visual": 45.0}},
     "number of parts": {"K = 2": {"num_parts": 2}, "K = 8": {"num_parts": 8}},
     "temperature": {"temperature 0.05": {"temperature": 0.05}, "temperature 0.8": {"temperature": 0.8}},
 }
 CHANGES = {title: changes for study in STUDIES.values() for title, changes in study.items()}
-FIELDS = ("feature", "visual", "contrastive", "equivariance", "num_parts", "temperature", "seed")  # of the explorer
+FIELDS = (*(f"lambda_{loss}" for loss in LOSSES), "num_parts", "temperature", "seed")  # of the explorer
 HEADINGS = {
     "fg_nmi": "FG-NMI (%)",
     "fg_ari": "FG-ARI (%)",
@@ -314,6 +314,11 @@ def nearest_run(outcomes: Mapping[Run, Outcome], values: Mapping[str, float]) ->
     return best, wrong[best]
 
 
+def _short(field: str) -> str:
+    """The name of a field where there is little room: that of the loss for a weight."""
+    return field.removeprefix("lambda_")
+
+
 def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome]) -> Interactive:
     """Choose loss weights among the values that were trained; see the parts and scores of that run.
 
@@ -328,7 +333,7 @@ def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome])
         run, others = nearest_run(outcomes, values)
         one, heading = outcomes[run], f"{run[0]}, seed {run[1]}"
         if others:
-            there = ", ".join(f"{name} {getattr(one.config, name):g}" for name in others)
+            there = ", ".join(f"{_short(name)} {getattr(one.config, name):g}" for name in others)
             heading = f"this combination was not trained; the nearest that was: {heading} ({there})"
         return run_page(samples[:4], replace(one, labels=one.labels[:4]), heading, outcomes[ALL, run[1]].scores)
 
@@ -336,5 +341,5 @@ def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome])
     notes = {t: f"NMI {one.scores['fg_nmi']:.0f}  ARI {one.scores['fg_ari']:.0f}" for t, one in shown.items()}
     static = panels({t: overlay(samples[0].image, o.labels[0], scale=2) for t, o in shown.items()}, notes, columns=7)
     return Interactive(
-        draw, lambda: {n: choice(n, v, getattr(base, n), slide=True) for n, v in choices.items()}, static
+        draw, lambda: {n: choice(_short(n), v, getattr(base, n), slide=True) for n, v in choices.items()}, static
     )

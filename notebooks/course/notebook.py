@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from tqdm.auto import tqdm
 
 from partlib.config import SIZES
 from partlib.errors import ConfigError
@@ -79,6 +80,9 @@ def setup() -> str:
         for variable, folder in (("PARTLIB_DATA", "data"), ("PARTLIB_CACHE", "data/cache"), ("PARTLIB_RUNS", "runs")):
             os.environ.setdefault(variable, os.path.relpath(root / folder))
     warnings.formatwarning = lambda message, category, *place: f"{category.__name__}: {message}\n"
+    if os.environ.get("TQDM_DISABLE"):  # tqdm reads it itself, but its bars for notebooks overrule it
+        bar = tqdm.__init__
+        tqdm.__init__ = lambda self, *args, **options: bar(self, *args, **{**options, "disable": True})
     # of pictures that are placed to the pixel
     warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
     matplotlib.style.use("partlib_course.course")

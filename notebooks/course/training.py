@@ -19,6 +19,7 @@ from partlib.data.base import PartDataset, Sample
 from partlib.errors import ConfigError
 from partlib.evaluation import predict
 from partlib.metrics import part_share
+from partlib.paper.release import recipe_of
 from partlib.paths import write_atomically
 from partlib.report.plots import INK, PART_COLORS, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
 from partlib.runs import DEAD_SHARE
@@ -51,7 +52,6 @@ class Snapshots:
         if trainer.step not in self.wanted:
             return
         self._frames[trainer.step] = predict(trainer.segmenter, self.dataset)  # (N, H, W)
-        trainer.prepared()
         if self.path is not None:
             write_atomically(self.path, lambda file: save_file({str(s): f for s, f in self._frames.items()}, file))
 
@@ -73,8 +73,8 @@ class Snapshots:
 
 def loss_shares(log: Log, config: TrainConfig) -> dict[str, np.ndarray]:
     """What each weighted loss contributes to the total at every logged step, as fractions (n,) that sum to 1."""
-    names = [name for name in LOSSES if getattr(config, name) and name in log[0]]
-    weighted = np.array([[getattr(config, name) * row[name] for row in log] for name in names])  # (terms, n)
+    names = [name for name in LOSSES if config.weight(name) and name in log[0]]
+    weighted = np.array([[config.weight(name) * row[name] for row in log] for name in names])  # (terms, n)
     return dict(zip(names, weighted / weighted.sum(0), strict=True))
 
 
@@ -92,7 +92,7 @@ def share_figure(log: Log, config: TrainConfig) -> Figure:
     left, right = figure.subplots(1, 2)
     colors = PART_COLORS[: len(shares)]
     for (name, share), color in zip(shares.items(), colors, strict=True):
-        left.plot(steps, share * totals, color=color, label=f"{getattr(config, name):g} x {name}")
+        left.plot(steps, share * totals, color=color, label=f"{config.weight(name):g} x {name}")
     left.plot(steps, totals, color=INK, lw=1, ls="--", label="total")
     left.set_ylim(bottom=0)
     right.stackplot(steps, list(shares.values()), colors=colors)
@@ -108,12 +108,13 @@ def schedule_figure(configs: Mapping[str, TrainConfig]) -> Figure:
     figure = Figure(figsize=(3.2 * len(configs), 2.7))
     for ax, (name, c) in zip(figure.subplots(1, len(configs), squeeze=False)[0], configs.items(), strict=True):
         steps = np.linspace(0, c.steps, 200)
-        factor = (1 - steps / (c.lr_horizon or c.steps)) ** c.poly_power  # (200,)
+        schedule = recipe_of(c)(c).schedule()
+        factor = np.array([schedule.lr_factor(step) for step in steps])  # (200,)
         ax.plot(steps, c.lr * factor, color=part_color(1), label="decoder")
         ax.plot(steps, c.backbone_lr * factor, color=part_color(2), label="backbone")
         ax.set_ylim(bottom=0)
         ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
-        _label(ax, f"{name}: {c.optimizer}, batches of {c.batch_size}")
+        _label(ax, f"{name}: batches of {c.batch_size}")
     figure.axes[0].legend()
     return figure
 
@@ -192,17 +193,19 @@ class LiveCurves:
 
     def __init__(self, every: int = 50) -> None:
         self.every = every
+        self._seen: list[dict[str, Any]] = []
         self._shown: Any = None
 
-    def __call__(self, trainer: Trainer, terms: dict[str, Tensor] | None = None) -> None:
-        if trainer.step % self.every == 0 and len(trainer.log) >= 2:
-            self.finish(trainer.log)
+    def __call__(self, trainer: Trainer, terms: dict[str, Tensor]) -> None:
+        self._seen.append({"step": trainer.step, **terms})  # as tensors: reading them would wait for a GPU
+        if trainer.step % self.every == 0 and len(self._seen) > 1:
+            self.finish([{name: float(value) for name, value in row.items()} for row in self._seen])
 
     def finish(self, log: Log) -> None:
-        """Draw the whole log, also of a run that was loaded and of which no step was seen."""
+        """Draw a whole log, also of a run that was loaded and of which no step was seen."""
         from IPython.display import display
 
-        bundle = figure_bundle(training_curves(log, only_losses=True)) | {"text/plain": f"step {log[-1]['step']}"}
+        bundle = figure_bundle(training_curves(log, only_losses=True)) | {"text/plain": f"step {log[-1]['step']:.0f}"}
         if self._shown is None:
             self._shown = display(bundle, raw=True, display_id=True)
         else:

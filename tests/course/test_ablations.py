@@ -155,24 +155,24 @@ def test_outcomes_keep_the_labels_of_the_shown_images(outcomes, samples):
 
 
 def test_the_nearest_run_is_found_and_what_differs_is_named(outcomes):
-    wanted = {"visual": 0.0, "num_parts": 4, "seed": 1}
+    wanted = {"lambda_visual": 0.0, "num_parts": 4, "seed": 1}
     assert nearest_run(outcomes, wanted) == (("no visual", 1), [])
     run, others = nearest_run(outcomes, {**wanted, "num_parts": 2})
     assert run[1] == 1
     assert len(others) == 1
 
 
-@pytest.mark.parametrize("values", [{"visual": 0.0}, {"num_parts": 2}, {"seed": 1}], ids=str)
+@pytest.mark.parametrize("values", [{"lambda_visual": 0.0}, {"num_parts": 2}, {"seed": 1}], ids=str)
 def test_each_control_of_the_explorer_shows_another_run(outcomes, samples, values):
     explorer = ablations.weights_explorer(samples, outcomes)
-    assert set(explorer.controls) == {"visual", "num_parts", "seed"}  # what has one value needs no control
+    assert set(explorer.controls) == {"lambda_visual", "num_parts", "seed"}  # what has one value needs no control
     assert change(explorer, **values) > 0.2
 
 
 def test_the_page_says_when_a_combination_was_not_trained(outcomes, samples):
     explorer = ablations.weights_explorer(samples, outcomes)
-    assert "not trained" not in explorer.draw(visual=0.0, num_parts=4, seed=0).get_suptitle()
-    assert "not trained" in explorer.draw(visual=0.0, num_parts=2, seed=0).get_suptitle()
+    assert "not trained" not in explorer.draw(lambda_visual=0.0, num_parts=4, seed=0).get_suptitle()
+    assert "not trained" in explorer.draw(lambda_visual=0.0, num_parts=2, seed=0).get_suptitle()
     assert {ax.get_title() for ax in explorer.static.axes} >= {ALL, "no visual", "K = 2"}
 
 

@@ -70,22 +70,22 @@ def test_snapshots_and_log_survive_an_interruption_and_loading(tiny_birds, tmp_p
 
 
 def test_shares_are_weighted_losses_over_their_sum():
-    config = CONFIG.replace(contrastive=1.0)
+    config = CONFIG.replace(lambda_contrastive=1.0)
     shares = training.loss_shares(LOG, config)
     assert np.allclose(sum(shares.values()), 1)
     assert shares["visual"][0] == pytest.approx(3 / 12)
-    assert "visual" not in training.loss_shares(LOG, config.replace(visual=0.0))
+    assert "visual" not in training.loss_shares(LOG, config.replace(lambda_visual=0.0))
     drawn = {line.get_label(): line.get_ydata()[0] for line in training.share_figure(LOG, config).axes[0].lines}
     assert drawn["5 x feature"] == pytest.approx(4.5)
     assert drawn["total"] == pytest.approx(12)
 
 
-def test_schedule_ends_at_zero_or_where_its_horizon_says():
+def test_schedule_ends_at_zero_or_as_far_as_the_paper_goes():
     config = TrainConfig(steps=600)
-    figure = training.schedule_figure({"own": config, "far": config.replace(lr_horizon=1200)})
-    own, far = (ax.lines[0].get_ydata() for ax in figure.axes)
+    figure = training.schedule_figure({"own": config, "paper": TrainConfig.preset("paper")})
+    own, paper = (ax.lines[0].get_ydata() for ax in figure.axes)
     assert (own[0], own[-1]) == (pytest.approx(config.lr), 0)
-    assert far[-1] == pytest.approx(config.lr * 0.5**config.poly_power)
+    assert paper[-1] == pytest.approx(1e-4 * 0.4**0.9)
 
 
 def test_starts_figure_names_the_chosen_start():
@@ -146,7 +146,7 @@ def test_live_curves_wait_for_a_log_and_draw_anew_in_one_place(monkeypatch):
     monkeypatch.setattr("IPython.display.display", display)
     live = LiveCurves(every=2)
     for step in range(1, 6):
-        live(SimpleNamespace(step=step, log=LOG[: step // 2]), None)
+        live(SimpleNamespace(step=step), {"total": torch.tensor(1 / step), "feature": torch.tensor(0.5)})
     live.finish(LOG)
-    assert [c["text/plain"] for c in calls] == ["step 20", "step 30"]
+    assert [c["text/plain"] for c in calls] == ["step 2", "step 4", "step 30"]
     assert all("image/png" in c or "image/jpeg" in c for c in calls)

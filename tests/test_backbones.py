@@ -15,10 +15,10 @@ from torchvision.models.vgg import cfgs, make_layers
 from partlib.backbones import (
     LITE0_STRIDES,
     SCALES,
+    VGG19_LAYERS,
     Lite0Encoder,
     Normalize,
     ResNet50Encoder,
-    VGG19_LAYERS,
     VGG19Encoder,
     lite0_weights,
     read_state_dict,

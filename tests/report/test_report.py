@@ -101,7 +101,7 @@ def test_images_that_are_not_the_runs_own_are_scored_too(which, run, bird_folder
 
 def baseline_labels(config, dataset):
     """Labels of every baseline by name."""
-    return evaluate_all(report.baselines(config, dataset), dataset)[0]
+    return evaluate_all(report.baselines(Recipe(config), dataset), dataset)[0]
 
 
 def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):

@@ -142,7 +142,7 @@ def test_images_without_parts_cannot_be_scored(run, tiny_birds):
     segmenter, config = run
     dataset = tiny_birds[1].subset([0, 1])
     dataset.masks, dataset.parts = (np.asarray(dataset.parts) > 0).astype(np.uint8) * 255, None
-    with pytest.raises(DataError, match="'birds' has no part annotation; `partlib segment`"):
+    with pytest.raises(DataError, match="'birds' has no part annotation to score; use `partlib segment`"):
         report.evaluate(segmenter, config, dataset)
 
 

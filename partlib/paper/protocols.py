@@ -1,9 +1,9 @@
 """The evaluation protocols of the paper: a segmenter and data sets in, scores in percent out.
 
-Counts are pooled over the whole data set before a score is computed, never averaged over images. The *foreground* scores
+Counts are pooled over the whole data set before a score is computed, never averaged over images. The foreground scores
 (``fg_nmi``, ``fg_ari``) look at annotated pixels or keypoints only and take the likeliest of the K parts there, so no
-mask has a part in them. In the *full* scores (``nmi``, ``ari``) whatever the prediction has off ``Sample.foreground``,
-an annotated mask or a predicted one, is one more cluster.
+mask has a part in them. In the full scores (``nmi``, ``ari``) what lies off ``Sample.foreground``, an annotated mask or
+a predicted one, is one more cluster of the prediction.
 """
 
 import math
@@ -42,10 +42,7 @@ class KeypointReading:
 def cub(
     segmenter: PartSegmenter, train: Sequence[PartDataset], tests: Sequence[PartDataset], release: bool = False
 ) -> list[Scores]:
-    """Scores of CUB-200-2011, or of any data set with keypoints and boxes, for each of ``tests`` (paper, table 1).
-
-    The paper's training images, which the regression is fitted on, are the splits "train" and "val" of this library.
-    """
+    """Scores of CUB, or of any data set with keypoints and boxes, for each of ``tests`` (paper, table 1)."""
     fitted = read_keypoints(segmenter, train, release)
     return [cub_scores(fitted, read_keypoints(segmenter, [test], release)) for test in tests]
 
@@ -53,8 +50,7 @@ def cub(
 def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], release: bool = False) -> KeypointReading:
     """Part centers, and the parts under the keypoints, of all images of ``datasets``.
 
-    With ``release`` logits are upsampled with ``align_corners=False``, and centers and keypoints read as at the end of
-    this file.
+    With ``release`` logits are upsampled with ``align_corners=False`` and read by the functions that end this file.
     """
     read_centers = part_centers_evaluation if release else part_centers
     read_labels = keypoint_labels_release if release else keypoint_labels
@@ -93,11 +89,8 @@ def cub_scores(train: KeypointReading, test: KeypointReading) -> Scores:
         keypoints = test.keypoints.clone()
         if column != "all":
             keypoints[test.labels != int(column) - 1, :, 2] = 0  # those of other species count as invisible
-        scores[f"kp_{column}"] = None
-        if keypoints[..., 2].any():
-            scores[f"kp_{column}"] = keypoint_regression_error(
-                *(train.centers, train.keypoints, test.centers, keypoints), train.boxes, test.boxes
-            )
+        inputs = train.centers, train.keypoints, test.centers, keypoints, train.boxes, test.boxes
+        scores[f"kp_{column}"] = keypoint_regression_error(*inputs) if keypoints[..., 2].any() else None
     likeliest = PartScores().update(test.parts, test.targets)
     return scores | _part_scores(likeliest, PartScores().update(test.masked_parts, test.targets))
 
@@ -124,7 +117,7 @@ def pixels(segmenter: PartSegmenter, test: PartDataset, gray_labels: Tensor | No
 
 
 def _part_scores(likeliest: PartScores, masked: PartScores) -> Scores:
-    """Foreground scores of the likeliest parts, full scores of those with background; None in place of nan."""
+    """Foreground scores of the likeliest parts, full scores of those with background; None for nan."""
     foreground, full = likeliest.compute(), masked.compute()
     values = {name: (foreground if name.startswith("fg_") else full)[name] for name in foreground}
     return {name: None if math.isnan(value) else value for name, value in values.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -73,10 +74,7 @@ def train_network(config: MaskConfig, dataset: PartDataset, device: torch.device
 def foreground(
     config: MaskConfig, out: Path, splits: Sequence[str] = ("test",), device: str = "auto", progress: bool = True
 ) -> dict[str, float]:
-    """Train a mask network, or load the one in ``out``, and write its masks of the ``splits`` to ``out/masks``.
-
-    Returns split, "val" in any case, -> mean intersection over union with the annotated foreground in percent.
-    """
+    """Train a mask network, or load that of ``out``; write its masks to ``out/masks``; returns mean IoUs in percent."""
     model, place, recipe = out / "foreground.safetensors", pick_device(device), Recipe(config.training())
     if model.is_file():
         network = load_network(model, config).to(place)
@@ -104,7 +102,7 @@ def load_network(path: Path, config: MaskConfig) -> MaskNetwork:
     try:
         with safe_open(str(path), framework="pt") as stored:
             trained_with = stored.metadata()["config"]
-            network.load_state_dict({key: stored.get_tensor(key) for key in stored.keys()})  # noqa: SIM118, not a dict
+        network.load_state_dict(load_file(path))
     except Exception as error:  # safetensors and torch have errors of their own for a broken or foreign file
         raise CheckpointError(f"{path} is no mask network of this edition of partlib; {remedy}") from error
     if trained_with != json.dumps(asdict(config)):

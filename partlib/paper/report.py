@@ -18,10 +18,8 @@ from partlib.paper.protocols import CUB_CLASSES, cub, pixels
 from partlib.segmenter import PartSegmenter
 
 PROTOCOLS = ("cub", "deepfashion", "pascal-part", "pixels")
-COLUMNS = {
-    **{f"kp_{name}": f"kp {name}" for name in (*CUB_CLASSES, "all")},
-    **{"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"},
-}
+COLUMNS = {f"kp_{name}": f"kp {name}" for name in (*CUB_CLASSES, "all")}
+COLUMNS |= {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 
 
 def on_data(config: TrainConfig, name: str = "", root: str = "", options: Sequence[str] = ()) -> TrainConfig:
@@ -35,14 +33,13 @@ def evaluate(
     segmenter: PartSegmenter,
     config: TrainConfig,
     protocol: str = "",
-    *,
     split: str = "test",
     masks: str | Path | None = None,
     reproduce_release: bool = False,
 ) -> dict[str, Any]:
-    """What the JSON holds: scores on the data set of ``config``, with annotated ``masks`` and with those in a folder."""
+    """What the JSON holds: scores on the data set of ``config``, with annotated masks and with those in a folder."""
     name = config.data
-    allowed = [protocol for protocol in PROTOCOLS if protocol in ("cub", "pixels", name)]
+    allowed = [known for known in PROTOCOLS if known in ("cub", "pixels", name)]
     protocol = protocol or (name if name in allowed else "pixels")
     if protocol not in allowed:
         raise ConfigError(f"--protocol {protocol} cannot score {name!r}; expected one of {', '.join(allowed)}")
@@ -76,17 +73,15 @@ def evaluate(
     if masks is not None:
         wanted, found = (torch.stack([one[i].foreground[0] >= 0.5 for i in range(len(one))]) for one in tests)
         scores[1]["mean_iou"] = mean_iou(found, wanted)
-    return {
-        **{"protocol": protocol, "data": name, "split": split, "options": list(config.data_options)},
-        **{"num_images": len(tests[0]), "num_parts": config.num_parts, "seed": config.seed},
-        **{"reproduce_release": reproduce_release, "annotated_masks": scores[0]},
-        "predicted_masks": scores[1] if masks is not None else None,
-    }
+    known: dict[str, Any] = {"protocol": protocol, "data": name, "split": split, "options": list(config.data_options)}
+    known |= {"num_images": len(tests[0]), "num_parts": config.num_parts, "seed": config.seed}
+    kinds = {"annotated_masks": scores[0], "predicted_masks": scores[1] if masks is not None else None}
+    return {**known, "reproduce_release": reproduce_release, **kinds}
 
 
 def table(result: dict[str, Any]) -> str:
     """The scores of :func:`evaluate` as text: one line per kind of mask."""
-    rows = {}
+    rows: dict[str, Any] = {}
     for kind in ("annotated", "predicted"):
         scores = result[f"{kind}_masks"] or {}
         iou = f" (IoU {scores['mean_iou']:.1f})" if "mean_iou" in scores else ""

@@ -130,9 +130,14 @@ def parts_grid(
 
 
 def results_grid(
-    samples: Sequence[Sample], predictions: Mapping[str, Tensor], *, part_names: Sequence[str] = (), cell: int = 150
+    samples: Sequence[Sample],
+    predictions: Mapping[str, Tensor],
+    path: Path | None = None,
+    *,
+    part_names: Sequence[str] = (),
+    cell: int = 150,
 ) -> Figure:
-    """The picture of a result: images, ground truth where there is one, and predictions (N, H, W), a row each.
+    """The picture of a result, as a PNG in ``path``: images, truth if there is one, predictions (N, H, W), a row each.
 
     Predicted parts take the colors of the annotated parts that they overlap most.
     """
@@ -145,7 +150,10 @@ def results_grid(
     rows: dict[str, Sequence[Picture]] = {"image": [sample.image for sample in samples]}
     for name, labels in shown.items():
         rows[name] = [overlay(s.image, found, scale=scale) for s, found in zip(samples, labels, strict=True)]
-    return parts_grid(rows, legend=part_names if annotated else (), cell=cell)
+    figure = parts_grid(rows, legend=part_names if annotated else (), cell=cell)
+    if path is not None:
+        save_png(figure, path, max_bytes=600_000)
+    return figure
 
 
 def save_png(figure: Figure, path: str | Path, max_bytes: float = math.inf) -> None:

@@ -93,8 +93,7 @@ def picture(evaluation: Evaluation, dataset: PartDataset, path: Path, columns: i
     best = max(scores, key=lambda name: scores[name]["fg_nmi"], default="ours")
     pick = torch.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().int().tolist()
     found = {name: evaluation.labels[name][pick] for name in (best, "ours")}
-    grid = plots.results_grid([dataset[i] for i in pick], found, part_names=dataset.part_names)
-    plots.save_png(grid, path, max_bytes=600_000)
+    plots.results_grid([dataset[i] for i in pick], found, path, part_names=dataset.part_names)
 
 
 def demo(config: TrainConfig, out: Path, device: str = "auto", recipe: type[Recipe] = Recipe) -> Evaluation:

@@ -149,8 +149,7 @@ def test_results_grid_has_a_row_for_everything(tmp_path):
     samples = [sample(i) for i in range(3)]
     labels = torch.stack([torch.tensor([0, 2, 1, 4, 3])[quarters()]] * 3)
     path = tmp_path / "new" / "parts.png"
-    figure = results_grid(samples, {"baseline": labels, "ours": labels}, part_names=["a", "b", "c", "d"])
-    save_png(figure, path)
+    figure = results_grid(samples, {"baseline": labels, "ours": labels}, path, part_names=["a", "b", "c", "d"])
     assert [text.get_text() for text in figure.texts] == ["image", "ground truth", "baseline", "ours"]
     assert len(figure.axes) == 4 * 3
     shown = [axes.get_images()[0].get_array() for axes in figure.axes]

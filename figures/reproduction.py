@@ -4,8 +4,8 @@
     python -m figures.reproduction formats --seeds 0 1 2                 # the birds through the paper's file formats
     python -m figures.reproduction table                                 # rewrites docs/REPRODUCTION.md
 
-Data sets are where ``$PARTLIB_DATA`` says. ``measure`` trains each seed and a foreground network (or loads them from
-runs/) and scores by every protocol that the data set has annotation for, with annotated and with predicted masks.
+``measure`` trains each seed and a mask network (or loads them from runs/) and scores by every protocol that the data
+set has annotation for, with annotated and with predicted masks.
 """
 
 import argparse

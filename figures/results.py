@@ -4,7 +4,7 @@
     python figures/results.py table            # rewrites the table in README.md
 
 A run trains each seed (or loads it from runs/), scores it on the test split beside every baseline, and leaves
-figures/results/<data>-k<K>.json with the command, versions and hardware, and a picture of the best and the worst seed.
+figures/results/<data>-k<K>.json and pictures of the best and the worst seed.
 """
 
 import argparse
@@ -23,9 +23,7 @@ from partlib.report import tables as report
 from partlib.runs import checkpoint, load_or_train
 from partlib.runs.build import Recipe
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
+RESULTS, README = Path(__file__).parent / "results", Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -37,9 +35,9 @@ def main() -> None:
     run.add_argument("--root", default="", help="left out of the stored command: it is a place on one machine")
     run.add_argument("--preset", default="", help="the one that fits the data set by default")
     run.add_argument("--num-parts", type=int, default=4)
-    for name, kind in (("contrastive", float), ("visual", float), ("steps", int)):
-        field = name if name == "steps" else f"lambda_{name}"
-        run.add_argument(f"--{name}", dest=field, type=kind, help="the preset's by default")
+    run.add_argument("--steps", type=int, help="the preset's by default")
+    for loss in ("contrastive", "visual"):
+        run.add_argument(f"--{loss}", dest=f"lambda_{loss}", type=float, help="the preset's by default")
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     run.set_defaults(run=measure)
     commands.add_parser("table").set_defaults(run=write_table)
@@ -62,9 +60,8 @@ def measure(arguments: argparse.Namespace) -> None:
     words = sys.argv[1:]
     if "--root" in words:
         del words[words.index("--root") : words.index("--root") + 2]
-    command = shlex.join(["python", "figures/results.py", *words])
+    name, command = f"{base.data}-k{base.num_parts}", shlex.join(["python", "figures/results.py", *words])
     stored = {"command": command, "environment": report.environment(), "config": base.replace(root="").to_dict()}
-    name = f"{arguments.data}-k{arguments.num_parts}"
     checkpoint.write_json(RESULTS / f"{name}.json", {**stored, "seeds": seeds})
     ranked = sorted(seeds, key=lambda seed: seeds[seed]["ours"]["fg_nmi"])
     for title, seed in (("best", ranked[-1]), ("worst", ranked[0])):

@@ -50,9 +50,8 @@ def train_network(config: MaskConfig, dataset: PartDataset, device: torch.device
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # keeps its ImageNet statistics and parameters
             module.eval().requires_grad_(False)
-    encoder = [p for p in network.encoder.parameters() if p.requires_grad]
-    groups = [{"params": encoder, "lr": config.backbone_lr}, {"params": network.decoder.parameters(), "lr": config.lr}]
-    optimizer = torch.optim.Adam(groups)
+    encoder, decoder = ([p for p in part.parameters() if p.requires_grad] for part in network.children())
+    optimizer = torch.optim.Adam([{"params": encoder, "lr": config.backbone_lr}, {"params": decoder, "lr": config.lr}])
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / config.steps) ** POLY_POWER)
     read, jitter = StepBatches(dataset, None, config.batch_size, config.seed, config.steps), ColorJitter()
     for step in distributed.progress_bar(range(config.steps), "mask network", shown=progress):

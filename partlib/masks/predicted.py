@@ -4,7 +4,6 @@ Masks of CUB and DeepFashion cover the whole photograph, as the published ones; 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,10 +76,6 @@ class PredictedForeground(PartDataset):
             raise DataError(f"{found}; expected a square mask (see partlib foreground)")
         foreground = torch.from_numpy(resize_mask(mask, self.image_size)).float()[None]  # (1, S, S)
         return dataclasses.replace(self.dataset[index], foreground=foreground)
-
-    def fingerprint(self) -> str:
-        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
-        return f"{self.dataset.fingerprint()}-masks-{hashlib.sha256(repr(stamps).encode()).hexdigest()[:8]}"
 
 
 def sample_names(dataset: PartDataset) -> Sequence[str]:

@@ -35,9 +35,8 @@ def load_release_checkpoint(
     """
     tensors = _read(Path(path))
     if HEAD not in tensors or tensors[HEAD].ndim != 4:
-        raise CheckpointError(
-            f"{path} has no convolution {HEAD}; expected the release's DeepLab on ResNet-50 (model DeepLab50_2branch)"
-        )
+        network = "the release's DeepLab on ResNet-50 (model DeepLab50_2branch)"
+        raise CheckpointError(f"{path} has no convolution {HEAD}; expected {network}")
     config = release_config(TrainConfig.preset("paper", data=data, root=root, num_parts=len(tensors[HEAD])))
     segmenter = PartSegmenter(config.num_parts, config.arch, "random")
     own = segmenter.state_dict()
@@ -56,7 +55,6 @@ def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "c
     segmenter, config, names = load_release_checkpoint(path, data, root)
     save_model(out / "model.safetensors", segmenter, config)
     write_json(out / "config.json", config.to_dict())
-
     counts = {old: sum(name.startswith(old) for name in names) for old in HOMES.values()}
     lines = [f"{counts[old]:4} tensors {old + '*':22} -> {new}*" for new, old in HOMES.items()]
     lines.append(f"{len(names):4} tensors in all, none left over")

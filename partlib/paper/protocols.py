@@ -22,7 +22,7 @@ from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_err
 from partlib.segmenter import PartSegmenter, part_maps
 
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score
-
+BATCH = 32  # images in memory at a time
 CUB_CLASSES = ("001", "002", "003")  # columns of the paper's table 1; labels 0, 1, 2
 
 
@@ -57,10 +57,8 @@ def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], re
     images, points, boxes = [], [], []
     for dataset in datasets:
         if not dataset.keypoint_names or dataset.boxes is None:
-            remedy = "use --protocol pixels where it has part masks"
-            raise DataError(
-                f"data set {dataset.name!r} has no keypoints with boxes, which protocol cub scores; {remedy}"
-            )
+            needed = "keypoints with boxes, which protocol cub scores; use --protocol pixels where it has part masks"
+            raise DataError(f"data set {dataset.name!r} has no {needed}")
         boxes.append(torch.tensor(dataset.boxes, dtype=torch.float32))
         for batch, low, _ in _forward(segmenter, dataset):
             assert batch.keypoints is not None
@@ -71,10 +69,9 @@ def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], re
             masked_parts, _ = read_labels(labels * _inside(batch), batch.keypoints)  # (P,)
             images.append((centers, batch.keypoints, batch.labels))
             points.append((parts, masked_parts, targets))
-    all_centers, keypoints, species = (torch.cat(values) for values in zip(*images, strict=True))
-    return KeypointReading(
-        all_centers, keypoints, torch.cat(boxes), species, *map(torch.cat, zip(*points, strict=True))
-    )
+    all_centers, keypoints, species = map(torch.cat, zip(*images, strict=True))
+    parts, masked_parts, targets = map(torch.cat, zip(*points, strict=True))
+    return KeypointReading(all_centers, keypoints, torch.cat(boxes), species, parts, masked_parts, targets)
 
 
 def cub_scores(train: KeypointReading, test: KeypointReading) -> Scores:
@@ -136,13 +133,12 @@ def _forward(segmenter: PartSegmenter, dataset: PartDataset) -> Iterator[tuple[B
     """The batches of a data set, their logits (B, K, h, w) as the decoder gives them, and their indices."""
     device, was_training = next(segmenter.parameters()).device, segmenter.training
     segmenter.eval()
-    with progress_bar(total=len(dataset), desc=f"{dataset.name} {dataset.split}", leave=False) as bar:
-        for batch, indices in batches(dataset, 32):
-            images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
-            with torch.no_grad():
-                low = segmenter.decoder(segmenter.encoder(images))
-            yield batch, low, indices
-            bar.update(len(indices))
+    total = math.ceil(len(dataset) / BATCH)
+    for batch, indices in progress_bar(batches(dataset, BATCH), f"{dataset.name} {dataset.split}", total, leave=False):
+        images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            low = segmenter.decoder(segmenter.encoder(images))
+        yield batch, low, indices
     segmenter.train(was_training)
 
 

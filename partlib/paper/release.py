@@ -87,10 +87,7 @@ class ReleaseObjective(Objective):
 
 
 def masked_consistency(part_maps: Tensor, features: list[Tensor], foreground: Tensor, eps: float = 1e-5) -> Tensor:
-    """:func:`partlib.losses.consistency_loss` per image, (B,), of upsampled features times the foreground.
-
-    They cannot be centered, at a cost in digits.
-    """
+    """:func:`partlib.losses.consistency_loss` per image, (B,), of upsampled features times the foreground."""
 
     def variation(z: Tensor) -> Tensor:
         weighted = part_maps * foreground  # (B, K, H, W)
@@ -128,8 +125,7 @@ class PaperRecipe(Recipe):
         return ReleaseObjective(self.config.temperature, self.config.quirks, fill)
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        fused = groups[-1]["params"][0].is_cuda or None
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4, fused=fused)
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4, fused=groups[-1]["params"][0].is_cuda or None)
 
     def schedule(self) -> Schedule:
         return replace(super().schedule(), decay_steps=max(DECAY_STEPS, self.config.steps))

@@ -18,8 +18,7 @@ from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
 from partlib.segmenter import resize
 
-BATCH = 32  # images in memory at a time; DFF factorizes them together
-SAMPLE_BATCH = 8  # while vectors are drawn; the draw does not depend on it
+BATCH, SAMPLE_BATCH = 32, 8  # images in memory while labels are made, and while vectors are drawn
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
 
 Features = Sequence[np.ndarray]  # (N, C, h, w) per layer, memory-mapped halves or any floats
@@ -37,8 +36,7 @@ class Baseline:
 
     def fit(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> "Baseline":
         """Fit to images (N, 3, H, W) in [0, 1], foregrounds (N, 1, H, W) and features (N, C, h, w) per layer."""
-        generator = torch.Generator().manual_seed(self.seed)
-        per_image = max(1, SAMPLE // len(images))
+        generator, per_image = torch.Generator().manual_seed(self.seed), max(1, SAMPLE // len(images))
         drawn = []
         for batch in self._batches(images, foregrounds, features, SAMPLE_BATCH):
             for values, mask in zip(*self._vectors(batch), strict=True):  # (D, h, w), (1, h, w)
@@ -169,9 +167,9 @@ def fit_baselines(
 
 
 def object_positions(inside: Tensor) -> Tensor:
-    """Where pixels lie on the object ``inside`` (B, 1, H, W) bool: (B, 2, H, W) ``(x, y)`` from its center of mass.
+    """Places (B, 2, H, W) ``(x, y)`` of pixels from the center of an object ``inside`` (B, 1, H, W) bool, 0 if empty.
 
-    The unit is the object's root mean square radius, also where it is narrow; all zero where the foreground is empty.
+    The unit is its root mean square radius, also where it is narrow.
     """
     y, x = torch.meshgrid(*(torch.arange(n) for n in inside.shape[-2:]), indexing="ij")  # (H, W) each
     place, mask = torch.stack([x, y]).float().to(inside.device), inside.float()  # (2, H, W), (B, 1, H, W)

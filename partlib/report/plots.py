@@ -103,10 +103,8 @@ def parts_grid(
     """Pictures of one size in titled rows, ``cell`` pixels wide; ``legend`` names the classes 1, 2, ... below."""
     columns = max(len(images) for images in rows.values())
     shape = to_rgb_array(next(images[0] for images in rows.values() if len(images))).shape
-    gap, left, dpi = 4, 34, 100
-    top = 22 if column_titles else gap
-    height = round(cell * shape[0] / shape[1])
-    width_px = left + columns * (cell + gap)
+    gap, left, top, dpi = 4, 34, 22 if column_titles else 4, 100  # all lengths in pixels
+    height, width_px = round(cell * shape[0] / shape[1]), left + columns * (cell + gap)
     across = max(1, min(8, width_px // 90))  # names beside each other in the legend
     bottom = 8 + 20 * math.ceil(len(legend) / across) if legend else gap
     height_px = top + len(rows) * (height + gap) + bottom
@@ -137,13 +135,9 @@ def results_grid(
     part_names: Sequence[str] = (),
     cell: int = 150,
 ) -> Figure:
-    """The picture of a result, as a PNG in ``path``: images, truth if there is one, predictions (N, H, W), a row each.
-
-    Predicted parts take the colors of the annotated parts that they overlap most.
-    """
-    scale = math.ceil(cell / samples[0].image.shape[-1])
+    """Images, truth where annotated, predictions (N, H, W) in its colors, a row each; ``path`` is a PNG to write."""
+    scale, shown = math.ceil(cell / samples[0].image.shape[-1]), dict(predictions)
     annotated = [sample.parts for sample in samples if sample.parts is not None]
-    shown = dict(predictions)
     if annotated:
         truth = torch.stack(annotated)  # (N, H, W)
         shown = {"ground truth": truth, **{name: match_parts(labels, truth) for name, labels in shown.items()}}

@@ -63,17 +63,14 @@ def baselines(recipe: Recipe, dataset: PartDataset) -> dict[str, Segment]:
 
 
 def features(recipe: Recipe, dataset: PartDataset | None = None) -> list[np.ndarray]:
-    """What baselines see of ``dataset`` (the training split): (N, C, h, w) per default layer of the network.
-
-    Finer layers make clusters worse, and a baseline is worth beating at its best.
-    """
+    """What baselines see of ``dataset``, or of the training split: (N, C, h, w) per layer, without those too fine."""
     if dataset is None:
         cached = recipe.features("train", pick_device())
     else:  # only images that the configuration itself names can be had at feature_size; others are enlarged
         own = dataset.name == recipe.config.data
         own = own and recipe.dataset(dataset.split).fingerprint() == dataset.fingerprint()
         cached = recipe.features(dataset.split, pick_device(), None if own else dataset)
-    default = sum(DEFAULT_LAYERS.values(), ())
+    default = sum(DEFAULT_LAYERS.values(), ())  # finer ones make clusters worse; baselines shall be at their best
     return [maps for layer, maps in zip(cached.layers, cached.maps, strict=True) if layer in default] or cached.maps
 
 

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from partlib.data.cub import KEYPOINT_NAMES
 from torch import nn
 
 from partlib import TrainConfig
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.base import ArrayDataset
+from partlib.data.cub import KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
 from partlib.paper.protocols import cub as cub_of_all

@@ -2,22 +2,19 @@
 
     python -m docs.quirks          # from the root: measures everything (half a minute) and rewrites the column
 
-Every row of the table has a function here, which measures on small inputs. Logits are those of EfficientNet-Lite0 with
-ImageNet weights and a random decoder on drawn birds, so the effects on them are orders of magnitude, not results. What
-is "stored" are outputs of the release that the parity tests compare with.
+Every row of the table has a function here, in the same order, which measures on small inputs. Logits are those of
+EfficientNet-Lite0 with ImageNet weights and a random decoder on drawn birds, so the effects on them are orders of
+magnitude, not results. What is "stored" are outputs of the release that the parity tests compare with.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from partlib.data.pascal_files import PART_NAMES, paint_parts
-from partlib.paper.release_resize import resize_bilinear, resize_labels_bilinear
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as photo
@@ -26,26 +23,16 @@ from partlib import PartSegmenter, losses, warps
 from partlib.augment import ColorJitter
 from partlib.data import Sample, birds, collate
 from partlib.data.deepfashion import COLORS
+from partlib.data.pascal_part import PART_NAMES, paint_parts
 from partlib.data.photos import resize_photo, split_of
 from partlib.loader import step_generator
-from partlib.metrics import PartScores, ari, keypoint_labels, part_centers
-from partlib.paper import cub_crop
+from partlib.metrics import PartScores, ari, keypoint_labels
+from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation, part_centers_training
+from partlib.paper.release_data import normalize_keypoints, resize_bilinear, resize_labels_bilinear
 from partlib.segmenter import part_maps, resize
-from partlib.training import set_batchnorm
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "QUIRKS.md"
-EFFECTS: dict[int, Callable[[], str]] = {}  # by number of the row
-
-
-def row(number: int) -> Callable:
-    """The decorated function measures this row of the table and returns the text of its last column."""
-
-    def add(measure: Callable[[], str]) -> Callable[[], str]:
-        EFFECTS[number] = torch.no_grad()(measure)
-        return measure
-
-    return add
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
@@ -66,12 +53,10 @@ def images() -> Tensor:
     return collate(samples("train", 64, 6)).images
 
 
-def network(backbone: str = "efficientnet_lite0", pretrained: bool = True) -> PartSegmenter:
+def network(arch: str = "fpn_lite0", weights: str = "") -> PartSegmenter:
     """A network with a random decoder, in training mode with batch statistics."""
     torch.manual_seed(0)
-    segmenter = PartSegmenter(4, backbone, pretrained).train()
-    set_batchnorm(segmenter, "statistics")
-    return segmenter
+    return PartSegmenter(4, arch, weights, batchnorm="statistics").train()
 
 
 def percent(ours: Tensor, theirs: Tensor) -> str:
@@ -79,13 +64,11 @@ def percent(ours: Tensor, theirs: Tensor) -> str:
     return f"{100 * float((ours - theirs).norm() / (theirs - theirs.mean()).norm()):.1f} %"
 
 
-@row(1)
 def input_scale() -> str:
     change = percent(network()(images().flip(1)), network()(images()))
     return f"the network sees red and blue exchanged, nothing else; logits change by {change}"
 
 
-@row(2)
 def learning_rate() -> str:
     here, theirs = ((1 - np.arange(60_000) / horizon) ** 0.9 for horizon in (60_000, 100_000))
     return (
@@ -94,7 +77,6 @@ def learning_rate() -> str:
     )
 
 
-@row(3)
 def positive_draw() -> str:
     shares = []
     for count, name in ((3, "contrastive_B3_K4_C8_t0.19"), (6, "contrastive_B6_K4_C64_t0.19")):
@@ -105,7 +87,6 @@ def positive_draw() -> str:
     return "expected loss, " + "; ".join(shares)
 
 
-@row(4)
 def reductions() -> str:
     ratios = []
     for count in (6, 24):
@@ -115,7 +96,6 @@ def reductions() -> str:
     return "weight of the feature loss beside the visual loss grows by a factor of " + ", ".join(ratios)
 
 
-@row(5)
 def soft_foreground() -> str:
     changes = []
     for name in ("consistency_c3_16x16", "consistency_c3_16x12_softfg"):
@@ -134,7 +114,6 @@ def soft_foreground() -> str:
     )
 
 
-@row(6)
 def grid_time() -> str:
     points = warps.random_points(6, generator=step_generator(0, 0))
 
@@ -149,18 +128,15 @@ def grid_time() -> str:
     return f"none on numbers; six grids of 256 x 256 take {kept:.0f} ms of a CPU core, {rebuilt:.0f} ms with rebuilding"
 
 
-@row(7)
 def gradient_norm() -> str:
     norm = float(golden("step_b4")["grad_norm_before_clip"])
     return f"norm {norm:.0f} with respect to the logits of the stored step: shrunk by a factor of {norm / 5:.0f}"
 
 
-@row(8)
 def restart() -> str:
     return f"restarted at step 50,000 the rate jumps from {(1 - 50_000 / 100_000) ** 0.9:.2f} of the first back to 1.00"
 
 
-@row(9)
 def warp_fill() -> str:
     mean = network().encoder.get_buffer("normalize.mean")  # (1, 3, 1, 1)
     grid = warps.thin_plate_grid(warps.random_points(6, generator=step_generator(0, 0)), (64, 64))
@@ -170,7 +146,6 @@ def warp_fill() -> str:
     return f"{100 * outside:.0f} % of a warped view is filled; its logits change by {change}"
 
 
-@row(10)
 def view_statistics() -> str:
     jitter, generator = ColorJitter(), step_generator(0, 0)
     views = [jitter(images(), generator), jitter(images(), generator)]
@@ -180,18 +155,16 @@ def view_statistics() -> str:
     return ", ".join(f"logits of view {i + 1} change by {percent(apart[i], together[i])}" for i in range(2))
 
 
-@row(11)
 def trained_norms() -> str:
-    segmenter = network("resnet50_paper", pretrained=False)
+    segmenter = network("deeplab_resnet50_paper", "random")
     norms = [module for module in segmenter.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     trained = [module for module in norms if module.weight.requires_grad]
     numbers = sum(p.numel() for module in trained for p in module.parameters())
     return f"{len(trained)} of {len(norms)} layers, {numbers:,} numbers, are trained; the others only normalize"
 
 
-@row(12)
 def jitter_order() -> str:
-    image, jitter, differences = images()[:1], ColorJitter(probability=1, grey_probability=0), []
+    image, jitter, differences = images()[:1], ColorJitter(probability=1, gray_probability=0), []
     amounts = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
     adjust = (photo.adjust_brightness, photo.adjust_contrast, photo.adjust_saturation, photo.adjust_hue)
     for step in range(20):
@@ -205,47 +178,42 @@ def jitter_order() -> str:
     return f"the same factors in another order, on bytes: {statistics.mean(differences):.1f} of 255 on average"
 
 
-@row(13)
 def resizing() -> str:
     large = map(np.asarray, birds.load("val", None, 256, 10).images)
     differences = [np.abs(resize_bilinear(x, 96, 96).astype(int) - resize_photo(x, 96)).mean() for x in large]
     return f"pixels of birds (256 to 96) change by {statistics.mean(differences):.1f} of 255 on average"
 
 
-@row(14)
 def held_out() -> str:
     names = [f"{i:03d}.bird/bird_{i:04d}_{j}" for i in range(200) for j in range(30)]
     share = statistics.mean(split_of(name, 10, 0) == "val" for name in names)
     return f"{100 * share:.1f} % of {len(names):,} names of training images are held out"
 
 
-@row(15)
 def mirrored_keypoints() -> str:
-    square, size, keypoint = (20, 30, 200), 256, np.array([[70.0, 90.0, 1.0]])
-    true = cub_crop.crop_keypoints(keypoint, square, size)[0, 0]
-    plain = cub_crop.normalise_keypoints(keypoint, square)
-    mirrored = cub_crop.mirror_keypoints(plain, size, order=(0,))
+    left, side, size, x = 20, 200, 256, 70.0
+    true = (x - left + 0.5) * size / side - 0.5
+    plain = normalize_keypoints(np.array([[x, 90.0, 1.0]]), (left, 30, side))[0, 0]
+    mirrored = -plain - 2 / size  # size - 1 - x, where x is in pixels
     # where grid_sample with align_corners=False reads
-    read, read_mirrored = (((places[0, 0] + 1) * size - 1) / 2 for places in (plain, mirrored))
+    read, read_mirrored = (((place + 1) * size - 1) / 2 for place in (plain, mirrored))
     return (
         f"a crop of 200 pixels at 256 is read {read - true:+.2f} pixels beside the keypoint, "
         f"mirrored {read_mirrored - (size - 1 - true):+.2f}"
     )
 
 
-@row(16)
 def keypoint_places() -> str:
     drawn = birds.load("val", None, 128, 40)
     parts, keypoints = (torch.from_numpy(np.array(values)) for values in (drawn.parts, drawn.keypoints))
-    here, theirs = keypoint_labels(parts, keypoints)[0], keypoint_labels(parts, keypoints, "release")[0]
+    here, theirs = (read(parts, keypoints)[0] for read in (keypoint_labels, keypoint_labels_release))
     changed = (here != theirs).float().mean()
     return f"{100 * changed:.1f} % of the keypoints of birds (128 pixels, annotated parts) get another label"
 
 
-@row(17)
 def align_corners() -> str:
     drawn = collate(samples("val", 256, 10)[:4])
-    segmenter = network("resnet50_paper", pretrained=False)
+    segmenter = network("deeplab_resnet50_paper", "random")
     low = segmenter.decoder(segmenter.encoder(drawn.images))  # (4, 4, 33, 33)
     upsample = torch.nn.functional.interpolate
     here, theirs = (upsample(low, (256, 256), mode="bilinear", align_corners=a).argmax(1) for a in (True, False))
@@ -253,16 +221,14 @@ def align_corners() -> str:
     return f"{100 * changed:.1f} % of the foreground changes its part (birds, {low.shape[-1]} to 256 cells)"
 
 
-@row(18)
 def centers() -> str:
     stored = golden("centers")
     seen = stored["mask"].any(axis=(1, 2, 3))
     maps = torch.from_numpy((stored["assignment_trainer_align_corners_true"] * stored["mask"])[seen])
-    shift = part_centers(maps, "evaluation") - part_centers(maps, "training")
+    shift = part_centers_evaluation(maps) - part_centers_training(maps)
     return f"{float(shift.mean()):.3f} pixels apart"
 
 
-@row(19)
 def pooling() -> str:
     pooled, single = PartScores(), []
     y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
@@ -278,7 +244,6 @@ def pooling() -> str:
     )
 
 
-@row(20)
 def overflow() -> str:
     g = golden("nmi_ari")
     pairs = [
@@ -287,7 +252,6 @@ def overflow() -> str:
     return "ARI of three tables of 3e8 pixels: " + ", ".join(pairs)
 
 
-@row(21)
 def invented_labels() -> str:
     foreign = total = 0
     for labels in np.asarray(birds.load("val", None, 128, 20).parts):  # (128, 128)
@@ -299,7 +263,6 @@ def invented_labels() -> str:
     return f"{100 * foreign / total:.1f} % of the foreground of birds (128 to 64 pixels) gets a part that was not there"
 
 
-@row(22)
 def color_sums() -> str:
     one = np.ones(256, np.int64)
     ways = np.convolve(np.convolve(one, one), one)  # number of colors with each sum
@@ -307,7 +270,6 @@ def color_sums() -> str:
     return f"{passing:,} colors pass for one of the {len(COLORS)}"
 
 
-@row(23)
 def painting() -> str:
     stored = golden("pascal_parts")
     changed = covered = 0
@@ -323,7 +285,6 @@ def painting() -> str:
     )
 
 
-@row(24)
 def seeds() -> str:
     spreads = []
     for path in sorted((ROOT / "figures" / "results").glob("*.json")):
@@ -332,6 +293,15 @@ def seeds() -> str:
         name, parts = stored["config"]["data"], stored["config"]["num_parts"]
         spreads.append(f"{name} with {parts} parts {min(values):.1f} to {max(values):.1f}")
     return f"FG-NMI of our default over {len(values)} seeds: " + ", ".join(spreads)
+
+
+MEASURES = (
+    *(input_scale, learning_rate, positive_draw, reductions, soft_foreground, grid_time),
+    *(gradient_norm, restart, warp_fill, view_statistics, trained_norms, jitter_order),
+    *(resizing, held_out, mirrored_keypoints, keypoint_places, align_corners, centers),
+    *(pooling, overflow, invented_labels, color_sums, painting, seeds),
+)
+EFFECTS = {number: torch.no_grad()(measure) for number, measure in enumerate(MEASURES, 1)}  # by number of the row
 
 
 def main() -> None:

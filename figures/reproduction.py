@@ -4,8 +4,8 @@
     python -m figures.reproduction formats --seeds 0 1 2                 # the birds through the paper's file formats
     python -m figures.reproduction table                                 # rewrites docs/REPRODUCTION.md
 
-Data sets are where ``$PARTLIB_DATA`` says. ``measure`` trains each seed and a foreground network (or loads them from
-runs/) and scores by every protocol that the data set has annotation for, with annotated and with predicted masks.
+``measure`` trains each seed and a mask network (or loads them from runs/) and scores by every protocol that the data
+set has annotation for, with annotated and with predicted masks.
 """
 
 import argparse
@@ -30,8 +30,7 @@ from tests.export import export_cub, export_deepfashion, export_pascal_part
 FILE = Path(__file__).parent / "reproduction.json"
 PAGE = Path(__file__).parent.parent / "docs" / "REPRODUCTION.md"
 FORMATS: dict[str, tuple] = {  # what writes the birds as this data set, and options to read them with
-    "cub": (export_cub, ()),
-    "deepfashion": (export_deepfashion, ()),
+    **{"cub": (export_cub, ()), "deepfashion": (export_deepfashion, ())},
     "pascal-part": (export_pascal_part, ("category=bird", "min_area=0")),
 }
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -74,9 +73,7 @@ def formats(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
     return entries
 
 
-def entry(
-    config: TrainConfig, seeds: list[int], title: str, protocol: str, files: tuple = (), **options: Any
-) -> dict[str, Any]:
+def entry(config: TrainConfig, seeds: list[int], title: str, protocol: str, files: tuple = (), **options: Any) -> dict:
     """Scores over the seeds (runs from runs/, or trained now) on the data set trained on, or on ``files``."""
     results = []
     for seed in seeds:
@@ -88,8 +85,7 @@ def entry(
         "title": f"{title}, K = {config.num_parts}",
         **{key: results[0][key] for key in ("protocol", "reproduce_release", "num_images")},
         "command": "python -m figures.reproduction " + shlex.join(sys.argv[1:]),
-        "environment": report.environment(),
-        "seeds": seeds,
+        **{"environment": report.environment(), "seeds": seeds},
         "scores": {kind: [result[kind] for result in results] for kind in kinds},
     }
 

@@ -4,7 +4,7 @@
     python figures/results.py table            # rewrites the table in README.md
 
 A run trains each seed (or loads it from runs/), scores it on the test split beside every baseline, and leaves
-figures/results/<data>-k<K>.json with the command, versions and hardware, and a picture of the best and the worst seed.
+figures/results/<data>-k<K>.json and pictures of the best and the worst seed.
 """
 
 import argparse
@@ -19,15 +19,11 @@ import pandas as pd
 from partlib.config import TrainConfig, default_preset
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
-from partlib.first_edition import current_fields
-from partlib.paths import write_atomically
 from partlib.report import tables as report
 from partlib.runs import checkpoint, load_or_train
 from partlib.runs.build import Recipe
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
+RESULTS, README = Path(__file__).parent / "results", Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -39,8 +35,9 @@ def main() -> None:
     run.add_argument("--root", default="", help="left out of the stored command: it is a place on one machine")
     run.add_argument("--preset", default="", help="the one that fits the data set by default")
     run.add_argument("--num-parts", type=int, default=4)
-    for name, kind in (("contrastive", float), ("visual", float), ("steps", int)):
-        run.add_argument(f"--{name}", type=kind, help="the preset's by default")
+    run.add_argument("--steps", type=int, help="the preset's by default")
+    for loss in ("contrastive", "visual"):
+        run.add_argument(f"--{loss}", dest=f"lambda_{loss}", type=float, help="the preset's by default")
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     run.set_defaults(run=measure)
     commands.add_parser("table").set_defaults(run=write_table)
@@ -49,9 +46,9 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    names = ("data", "root", "num_parts", "contrastive", "visual", "steps")
+    names = ("data", "root", "num_parts", "lambda_contrastive", "lambda_visual", "steps")
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    base = TrainConfig.preset(arguments.preset or default_preset(arguments.data), **current_fields(changes))
+    base = TrainConfig.preset(arguments.preset or default_preset(arguments.data), **changes)
     seeds, evaluations = {}, {}
     for seed in arguments.seeds:
         config = base.replace(seed=seed)
@@ -63,14 +60,9 @@ def measure(arguments: argparse.Namespace) -> None:
     words = sys.argv[1:]
     if "--root" in words:
         del words[words.index("--root") : words.index("--root") + 2]
-    stored = {
-        "command": shlex.join(["python", "figures/results.py", *words]),
-        "environment": report.environment(),
-        "config": base.replace(seed=0, root="").to_dict(),
-        "seeds": seeds,
-    }
-    name = f"{arguments.data}-k{arguments.num_parts}"
-    checkpoint.write_json(RESULTS / f"{name}.json", stored)
+    name, command = f"{base.data}-k{base.num_parts}", shlex.join(["python", "figures/results.py", *words])
+    stored = {"command": command, "environment": report.environment(), "config": base.replace(root="").to_dict()}
+    checkpoint.write_json(RESULTS / f"{name}.json", {**stored, "seeds": seeds})
     ranked = sorted(seeds, key=lambda seed: seeds[seed]["ours"]["fg_nmi"])
     for title, seed in (("best", ranked[-1]), ("worst", ranked[0])):
         report.picture(evaluations[seed], test_set, RESULTS / f"{name}-{title}.png")
@@ -78,9 +70,9 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def by_novelty(evaluation: report.Evaluation, dataset: PartDataset) -> dict:
     """Scores of species that training has seen and of those it has not, where the data set knows of such."""
-    if not hasattr(dataset, "unseen_labels"):
+    if not dataset.unseen_labels:
         return {}
-    is_new = np.isin(dataset.labels, list(dataset.unseen_labels))  # type: ignore[attr-defined]
+    is_new = np.isin(dataset.labels, dataset.unseen_labels)  # type: ignore[attr-defined]
     picks = {"seen": np.flatnonzero(~is_new), "unseen": np.flatnonzero(is_new)}
     return {kind: score(evaluation.labels["ours"], dataset, pick.tolist()) for kind, pick in picks.items()}
 
@@ -98,21 +90,19 @@ def rows(stored: dict) -> pd.DataFrame:
         spread = values.std(axis=1).fillna(0)  # of one seed
         table[report.SCORES[column]] = [f"{m:.1f} ± {s:.1f}" for m, s in zip(values.mean(axis=1), spread, strict=True)]
     table["smallest part"] = ""
-    smallest = min(min(run["part_share"]) for run in runs)
-    title = f"{stored['config']['data']} test, {stored['config']['num_parts']}"
-    table.loc[0, ["data, K", "smallest part"]] = title, f"{smallest:.1%}"
+    title = "{data} test, {num_parts}".format(**stored["config"])
+    table.loc[0, ["data, K", "smallest part"]] = title, f"{min(min(run['part_share']) for run in runs):.1%}"
     return table
 
 
 def write_table(_: argparse.Namespace) -> None:
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     made = "`{command}` (torch {environment[torch]}, {environment[device]}, {number} seeds)"
-    commands = [made.format(**stored, number=len(stored["seeds"])) for stored in results]
-    table = pd.concat([rows(stored) for stored in results]).to_markdown(index=False, disable_numparse=True)
-    note = f"Mean ± standard deviation over seeds. Commands: {'; '.join(commands)}."
+    commands = "; ".join(made.format(**stored, number=len(stored["seeds"])) for stored in results)
+    table = pd.concat(map(rows, results)).to_markdown(index=False, disable_numparse=True)
     head, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    text = f"{head}{BEGIN}\n{table}\n\n{note}\n{END}{rest.split(END)[1]}"
-    write_atomically(README, lambda path: path.write_text(text, encoding="utf-8"))
+    note = f"Mean ± standard deviation over seeds. Commands: {commands}."
+    README.write_text(f"{head}{BEGIN}\n{table}\n\n{note}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

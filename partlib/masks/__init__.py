@@ -1,19 +1,18 @@
 """Object masks: the options of the mask network (:mod:`partlib.masks.network`)."""
 
-import dataclasses
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-from partlib.errors import ConfigError
-
-LEAST = {"image_size": 16, "num_images": 0, "steps": 1, "batch_size": 1, "lr": 0, "backbone_lr": 0, "seed": 0}
+from partlib.config import TrainConfig
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class MaskConfig:
     """Everything that decides what a mask network predicts; the fields have the meaning that TrainConfig gives them."""
 
     data: str = "birds"
     root: str = ""
-    data_options: tuple[str, ...] = ()
+    data_options: Sequence[str] = ()
     image_size: int = 128
     num_images: int = 0
     pretrained: bool = True
@@ -24,7 +23,8 @@ class MaskConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data_options", tuple(self.data_options))
-        for name, least in LEAST.items():
-            if not getattr(self, name) >= least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        self.training()  # checks the values
+
+    def training(self) -> TrainConfig:
+        """The same fields as a configuration, for loading the images."""
+        return TrainConfig(**{name: value for name, value in asdict(self).items() if name != "pretrained"})

@@ -1,7 +1,6 @@
-"""A small network for the foreground masks of test images, trained on the masks of the training images.
+"""The smallest network that serves for the foreground masks of test images, trained on those of the training images.
 
-The paper's scores of whole images use such masks. Its authors published theirs, not the network that made them; this is
-the smallest one that serves.
+The paper's scores of whole images use such masks; its authors published theirs, not the network that made them.
 """
 
 import json
@@ -11,19 +10,20 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partlib import distributed
 from partlib.augment import ColorJitter
 from partlib.backbones import Lite0Encoder
-from partlib.data import PartDataset, collate, load_dataset, read_options
+from partlib.data import PartDataset
 from partlib.errors import CheckpointError, ConfigError
 from partlib.evaluation import batches
-from partlib.loader import batch_indices, step_generator
+from partlib.loader import StepBatches, step_generator
 from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
-from partlib.runs.build import pick_device
+from partlib.runs.build import Recipe, pick_device
 from partlib.runs.checkpoint import write_json, write_tensors
 from partlib.segmenter import FPNDecoder, resize
 from partlib.training import GRAD_CLIP, POLY_POWER
@@ -50,15 +50,13 @@ def train_network(config: MaskConfig, dataset: PartDataset, device: torch.device
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # keeps its ImageNet statistics and parameters
             module.eval().requires_grad_(False)
-    encoder = [p for p in network.encoder.parameters() if p.requires_grad]
-    groups = [{"params": encoder, "lr": config.backbone_lr}, {"params": network.decoder.parameters(), "lr": config.lr}]
-    optimizer = torch.optim.Adam(groups)
+    encoder, decoder = ([p for p in part.parameters() if p.requires_grad] for part in network.children())
+    optimizer = torch.optim.Adam([{"params": encoder, "lr": config.backbone_lr}, {"params": decoder, "lr": config.lr}])
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / config.steps) ** POLY_POWER)
-    jitter = ColorJitter()
+    read, jitter = StepBatches(dataset, None, config.batch_size, config.seed, config.steps), ColorJitter()
     for step in distributed.progress_bar(range(config.steps), "mask network", shown=progress):
         # data: seed and step alone decide batch, jitter and mirroring
-        generator = step_generator(config.seed, step)
-        batch = collate([dataset[i] for i in batch_indices(len(dataset), config.batch_size, config.seed, step)])
+        (batch, _), generator = read[step], step_generator(config.seed, step)
         images, masks = jitter(batch.images, generator), batch.foreground  # (B, 3, H, W), (B, 1, H, W)
         turned = (torch.rand(len(images), generator=generator) < 0.5).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
         images, masks = (torch.where(turned, x.flip(3), x).to(device) for x in (images, masks))
@@ -75,24 +73,21 @@ def train_network(config: MaskConfig, dataset: PartDataset, device: torch.device
 def foreground(
     config: MaskConfig, out: Path, splits: Sequence[str] = ("test",), device: str = "auto", progress: bool = True
 ) -> dict[str, float]:
-    """Train a mask network, or load the one in ``out``, and write its masks of the ``splits`` to ``out/masks``.
-
-    Returns split, "val" in any case, -> mean intersection over union with the annotated foreground in percent.
-    """
-    model, place = out / "foreground.safetensors", pick_device(device)
+    """Train a mask network, or load that of ``out``; write its masks to ``out/masks``; returns mean IoUs in percent."""
+    model, place, recipe = out / "foreground.safetensors", pick_device(device), Recipe(config.training())
     if model.is_file():
         network = load_network(model, config).to(place)
     else:
-        network = train_network(config, load_split(config, "train"), place, progress)
+        network = train_network(config, recipe.dataset("train"), place, progress)
         weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
         write_tensors(model, weights, {"config": json.dumps(asdict(config))})
     scores = {}
     for split in dict.fromkeys(("val", *splits)):
-        dataset = load_split(config, split)
+        dataset, maps = recipe.dataset(split), []
         with torch.no_grad():
-            found = [network(batch.images.to(place)).sigmoid()[:, 0].half().cpu() for batch, _ in batches(dataset)]
-        probabilities = torch.cat(found)  # (N, H, W)
-        annotated = torch.stack([dataset[i].foreground[0] for i in range(len(dataset))])  # (N, H, W)
+            for batch, _ in batches(dataset):
+                maps.append((network(batch.images.to(place)).sigmoid()[:, 0].half().cpu(), batch.foreground[:, 0]))
+        probabilities, annotated = (torch.cat(each) for each in zip(*maps, strict=True))  # (N, H, W), (N, H, W)
         scores[split] = mean_iou(probabilities >= 0.5, annotated >= 0.5)
         if split in splits:
             save_masks(dataset, probabilities, out / "masks")
@@ -100,24 +95,13 @@ def foreground(
     return scores
 
 
-def load_split(config: MaskConfig, split: str) -> PartDataset:
-    """One split of the data set that ``config`` names; ``num_images`` limits the training images."""
-    options = read_options(config.data, config.data_options)
-    dataset = load_dataset(config.data, split, config.root or None, config.image_size, **options)
-    if split == "train" and 0 < config.num_images < len(dataset):
-        dataset = dataset.subset(range(config.num_images))
-    if split == "train" and len(dataset) < config.batch_size:
-        raise ConfigError(f"batch_size is {config.batch_size} but {config.data} has {len(dataset)} training images")
-    return dataset
-
-
 def load_network(path: Path, config: MaskConfig) -> MaskNetwork:
-    """The network that :func:`foreground` has saved in ``path``, in eval mode."""
+    """The network of ``config`` that :func:`foreground` has saved in ``path``, in eval mode."""
     network, remedy = MaskNetwork(pretrained=False), "delete it to train it again, or use another --out"
     try:
         with safe_open(str(path), framework="pt") as stored:
             trained_with = stored.metadata()["config"]
-            network.load_state_dict({key: stored.get_tensor(key) for key in stored.keys()})  # noqa: SIM118, not a dict
+        network.load_state_dict(load_file(path))
     except Exception as error:  # safetensors and torch have errors of their own for a broken or foreign file
         raise CheckpointError(f"{path} is no mask network of this edition of partlib; {remedy}") from error
     if trained_with != json.dumps(asdict(config)):

@@ -1,11 +1,9 @@
 """Predicted foreground masks as files: ``folder/<Sample.name>.png``, 0 for background and 255 for the object.
 
-Masks of CUB and DeepFashion cover the whole photograph, as those that the authors published. Those of all other data
-sets cover the square image that the loader makes, at any size.
+Masks of CUB and DeepFashion cover the whole photograph, as the published ones; others the square image, at any size.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from partlib.data import PartDataset, Sample, load_dataset
-from partlib.data.photos import crop_square, read_photo, resize_mask
+from partlib.data.photos import crop_square, read_photo, resize_mask, square_of
 from partlib.errors import DataError
 from partlib.paths import write_atomically
 
@@ -29,18 +27,16 @@ def save_masks(dataset: PartDataset, probabilities: Tensor, folder: Path) -> Pat
         mask = probabilities[i].numpy() >= 0.5  # (S, S)
         if dataset.name in WHOLE_PHOTOGRAPHS:
             assert dataset.photos is not None
-            height, width, _ = read_photo(Path(dataset.photos[i])).shape
-            side = max(height, width)
-            whole = -((side - width) // 2), -((side - height) // 2), side
-            square = whole if dataset.squares is None else dataset.squares[i]
-            mask = paste(probabilities[i].numpy(), square, (height, width))  # (H, W)
+            shape = read_photo(Path(dataset.photos[i])).shape[:2]
+            square = square_of(shape) if dataset.squares is None else dataset.squares[i]
+            mask = paste(probabilities[i].numpy(), square, shape)  # (H, W)
         write_atomically(folder / f"{name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
     return folder
 
 
-def paste(probabilities: np.ndarray, square: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+def paste(probabilities: np.ndarray, square: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     """Mask (H, W) bool of a photograph from probabilities (S, S) in a square (left, top, side) of it; 0 outside."""
-    left, top, side = (int(value) for value in square)
+    left, top, side = map(int, square)
     small = Image.fromarray(probabilities.astype(np.float32))
     large = np.asarray(small.resize((side, side), Image.Resampling.BILINEAR)) >= 0.5  # (side, side)
     return crop_square(large, (-left, -top, max(shape)), "zero")[: shape[0], : shape[1]]
@@ -50,7 +46,6 @@ def load_with_masks(
     name: str, split: str, root: str | Path | None, image_size: int, folder: Path, **options: Any
 ) -> PartDataset:
     """``load_dataset`` with predicted masks, which may be empty, as the foreground; parts and keypoints stay."""
-    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"masks: {folder} is not a folder; expected one with a PNG per image (see partlib foreground)")
     if name not in WHOLE_PHOTOGRAPHS:
@@ -64,9 +59,7 @@ class PredictedForeground(PartDataset):
     """The samples of a data set with their foreground read from a folder of square masks."""
 
     def __init__(self, dataset: PartDataset, folder: Path) -> None:
-        for key in ("name", "split", "part_names", "keypoint_names", "label_names", "root", "boxes", "image_size"):
-            if hasattr(dataset, key):
-                setattr(self, key, getattr(dataset, key))
+        super().__init__(**{field.name: getattr(dataset, field.name) for field in dataclasses.fields(PartDataset)})
         self.dataset, self.paths = dataset, [folder / f"{name}.png" for name in sample_names(dataset)]
         for path in self.paths:
             if not path.is_file():
@@ -76,17 +69,13 @@ class PredictedForeground(PartDataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self.paths[index]
-        mask = read_photo(path)[..., 0] >= 128  # (H, W)
+        mask = read_photo(self.paths[index])[..., 0] >= 128  # (H, W)
         height, width = mask.shape
         if height != width:
-            raise DataError(f"{path}: is {width} x {height} pixels; expected a square mask (see partlib foreground)")
+            found = f"{self.paths[index]}: is {width} x {height} pixels"
+            raise DataError(f"{found}; expected a square mask (see partlib foreground)")
         foreground = torch.from_numpy(resize_mask(mask, self.image_size)).float()[None]  # (1, S, S)
         return dataclasses.replace(self.dataset[index], foreground=foreground)
-
-    def fingerprint(self) -> str:
-        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
-        return f"{self.dataset.fingerprint()}-masks-{hashlib.sha256(repr(stamps).encode()).hexdigest()[:8]}"
 
 
 def sample_names(dataset: PartDataset) -> Sequence[str]:

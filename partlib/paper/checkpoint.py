@@ -1,8 +1,7 @@
-"""Checkpoints of the authors' release, read into this library's segmenter.
+"""Checkpoints of the authors' release, ``{"iter", "model_state_dict", "optimizer_state_dict"}``, read as a segmenter.
 
-The release saves ``{"iter", "model_state_dict", "optimizer_state_dict"}``. Its network has the layers of
-``PartSegmenter(arch="deeplab_resnet50_paper")`` under other names (``HOMES``). Every tensor of one has its place in the
-other, or the file is refused.
+Their network has the layers of the arch "deeplab_resnet50_release" under other names (``HOMES``). Every tensor of one
+has its place in the other, or the file is refused.
 """
 
 from pathlib import Path
@@ -31,28 +30,21 @@ def load_release_checkpoint(
 ) -> tuple[PartSegmenter, TrainConfig, dict[str, str]]:
     """The segmenter in a ``model_<steps>.pth`` of the release, in eval mode, its configuration, and where tensors went.
 
-    The configuration is the preset "paper" with every quirk of the release: the weights expect the release's input
-    scale. ``data`` and ``root``, which the release trained on, go into it, from where ``partlib evaluate`` takes them.
-    The last value is {name in the checkpoint: name in the segmenter}.
+    The configuration is the preset "paper" with every quirk of the release, on the ``data`` that it was trained on; the
+    last value is {name in the checkpoint: name in the segmenter}.
     """
     tensors = _read(Path(path))
     if HEAD not in tensors or tensors[HEAD].ndim != 4:
-        raise CheckpointError(
-            f"{path} has no convolution {HEAD}; expected the release's DeepLab on ResNet-50 (model DeepLab50_2branch)"
-        )
+        network = "the release's DeepLab on ResNet-50 (model DeepLab50_2branch)"
+        raise CheckpointError(f"{path} has no convolution {HEAD}; expected {network}")
     config = release_config(TrainConfig.preset("paper", data=data, root=root, num_parts=len(tensors[HEAD])))
     segmenter = PartSegmenter(config.num_parts, config.arch, "random")
     own = segmenter.state_dict()
-    names = {release_name(name): name for name in own}
+    homes = {name: next(home for home in HOMES if name.startswith(home)) for name in own}
+    names = {name.replace(home, HOMES[home], 1): name for name, home in homes.items()}  # there: here
     check_tensors({name: own[new] for name, new in names.items()}, tensors, f"checkpoint {path}")
-    segmenter.load_state_dict(own | {names[name]: tensor for name, tensor in tensors.items()}, strict=True)
+    segmenter.load_state_dict(own | {names[name]: tensor for name, tensor in tensors.items()})
     return segmenter.eval(), config, {name: names[name] for name in tensors}
-
-
-def release_name(name: str) -> str:
-    """What the release calls the tensor ``name`` of a segmenter with the arch "deeplab_resnet50_paper"."""
-    home = next(home for home in HOMES if name.startswith(home))
-    return HOMES[home] + name.removeprefix(home)
 
 
 def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "cub", root: str = "") -> str:
@@ -63,11 +55,8 @@ def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "c
     segmenter, config, names = load_release_checkpoint(path, data, root)
     save_model(out / "model.safetensors", segmenter, config)
     write_json(out / "config.json", config.to_dict())
-
-    lines = [
-        f"{sum(name.startswith(old) for name in names):4} tensors {old + '*':22} -> {new}*"
-        for new, old in HOMES.items()
-    ]
+    counts = {old: sum(name.startswith(old) for name in names) for old in HOMES.values()}
+    lines = [f"{counts[old]:4} tensors {old + '*':22} -> {new}*" for new, old in HOMES.items()]
     lines.append(f"{len(names):4} tensors in all, none left over")
     missing = len(segmenter.state_dict()) - len(names)
     if missing:

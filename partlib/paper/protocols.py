@@ -1,10 +1,9 @@
 """The evaluation protocols of the paper: a segmenter and data sets in, scores in percent out.
 
-What all of them share, as in the release: counts are pooled over the whole data set before a score is computed, never
-averaged over images. The *foreground* scores (``fg_nmi``, ``fg_ari``) look at annotated pixels or keypoints only and
-take the likeliest of the K parts there, so no mask has a part in them. The *full* scores (``nmi``, ``ari``) have the
-background as one more cluster on the side of the prediction: whatever lies off ``Sample.foreground``, which may be an
-annotated mask or a predicted one. What the release does otherwise is said where it happens.
+Counts are pooled over the whole data set before a score is computed, never averaged over images. The foreground scores
+(``fg_nmi``, ``fg_ari``) look at annotated pixels or keypoints only and take the likeliest of the K parts there, so no
+mask has a part in them. In the full scores (``nmi``, ``ari``) what lies off ``Sample.foreground``, an annotated mask or
+a predicted one, is one more cluster of the prediction.
 """
 
 import math
@@ -20,20 +19,20 @@ from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.evaluation import batches
 from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers, part_moments
-from partlib.segmenter import PartSegmenter
+from partlib.segmenter import PartSegmenter, part_maps
 
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score
-
+BATCH = 32  # images in memory at a time
 CUB_CLASSES = ("001", "002", "003")  # columns of the paper's table 1; labels 0, 1, 2
 
 
 @dataclass(frozen=True)
 class KeypointReading:
-    """What the CUB protocol needs to know of N images with M keypoints, P of them visible in all."""
+    """What the CUB protocol needs to know of N images with M keypoints, P of them visible in all; in pixels."""
 
-    centers: Tensor  # (N, K, 2) centers (x, y) of the parts, in pixels
-    keypoints: Tensor  # (N, M, 3) (x, y, visible), in pixels
-    boxes: Tensor  # (N, 4) (left, top, width, height) of the annotated boxes, in pixels
+    centers: Tensor  # (N, K, 2) centers (x, y) of the parts
+    keypoints: Tensor  # (N, M, 3) (x, y, visible)
+    boxes: Tensor  # (N, 4) (left, top, width, height) of the annotated boxes
     labels: Tensor  # (N,) categories
     parts: Tensor  # (P,) likeliest part 1..K under each visible keypoint; 0 where it lies outside the image
     masked_parts: Tensor  # (P,) the same, but 0 off the foreground
@@ -43,10 +42,7 @@ class KeypointReading:
 def cub(
     segmenter: PartSegmenter, train: Sequence[PartDataset], tests: Sequence[PartDataset], release: bool = False
 ) -> list[Scores]:
-    """Scores of CUB-200-2011, or of any data set with keypoints and boxes, for each of ``tests`` (paper, table 1).
-
-    The paper's training images, which the regression is fitted on, are the splits "train" and "val" of this library.
-    """
+    """Scores of CUB, or of any data set with keypoints and boxes, for each of ``tests`` (paper, table 1)."""
     fitted = read_keypoints(segmenter, train, release)
     return [cub_scores(fitted, read_keypoints(segmenter, [test], release)) for test in tests]
 
@@ -54,56 +50,44 @@ def cub(
 def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], release: bool = False) -> KeypointReading:
     """Part centers, and the parts under the keypoints, of all images of ``datasets``.
 
-    ==========================  ===============================  ==================================
-    convention                  default                          ``release=True``
-    ==========================  ===============================  ==================================
-    upsampling of the logits    ``align_corners=True``           ``align_corners=False``
-    part centers                first pixel at 0                 first pixel at 1, mass + 1e-8
-    pixel under a keypoint      the nearest                      half a pixel to the upper left
-    ==========================  ===============================  ==================================
+    With ``release`` logits are upsampled with ``align_corners=False`` and read by the functions that end this file.
     """
+    read_centers = part_centers_evaluation if release else part_centers
+    read_labels = keypoint_labels_release if release else keypoint_labels
     images, points, boxes = [], [], []
     for dataset in datasets:
         if not dataset.keypoint_names or dataset.boxes is None:
-            raise DataError(
-                f"data set {dataset.name!r} has no keypoints with boxes, which protocol cub scores; "
-                "use --protocol pixels where it has part masks"
-            )
+            needed = "keypoints with boxes, which protocol cub scores; use --protocol pixels where it has part masks"
+            raise DataError(f"data set {dataset.name!r} has no {needed}")
         boxes.append(torch.tensor(dataset.boxes, dtype=torch.float32))
         for batch, low, _ in _forward(segmenter, dataset):
             assert batch.keypoints is not None
             logits = _upsample(low, batch, align_corners=not release)  # (B, K, H, W)
-            part_maps = logits.softmax(dim=1) * batch.foreground  # (B, K, H, W)
-            centers = part_centers_evaluation(part_maps) if release else part_centers(part_maps)  # (B, K, 2)
+            centers = read_centers(part_maps(logits, batch.foreground))  # (B, K, 2)
             labels = logits.argmax(dim=1) + 1  # (B, H, W)
-            under = keypoint_labels_release if release else keypoint_labels
-            parts, targets = under(labels, batch.keypoints)
-            masked_parts, _ = under(labels * _inside(batch), batch.keypoints)
+            parts, targets = read_labels(labels, batch.keypoints)  # (P,), (P,)
+            masked_parts, _ = read_labels(labels * _inside(batch), batch.keypoints)  # (P,)
             images.append((centers, batch.keypoints, batch.labels))
             points.append((parts, masked_parts, targets))
-    all_centers, keypoints, species = (torch.cat(values) for values in zip(*images, strict=True))
-    all_points = (torch.cat(values) for values in zip(*points, strict=True))
-    return KeypointReading(all_centers, keypoints, torch.cat(boxes), species, *all_points)
+    all_centers, keypoints, species = map(torch.cat, zip(*images, strict=True))
+    parts, masked_parts, targets = map(torch.cat, zip(*points, strict=True))
+    return KeypointReading(all_centers, keypoints, torch.cat(boxes), species, parts, masked_parts, targets)
 
 
 def cub_scores(train: KeypointReading, test: KeypointReading) -> Scores:
     """The scores of :func:`cub` from what was read off the images.
 
-    ``kp_001`` ... ``kp_all``: distance between annotated and predicted keypoints in percent of the sides of the box,
-    where a linear map from the K part centers predicts them. It is fitted on all species of ``train``; each column
-    scores one species of ``test``, or all. ``fg_nmi`` ... ``ari``: the part under each visible keypoint against the
-    keypoint's index.
+    ``kp_001`` ... ``kp_all``: distance of annotated keypoints, of one species or all, from those that a linear map of
+    the part centers predicts, fitted on all species of ``train``, in percent of the sides of the box. ``fg_nmi`` ...
+    ``ari``: the part under each visible keypoint against the keypoint's index.
     """
     scores: Scores = {}
     for column in (*CUB_CLASSES, "all"):
         keypoints = test.keypoints.clone()
         if column != "all":
             keypoints[test.labels != int(column) - 1, :, 2] = 0  # those of other species count as invisible
-        scores[f"kp_{column}"] = None
-        if keypoints[..., 2].any():
-            scores[f"kp_{column}"] = keypoint_regression_error(
-                *(train.centers, train.keypoints, test.centers, keypoints), train.boxes, test.boxes
-            )
+        inputs = train.centers, train.keypoints, test.centers, keypoints, train.boxes, test.boxes
+        scores[f"kp_{column}"] = keypoint_regression_error(*inputs) if keypoints[..., 2].any() else None
     likeliest = PartScores().update(test.parts, test.targets)
     return scores | _part_scores(likeliest, PartScores().update(test.masked_parts, test.targets))
 
@@ -112,14 +96,12 @@ def pixels(segmenter: PartSegmenter, test: PartDataset, gray_labels: Tensor | No
     """Scores of any data set with part masks: every pixel's annotated part against the discovered one.
 
     Paper, section 4.4 (DeepFashion) and table 4 (PASCAL-Part: one column per category, from a segmenter of its own).
-    The release computes the full scores of DeepFashion otherwise: from logits upsampled with ``align_corners=False``,
-    against classes (N, H, W) that were shrunk as if they were gray values. Where ``gray_labels`` are given, so do we.
+    The release computes the full scores of DeepFashion from logits upsampled with ``align_corners=False``, against
+    classes (N, H, W) shrunk as if they were gray values; where ``gray_labels`` are given, so do we.
     """
     if not test.part_names:
-        raise DataError(
-            f"data set {test.name!r} has no part annotation, which this protocol scores; "
-            "use --protocol cub where it has keypoints"
-        )
+        remedy = "use --protocol cub where it has keypoints"
+        raise DataError(f"data set {test.name!r} has no part annotation, which this protocol scores; {remedy}")
     likeliest, masked = PartScores(), PartScores()
     for batch, low, indices in _forward(segmenter, test):
         assert batch.parts is not None
@@ -132,9 +114,9 @@ def pixels(segmenter: PartSegmenter, test: PartDataset, gray_labels: Tensor | No
 
 
 def _part_scores(likeliest: PartScores, masked: PartScores) -> Scores:
-    """Foreground scores of the likeliest parts, full scores of those with background; None in place of nan."""
+    """Foreground scores of the likeliest parts, full scores of those with background; None for nan."""
     foreground, full = likeliest.compute(), masked.compute()
-    values = {**{name: foreground[name] for name in ("fg_nmi", "fg_ari")}, "nmi": full["nmi"], "ari": full["ari"]}
+    values = {name: (foreground if name.startswith("fg_") else full)[name] for name in foreground}
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
@@ -151,37 +133,30 @@ def _forward(segmenter: PartSegmenter, dataset: PartDataset) -> Iterator[tuple[B
     """The batches of a data set, their logits (B, K, h, w) as the decoder gives them, and their indices."""
     device, was_training = next(segmenter.parameters()).device, segmenter.training
     segmenter.eval()
-    with progress_bar(total=len(dataset), desc=f"{dataset.name} {dataset.split}", leave=False) as bar:
-        for batch, indices in batches(dataset, 32):
-            images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
-            with torch.no_grad():
-                low = segmenter.decoder(segmenter.encoder(images))
-            yield batch, low, indices
-            bar.update(len(indices))
+    total = math.ceil(len(dataset) / BATCH)
+    for batch, indices in progress_bar(batches(dataset, BATCH), f"{dataset.name} {dataset.split}", total, leave=False):
+        images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            low = segmenter.decoder(segmenter.encoder(images))
+        yield batch, low, indices
     segmenter.train(was_training)
 
 
-# How the release reads part centers and keypoints, where it differs from partlib.metrics by a pixel or half.
+# How the release reads part centers (B, K, 2) of maps (B, K, H, W), and keypoints, where it differs by a pixel or half.
 
 
-def part_centers_training(part_maps: Tensor) -> Tensor:
-    """Part centers (B, K, 2) of maps (B, K, H, W) as in the release's training: first pixel at 0, mass at least 1.
-
-    A part of less than one pixel is pulled towards the corner.
-    """
-    moments, mass = part_moments(part_maps)
+def part_centers_training(maps: Tensor) -> Tensor:
+    """In training: first pixel at 0, mass at least 1, so that a part of less than one pixel is pulled to the corner."""
+    moments, mass = part_moments(maps)
     return moments / mass.clamp(min=1)
 
 
-def part_centers_evaluation(part_maps: Tensor) -> Tensor:
-    """Part centers (B, K, 2) of maps (B, K, H, W) as in the release's CUB evaluation: first pixel at 1, mass + 1e-8."""
-    moments, mass = part_moments(part_maps, first=1)
+def part_centers_evaluation(maps: Tensor) -> Tensor:
+    """In the evaluation of CUB: first pixel at 1, mass + 1e-8."""
+    moments, mass = part_moments(maps, first=1)
     return moments / (mass + 1e-8)
 
 
 def keypoint_labels_release(labels: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`partlib.metrics.keypoint_labels`, read half a pixel to the upper left.
-
-    The release samples on a grid of ``2 x / W - 1`` with align_corners=False.
-    """
+    """Half a pixel to the upper left: on a grid of ``2 x / W - 1`` with align_corners=False."""
     return keypoint_labels(labels, keypoints - keypoints.new_tensor([0.5, 0.5, 0.0]))

@@ -1,10 +1,12 @@
-"""The paper's recipe, and what its authors' code computes otherwise: parts for a run with the preset "paper".
+"""The parts of a run with the preset "paper": the paper's recipe, and what its authors' code computes otherwise.
 
-``TrainConfig.quirks`` names what is switched on; docs/QUIRKS.md has the effect of each. "recipe" is the paper's own:
+``TrainConfig.quirks`` names what is switched on, docs/QUIRKS.md has the effect of each. "recipe" is the paper's own:
 SGD, rates that fall to zero after 100,000 steps, BatchNorm with the statistics of each view, features as they are, the
 finer layer weighted by 0.33, Lab in its own unit, the feature loss summed over the batch, one positive per part.
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from partlib import distributed, losses, warps
 from partlib.backbones import SCALES, Normalize
 from partlib.config import TrainConfig
-from partlib.data import PartDataset
+from partlib.data import PartDataset, load_dataset
 from partlib.errors import ConfigError
 from partlib.features import Features
 from partlib.moments import first_moments, upsampled_square_norm
@@ -36,7 +38,7 @@ QUIRKS = ("recipe", *RELEASE)
 
 
 def release_config(config: TrainConfig) -> TrainConfig:
-    """``config``, a variant of the preset "paper", with every quirk of the release that changes numbers."""
+    """``config``, a variant of the preset "paper", with every quirk of the release."""
     arch, colon, weights = config.arch.partition(":")
     if arch not in DEEPLABS:
         raise ConfigError(f"--reproduce-release is for the paper's network, arch is {arch!r}; use --preset paper")
@@ -44,10 +46,7 @@ def release_config(config: TrainConfig) -> TrainConfig:
 
 
 class ReleaseObjective(Objective):
-    """The losses as the paper weighs them, and with ``quirks`` as the release computes them.
-
-    ``fill`` (1, 3, 1, 1) is the color that the network's input scale maps to 0, for the quirk "warp_fill".
-    """
+    """The paper's losses, with ``quirks`` as the release computes them; ``fill`` (1, 3, 1, 1) is for "warp_fill"."""
 
     lab_scale = 1.0
 
@@ -66,12 +65,10 @@ class ReleaseObjective(Objective):
         return warps.warp(images - mean, grid) + mean
 
     def feature_loss(self, maps: Tensor, features: list[Tensor], foreground: Tensor) -> Tensor:
-        if "masked_features" in self.quirks:
-            per_image = masked_consistency(maps, features, foreground)  # (B,)
-        else:
-            per_image = losses.consistency_loss(maps, features, foreground, reduction="none")  # (B,)
+        masked = "masked_features" in self.quirks
+        consistency = masked_consistency if masked else partial(losses.consistency_loss, reduction="none")
         # the mean over the processes is then the sum over all images
-        return per_image.sum() * distributed.world_size()
+        return consistency(maps, features, foreground).sum() * distributed.world_size()
 
     def descriptors(self, maps: Tensor, features: list[Tensor], foreground: Tensor) -> Tensor:
         if "masked_features" not in self.quirks:
@@ -85,16 +82,12 @@ class ReleaseObjective(Objective):
     ) -> Tensor:
         if positives is None:
             batch, num_parts, _ = descriptors.shape
-            first = 1 if "positives" in self.quirks else 0
-            positives = losses.draw_positives(batch, num_parts, generator, first)
+            positives = losses.draw_positives(batch, num_parts, generator, int("positives" in self.quirks))
         return losses.contrastive_loss(descriptors, self.temperature, positives)
 
 
 def masked_consistency(part_maps: Tensor, features: list[Tensor], foreground: Tensor, eps: float = 1e-5) -> Tensor:
-    """:func:`partlib.losses.consistency_loss` per image, (B,), of upsampled features times the foreground.
-
-    No difference for a binary foreground; for a soft one the features cannot be centered, at a cost in digits.
-    """
+    """:func:`partlib.losses.consistency_loss` per image, (B,), of upsampled features times the foreground."""
 
     def variation(z: Tensor) -> Tensor:
         weighted = part_maps * foreground  # (B, K, H, W)
@@ -111,39 +104,31 @@ def masked_consistency(part_maps: Tensor, features: list[Tensor], foreground: Te
 
 
 class PaperRecipe(Recipe):
-    """The parts of a run with the preset "paper"."""
-
     batchnorm = "statistics"
 
     def __init__(self, config: TrainConfig) -> None:
-        unknown = sorted(set(config.quirks) - set(QUIRKS))
-        if unknown or "recipe" not in config.quirks:
-            raise ConfigError(
-                f"quirks is {', '.join(config.quirks)!r}; expected recipe, and some of {', '.join(RELEASE)}"
-            )
+        if not {"recipe"} <= set(config.quirks) <= set(QUIRKS):
+            found = ", ".join(config.quirks)
+            raise ConfigError(f"quirks is {found!r}; expected recipe, and some of {', '.join(RELEASE)}")
         super().__init__(config)
 
     def load(self, split: str, image_size: int, options: dict[str, Any]) -> PartDataset:
-        if "pixels" not in self.config.quirks:
-            return super().load(split, image_size, options)
-        return release_data.load(self.config.data, split, self.config.root or None, image_size, **options)
+        load = release_data.load if "pixels" in self.config.quirks else load_dataset
+        return load(self.config.data, split, self.config.root or None, image_size, **options)
 
     def scale(self, features: Features, train_set: PartDataset, device: torch.device) -> Scale:
         return lambda maps: [weight * z for weight, z in zip(LAYER_WEIGHTS, maps, strict=True)]
 
     def objective(self) -> ReleaseObjective:
         layout = DEEPLABS.get(self.config.arch.partition(":")[0], {"scale": "lite0"})
-        return ReleaseObjective(
-            self.config.temperature, self.config.quirks, Normalize(**SCALES[str(layout["scale"])]).mean
-        )
+        fill = Normalize(**SCALES[str(layout["scale"])]).mean  # the color that the network's input scale maps to 0
+        return ReleaseObjective(self.config.temperature, self.config.quirks, fill)
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        fused = groups[-1]["params"][0].is_cuda or None
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4, fused=fused)
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4, fused=groups[-1]["params"][0].is_cuda or None)
 
     def schedule(self) -> Schedule:
-        usual = super().schedule()
-        return Schedule(usual.steps, usual.weights, usual.visual_end, max(DECAY_STEPS, usual.steps))
+        return replace(super().schedule(), decay_steps=max(DECAY_STEPS, self.config.steps))
 
 
 def recipe_of(config: TrainConfig) -> type[Recipe]:

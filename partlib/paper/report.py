@@ -18,10 +18,8 @@ from partlib.paper.protocols import CUB_CLASSES, cub, pixels
 from partlib.segmenter import PartSegmenter
 
 PROTOCOLS = ("cub", "deepfashion", "pascal-part", "pixels")
-COLUMNS = {
-    **{f"kp_{name}": f"kp {name}" for name in (*CUB_CLASSES, "all")},
-    **{"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"},
-}
+COLUMNS = {f"kp_{name}": f"kp {name}" for name in (*CUB_CLASSES, "all")}
+COLUMNS |= {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 
 
 def on_data(config: TrainConfig, name: str = "", root: str = "", options: Sequence[str] = ()) -> TrainConfig:
@@ -35,17 +33,13 @@ def evaluate(
     segmenter: PartSegmenter,
     config: TrainConfig,
     protocol: str = "",
-    *,
     split: str = "test",
     masks: str | Path | None = None,
     reproduce_release: bool = False,
 ) -> dict[str, Any]:
-    """Scores of a segmenter on the data set of ``config``, with annotated masks and with a folder of predicted ones.
-
-    The keys are those of the JSON; "predicted_masks" is None without such a folder.
-    """
+    """What the JSON holds: scores on the data set of ``config``, with annotated masks and with those in a folder."""
     name = config.data
-    allowed = [protocol for protocol in PROTOCOLS if protocol in ("cub", "pixels", name)]
+    allowed = [known for known in PROTOCOLS if known in ("cub", "pixels", name)]
     protocol = protocol or (name if name in allowed else "pixels")
     if protocol not in allowed:
         raise ConfigError(f"--protocol {protocol} cannot score {name!r}; expected one of {', '.join(allowed)}")
@@ -65,37 +59,36 @@ def evaluate(
             predicted = predicted.subset(np.isin(predicted.names, sample_names(tests[0])))
         tests.append(predicted)
 
-    scores: list[dict[str, Any]] = []
+    # The scores
     if protocol == "cub":  # fitted on the training images without their random crops
         options |= {"jitter": 0.0, "mirror": False} if name == "cub" else {}
         train = [load_dataset(name, split, **place, **options) for split in ("train", "val")]
-        scores += cub(segmenter, train, tests, reproduce_release)
+        scores = cub(segmenter, train, tests, reproduce_release)
     else:
         gray = None
-        if protocol == "deepfashion" and reproduce_release:
-            assert tests[0].photos is not None
+        if protocol == "deepfashion" and reproduce_release and tests[0].photos is not None:
             values = [release_data.labels_as_gray_values(Path(photo), config.image_size) for photo in tests[0].photos]
             gray = torch.from_numpy(np.stack(values))  # (N, H, W)
-        scores += [pixels(segmenter, test, gray) for test in tests]
+        scores = [pixels(segmenter, test, gray) for test in tests]
     if masks is not None:
         wanted, found = (torch.stack([one[i].foreground[0] >= 0.5 for i in range(len(one))]) for one in tests)
         scores[1]["mean_iou"] = mean_iou(found, wanted)
-    return {
-        **{"protocol": protocol, "data": name, "split": split, "options": list(config.data_options)},
-        **{"num_images": len(tests[0]), "num_parts": config.num_parts, "seed": config.seed},
-        **{"reproduce_release": reproduce_release, "annotated_masks": scores[0]},
-        "predicted_masks": scores[1] if masks is not None else None,
-    }
+    known: dict[str, Any] = {"protocol": protocol, "data": name, "split": split, "options": list(config.data_options)}
+    known |= {"num_images": len(tests[0]), "num_parts": config.num_parts, "seed": config.seed}
+    kinds = {"annotated_masks": scores[0], "predicted_masks": scores[1] if masks is not None else None}
+    return {**known, "reproduce_release": reproduce_release, **kinds}
 
 
 def table(result: dict[str, Any]) -> str:
     """The scores of :func:`evaluate` as text: one line per kind of mask."""
-    rows = {kind: result[f"{kind}_masks"] for kind in ("annotated", "predicted") if result[f"{kind}_masks"]}
-    frame = pandas.DataFrame(list(rows.values()), dtype=float)
-    iou = [f" (IoU {scores['mean_iou']:.1f})" if "mean_iou" in scores else "" for scores in rows.values()]
-    frame.index = pandas.Index([f"{kind} masks{more}" for kind, more in zip(rows, iou, strict=True)])
+    rows: dict[str, Any] = {}
+    for kind in ("annotated", "predicted"):
+        scores = result[f"{kind}_masks"] or {}
+        iou = f" (IoU {scores['mean_iou']:.1f})" if "mean_iou" in scores else ""
+        rows |= {f"{kind} masks{iou}": scores} if scores else {}
+    frame = pandas.DataFrame.from_dict(rows, orient="index", dtype=float)
     frame = frame[[name for name in COLUMNS if name in frame]].rename(columns=COLUMNS)
-    conventions = ", conventions of the release" if result["reproduce_release"] else ""
     head = "{data} {split}, {num_images} images, K = {num_parts}, seed {seed}; protocol {protocol}".format(**result)
+    head += ", conventions of the release" if result["reproduce_release"] else ""
     unit = "percent; kp: keypoint error in percent of the box, lower is better; the others, higher is better"
-    return "\n".join([head + conventions, frame.to_string(float_format="{:.1f}".format, na_rep="-"), unit])
+    return "\n".join([head, frame.to_string(float_format="{:.1f}".format, na_rep="-"), unit])

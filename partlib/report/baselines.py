@@ -1,13 +1,11 @@
-"""What the method must beat: five ways to get K parts without learning a segmentation.
+"""What the method must beat: five ways to get K parts without learning a segmentation or seeing an annotation.
 
-``fit`` sees training images, their foregrounds and, where it needs them, the method's frozen features, never an
-annotation. Pixels, or cells of a feature map, become vectors, a model with K components is fitted to a sample of them,
-and a pixel takes the component with the highest score.
+Pixels, or cells of a feature map, become vectors, a model with K components is fitted to a sample of them, and a pixel
+takes the component with the highest score.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -20,27 +18,25 @@ from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
 from partlib.segmenter import resize
 
-BATCH = 32  # images in memory at a time; DFF factorizes them together
-SAMPLE_BATCH = 8  # while vectors are drawn; the draw does not depend on it
+BATCH, SAMPLE_BATCH = 32, 8  # images in memory while labels are made, and while vectors are drawn
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
-RESTARTS = 5  # of k-means; the best of them is kept
 
 Features = Sequence[np.ndarray]  # (N, C, h, w) per layer, memory-mapped halves or any floats
-Images = tuple[Tensor, Tensor, list]  # (B, 3, H, W) in [0, 1], foregrounds (B, 1, H, W), functions that read the layers
+Images = tuple[Tensor, Tensor, list]  # (B, 3, H, W) in [0, 1], foregrounds (B, 1, H, W), layers that are not read yet
 
 
 class Baseline:
-    """Common part of all: sampling, batches, and labels from scores. The same seed gives the same labels."""
+    """Common part of all: sampling, batches, k-means. The same seed gives the same labels."""
 
     name = ""
+    scale: Tensor | float = 1.0  # (D, 1, 1), what vectors are divided by before the model sees them
 
     def __init__(self, num_parts: int, seed: int = 0) -> None:
         self.num_parts, self.seed = num_parts, seed
 
     def fit(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> "Baseline":
         """Fit to images (N, 3, H, W) in [0, 1], foregrounds (N, 1, H, W) and features (N, C, h, w) per layer."""
-        generator = torch.Generator().manual_seed(self.seed)
-        per_image = max(1, SAMPLE // len(images))
+        generator, per_image = torch.Generator().manual_seed(self.seed), max(1, SAMPLE // len(images))
         drawn = []
         for batch in self._batches(images, foregrounds, features, SAMPLE_BATCH):
             for values, mask in zip(*self._vectors(batch), strict=True):  # (D, h, w), (1, h, w)
@@ -62,36 +58,30 @@ class Baseline:
     def _batches(self, images: Tensor, foregrounds: Tensor, features: Features, size: int) -> Iterator[Images]:
         for start in range(0, len(images), size):
             pick = slice(start, start + size)
-            yield images[pick], foregrounds[pick], [partial(np.array, z[pick]) for z in features]
+            yield images[pick], foregrounds[pick], [z[pick] for z in features]
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Vectors (B, D, h, w) that the model is fitted to and which of them count, (B, 1, h, w) bool."""
         raise NotImplementedError
 
     def _fit_model(self, sample: Tensor) -> None:
-        """Fit K components to (P, D) vectors, which it may overwrite: k-means by default."""
+        """Fit K components to vectors (P, D), which it may overwrite."""
         from sklearn.cluster import KMeans  # on use: scikit-learn takes a second and over 100 MB
 
-        model = KMeans(self.num_parts, n_init=RESTARTS, random_state=self.seed, copy_x=False).fit(sample.numpy())
+        model = KMeans(self.num_parts, n_init=5, random_state=self.seed, copy_x=False).fit(sample.numpy())
         self.centers = torch.from_numpy(model.cluster_centers_).float()  # (K, D)
 
     def _scores(self, batch: Images) -> Tensor:
-        """Scores (B, K, H, W); a pixel belongs to the component with the highest: the nearest center by default."""
-        return self._nearest(self._vectors(batch)[0])
-
-    def _nearest(self, vectors: Tensor) -> Tensor:
-        """Scores (B, K, h, w) of vectors (B, D, h, w): |vector|^2 - squared distance, so that upsampling commutes."""
+        """Scores (B, K, H, W), the highest wins: |vector|^2 - squared distance to a center; upsampling commutes."""
+        vectors = self._vectors(batch)[0] / self.scale  # (B, D, h, w)
         linear = torch.einsum("kd,bdhw->bkhw", 2 * self.centers, vectors)  # (B, K, h, w)
         return linear - (self.centers**2).sum(1)[:, None, None]
 
 
-class PixelKMeans(Baseline):
-    """k-means on CIE Lab, on where a pixel lies on the object, or on both, scaled to the same total variance.
+class ColorPositionKMeans(Baseline):
+    """k-means on CIE Lab, on where a pixel lies on the object, or on both, scaled to the same total variance."""
 
-    Positions on the object, not in the image, make the baseline stronger.
-    """
-
-    color, position = True, True
+    name, color, position = "color + position k-means", True, True
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
         images, inside = batch[0], batch[1] > 0.5
@@ -100,33 +90,26 @@ class PixelKMeans(Baseline):
         return torch.cat(groups, dim=1), inside
 
     def _fit_model(self, sample: Tensor) -> None:
-        self.scale = torch.ones(sample.shape[1])
+        scale = torch.ones(sample.shape[1])
         # One scale per group: stretching L against a, b would distort Lab's distances.
         for group in [[0, 1, 2]] * self.color + [[-2, -1]] * self.position:
-            self.scale[group] = sample[:, group].var(0, unbiased=False).sum().sqrt().clamp(min=1e-6)
-        super()._fit_model(sample / self.scale)
-
-    def _scores(self, batch: Images) -> Tensor:
-        return self._nearest(self._vectors(batch)[0] / self.scale[:, None, None])
+            scale[group] = sample[:, group].var(0, unbiased=False).sum().sqrt().clamp(min=1e-6)
+        self.scale = scale[:, None, None]  # (D, 1, 1)
+        super()._fit_model(sample / scale)
 
 
-class PositionKMeans(PixelKMeans):
+class PositionKMeans(ColorPositionKMeans):
     name, color = "position k-means", False
 
 
-class ColorKMeans(PixelKMeans):
+class ColorKMeans(ColorPositionKMeans):
     name, position = "color k-means", False
-
-
-class ColorPositionKMeans(PixelKMeans):
-    name = "color + position k-means"
 
 
 class FeatureKMeans(Baseline):
     """k-means on frozen features: the cells of the finest layer, the coarser ones upsampled to it.
 
-    Features are scaled as for the method's own losses: of raw ones the loudest channels and the largest layers would
-    decide alone. A pixel's features are the bilinear interpolation of the cells', corners aligned.
+    They are scaled as for the method's own losses: of raw ones the loudest channels and largest layers would decide.
     """
 
     name = "feature k-means"
@@ -136,7 +119,7 @@ class FeatureKMeans(Baseline):
         return super().fit(images, foregrounds, features)
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
-        layers = self.scaling([torch.from_numpy(read()).float() for read in batch[2]])  # (B, C_l, h_l, w_l) each
+        layers = self.scaling([torch.from_numpy(np.array(z)).float() for z in batch[2]])  # (B, C_l, h_l, w_l) each
         size = max((z.shape[-2:] for z in layers), key=math.prod)
         layers = [z if z.shape[-2:] == size else resize(z, size) for z in layers]
         return torch.cat(layers, dim=1), foreground_cells(batch[1], size)  # (B, sum C_l, h, w), (B, 1, h, w)
@@ -146,10 +129,9 @@ class FeatureKMeans(Baseline):
 
 
 class FeatureFactorization(FeatureKMeans):
-    """Deep feature factorization (Collins, Achanta, Suesstrunk, ECCV 2018): NMF of rectified feature maps.
+    """Deep feature factorization (Collins, Achanta, Suesstrunk, ECCV 2018): NMF of feature maps above their average.
 
-    Cells x channels, how far a channel lies above its average, is approximated by (cells x K) (K x channels), both
-    non-negative. The first says how much of each component a cell holds; for new images the second is fixed.
+    Cells x channels is about (cells x K) (K x channels), both non-negative; for new images the second is fixed.
     """
 
     name = "feature factorization (DFF)"
@@ -172,33 +154,25 @@ class FeatureFactorization(FeatureKMeans):
         return resize(activations.permute(0, 3, 1, 2), batch[0].shape[-2:])  # (B, K, h, w) -> (B, K, H, W)
 
 
-BASELINES: dict[str, type[Baseline]] = {
-    kind.name: kind for kind in (PositionKMeans, ColorKMeans, ColorPositionKMeans, FeatureKMeans, FeatureFactorization)
-}
+KINDS = (PositionKMeans, ColorKMeans, ColorPositionKMeans, FeatureKMeans, FeatureFactorization)
+BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
 
 
 def fit_baselines(
-    images: Tensor,
-    foregrounds: Tensor,
-    features: Features | None,
-    num_parts: int,
-    seed: int = 0,
-    names: Sequence[str] = tuple(BASELINES),
+    images: Tensor, masks: Tensor, features: Features | None, num_parts: int, seed: int = 0, names: Sequence[str] = ()
 ) -> dict[str, Baseline]:
-    """Name -> baseline of that name, fitted; arguments as in :meth:`Baseline.fit`."""
-    bar = progress_bar(names, desc="baselines", leave=False)
-    return {name: BASELINES[name](num_parts, seed).fit(images, foregrounds, features or ()) for name in bar}
+    """Name -> fitted baseline, of all or of those named; arguments as in :meth:`Baseline.fit`."""
+    bar = progress_bar(names or BASELINES, desc="baselines", leave=False)
+    return {name: BASELINES[name](num_parts, seed).fit(images, masks, features or ()) for name in bar}
 
 
 def object_positions(inside: Tensor) -> Tensor:
-    """Where pixels lie on the object ``inside`` (B, 1, H, W) bool: (B, 2, H, W) ``(x, y)`` from its center of mass.
+    """Places (B, 2, H, W) ``(x, y)`` of pixels from the center of an object ``inside`` (B, 1, H, W) bool, 0 if empty.
 
-    The unit is the object's root mean square radius, also where it is narrow; all zero where the foreground is empty.
+    The unit is its root mean square radius, also where it is narrow.
     """
-    height, width = inside.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")  # (H, W) each
-    place = torch.stack([x, y]).float().to(inside.device)  # (2, H, W)
-    mask = inside.float()  # (B, 1, H, W)
+    y, x = torch.meshgrid(*(torch.arange(n) for n in inside.shape[-2:]), indexing="ij")  # (H, W) each
+    place, mask = torch.stack([x, y]).float().to(inside.device), inside.float()  # (2, H, W), (B, 1, H, W)
     count = mask.sum((2, 3), keepdim=True).clamp(min=1)
     offset = place - (place * mask).sum((2, 3), keepdim=True) / count  # (B, 2, H, W)
     spread = ((offset**2 * mask).sum((1, 2, 3), keepdim=True) / count).sqrt()  # (B, 1, 1, 1)

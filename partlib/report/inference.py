@@ -1,5 +1,6 @@
-"""Segment photographs from files: from a user's picture to its parts and back to the picture's own size."""
+"""Segment a user's photographs: from the files to their parts and back to their own size."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -19,29 +20,27 @@ MARGIN = 0.05  # around the object, as the data sets of photographs crop it
 
 
 def segment_files(model: str | Path, images: Sequence[Path], masks: Sequence[Path], out: Path) -> list[Path]:
-    """Segment photographs with a run's model; the written files, two for ``photo.jpg``.
+    """Segment photographs with a run's model; returns the files written, labels and overlay for each.
 
-    ``photo-parts.png`` is a palette image of the labels (0 background, 1..K parts), ``photo-overlay.png`` shows them on
-    the photograph. Without ``masks``, one binary picture per photograph, the whole picture counts as the object.
+    ``photo-parts.png`` is a palette image, 0 background and 1..K parts. ``masks`` are one binary picture per
+    photograph; without them the whole picture is the object.
     """
     if masks and len(masks) != len(images):
         raise ConfigError(f"--mask names {len(masks)} files for {len(images)} images; expected one for each, or none")
-    stems = [image.stem for image in images]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise ConfigError(f"{stems.count(stem)} images are named {stem}; expected names that differ")
+    for stem, count in Counter(image.stem for image in images).items():
+        if count > 1:
+            raise ConfigError(f"{count} images are named {stem}; expected names that differ")
     segmenter, config = load_model(model)
-    written = []
+    written: list[Path] = []
     for image, mask_path in zip_longest(images, masks):
         photo = read_photo(image)
         mask = read_mask(mask_path, image, photo.shape[:2]) if mask_path else np.ones(photo.shape[:2], dtype=bool)
         if not mask.any():
             raise DataError(f"{mask_path}: the mask is empty; expected pixels above 0 on the object")
         labels = segment_photo(segmenter, photo, mask, config.image_size)
-        pictures = {"parts": palette_image(labels), "overlay": Image.fromarray(overlay(photo, labels))}
-        for kind, picture in pictures.items():
-            written.append(out / f"{image.stem}-{kind}.png")
-            write_atomically(written[-1], picture.save)
+        written += [out / f"{image.stem}-parts.png", out / f"{image.stem}-overlay.png"]
+        write_atomically(written[-2], palette_image(labels).save)
+        write_atomically(written[-1], Image.fromarray(overlay(photo, labels)).save)
     return written
 
 

@@ -1,8 +1,4 @@
-"""Pictures: parts on images, and grids of them. Only reads; never computes a score.
-
-One palette everywhere: part (or class) k has the same color in every figure, and neighbors in the list can be told
-apart with the common kinds of color blindness. Functions return arrays or closed figures.
-"""
+"""Pictures: parts on images, and grids of them, as arrays or closed figures. Part k has the same color everywhere."""
 
 import io
 import math
@@ -22,12 +18,12 @@ from partlib.data.base import Sample
 from partlib.metrics import contingency_table
 from partlib.paths import write_atomically
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")  # strongest contrasts first
-TOL_MUTED = ("#332288", "#882255", "#44AA99", "#DDCC77", "#999933")
-PART_COLORS = OKABE_ITO + TOL_MUTED
+PART_COLORS = (  # Okabe and Ito's, strongest contrasts first, then Tol's: told apart with the common color blindnesses
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"),
+    *("#332288", "#882255", "#44AA99", "#DDCC77", "#999933"),
+)
 BACKGROUND_COLOR = "#D9D9D9"
 INK = "#333333"
-
 Picture = Tensor | np.ndarray
 
 
@@ -46,10 +42,9 @@ def to_rgb_array(image: Picture) -> np.ndarray:
 
 
 def overlay(image: Picture, labels: Picture, alpha: float = 0.6, outline: bool = True, scale: int = 1) -> np.ndarray:
-    """Parts drawn on an image, (scale * H, scale * W, 3) uint8: each in its color, the background faded.
+    """Parts (H, W), 0 is background, drawn on an image, (scale * H, scale * W, 3) uint8; the background is faded.
 
-    ``labels`` are (H, W), 0 for background and 1..K for parts; ``alpha`` is the opacity of the colors, ``outline``
-    draws thin white lines between parts, and ``scale`` enlarges the picture first, with smooth borders.
+    ``alpha`` is the opacity, ``outline`` draws white lines between parts, ``scale`` enlarges with smooth borders.
     """
     picture, found = to_rgb_array(image), np.asarray(labels)
     assert picture.shape[:2] == found.shape, f"image is {picture.shape[:2]} pixels but labels are {found.shape}"
@@ -83,10 +78,9 @@ def palette_image(labels: Picture) -> Image.Image:
 
 
 def match_parts(labels: Picture, reference: Picture) -> Tensor:
-    """Labels (..., H, W) renumbered so that each part has the number, and the color, of the class it overlaps most.
+    """Labels (..., H, W) renumbered so that parts have the numbers, and the colors, of the classes they overlap most.
 
-    Parts and classes are paired one to one so that the total overlap is largest (Hungarian method); parts without a
-    class get the numbers after the last class. For pictures only: the scores ignore numbering.
+    They are paired one to one with the largest total overlap (Hungarian method); parts without a class come after them.
     """
     from scipy.optimize import linear_sum_assignment  # imported on use: it takes tens of megabytes
 
@@ -102,32 +96,23 @@ def match_parts(labels: Picture, reference: Picture) -> Tensor:
 
 def parts_grid(
     rows: Mapping[str, Sequence[Picture]],
-    path: str | Path | None = None,
-    *,
     column_titles: Sequence[str] = (),
     legend: Sequence[str] = (),
     cell: int = 150,
 ) -> Figure:
-    """Pictures of one size in rows, each under its title: images, ground truth, baselines, ours.
-
-    ``path`` is a PNG to write; ``legend`` names the classes 1, 2, ... below, in their colors; ``cell`` is the width of
-    one picture in pixels.
-    """
+    """Pictures of one size in titled rows, ``cell`` pixels wide; ``legend`` names the classes 1, 2, ... below."""
     columns = max(len(images) for images in rows.values())
-    first = to_rgb_array(next(images[0] for images in rows.values() if len(images)))
-    gap, left, dpi = 4, 34, 100
-    top = 22 if column_titles else gap
-    height = round(cell * first.shape[0] / first.shape[1])
-    width_px = left + columns * (cell + gap)
+    shape = to_rgb_array(next(images[0] for images in rows.values() if len(images))).shape
+    gap, left, top, dpi = 4, 34, 22 if column_titles else 4, 100  # all lengths in pixels
+    height, width_px = round(cell * shape[0] / shape[1]), left + columns * (cell + gap)
     across = max(1, min(8, width_px // 90))  # names beside each other in the legend
     bottom = 8 + 20 * math.ceil(len(legend) / across) if legend else gap
     height_px = top + len(rows) * (height + gap) + bottom
     figure = plt.figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi, facecolor="white")
     for r, (title, images) in enumerate(rows.items()):
         y = 1 - (top + (r + 1) * (height + gap) - gap) / height_px
-        middle = y + height / height_px / 2
-        text = textwrap.fill(title, 20)
-        figure.text(left / 2 / width_px, middle, text, rotation=90, ha="center", va="center", fontsize=9, color=INK)
+        place = left / 2 / width_px, y + height / height_px / 2
+        figure.text(*place, textwrap.fill(title, 20), rotation=90, ha="center", va="center", fontsize=9, color=INK)
         for c, image in enumerate(images):
             axes = figure.add_axes(((left + c * (cell + gap)) / width_px, y, cell / width_px, height / height_px))
             axes.imshow(to_rgb_array(image), interpolation="lanczos", aspect="auto")
@@ -139,34 +124,30 @@ def parts_grid(
         style = {"frameon": False, "fontsize": 9, "handlelength": 1.2, "borderpad": 0}
         figure.legend(handles, legend, loc="lower center", ncols=min(across, len(legend)), **style)
     plt.close(figure)
-    if path is not None:
-        save_png(figure, path, max_bytes=600_000)
     return figure
 
 
 def results_grid(
     samples: Sequence[Sample],
     predictions: Mapping[str, Tensor],
-    path: str | Path | None = None,
+    path: Path | None = None,
     *,
     part_names: Sequence[str] = (),
     cell: int = 150,
 ) -> Figure:
-    """The picture of a result: images, ground truth where there is one, and predictions (N, H, W), a row each.
-
-    Predicted parts take the colors of the annotated parts that they overlap most in these samples; ``part_names`` are
-    for the legend.
-    """
-    scale = math.ceil(cell / samples[0].image.shape[-1])
+    """Images, truth where annotated, predictions (N, H, W) in its colors, a row each; ``path`` is a PNG to write."""
+    scale, shown = math.ceil(cell / samples[0].image.shape[-1]), dict(predictions)
     annotated = [sample.parts for sample in samples if sample.parts is not None]
-    shown = dict(predictions)
     if annotated:
         truth = torch.stack(annotated)  # (N, H, W)
         shown = {"ground truth": truth, **{name: match_parts(labels, truth) for name, labels in shown.items()}}
     rows: dict[str, Sequence[Picture]] = {"image": [sample.image for sample in samples]}
     for name, labels in shown.items():
         rows[name] = [overlay(s.image, found, scale=scale) for s, found in zip(samples, labels, strict=True)]
-    return parts_grid(rows, path, legend=part_names if annotated else (), cell=cell)
+    figure = parts_grid(rows, legend=part_names if annotated else (), cell=cell)
+    if path is not None:
+        save_png(figure, path, max_bytes=600_000)
+    return figure
 
 
 def save_png(figure: Figure, path: str | Path, max_bytes: float = math.inf) -> None:

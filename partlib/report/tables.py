@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -26,8 +27,6 @@ SCORES = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 
 
 class Evaluation(NamedTuple):
-    """Scores of a run on one split, and the labels that they were computed from."""
-
     metrics: dict  # what metrics.json holds: data, split, num_parts, seed, ours, baselines, part_share
     labels: dict[str, Tensor]  # "ours" or a baseline's name -> (N, H, W) uint8
 
@@ -36,16 +35,13 @@ def evaluate(
     segmenter: PartSegmenter,
     config: TrainConfig,
     dataset: PartDataset,
-    *,
     with_baselines: bool = False,
     recipe: type[Recipe] = Recipe,
 ) -> Evaluation:
     """Score a segmenter, and on request every baseline, on ``dataset``, which is read once for all of them."""
     if dataset[0].parts is None:
-        raise DataError(
-            f"data set {dataset.name!r} has no part annotation; `partlib segment` draws parts without one, and "
-            "`partlib evaluate --protocol cub` scores them where there are keypoints"
-        )
+        remedy = "use `partlib segment`, or `partlib evaluate --protocol cub` where there are keypoints"
+        raise DataError(f"data set {dataset.name!r} has no part annotation to score; {remedy}")
     methods = {"ours": network(segmenter), **(baselines(recipe(config), dataset) if with_baselines else {})}
     labels, scores = evaluate_all(methods, dataset, BATCH)
     metrics = {"data": dataset.name, "split": dataset.split, "num_parts": config.num_parts, "seed": config.seed}
@@ -55,10 +51,9 @@ def evaluate(
 
 def baselines(recipe: Recipe, dataset: PartDataset) -> dict[str, Segment]:
     """Every baseline as a method for ``dataset``: as many parts, fitted to the training split of the run."""
+    c = recipe.config
     # the training images have no name here, so that they are freed before others are read
-    fitted = fit_baselines(
-        *stacked(recipe.dataset(fixed_crop=True)), features(recipe), recipe.config.num_parts, seed=recipe.config.seed
-    )
+    fitted = fit_baselines(*stacked(recipe.dataset(fixed_crop=True)), features(recipe), c.num_parts, c.seed)
     levels = features(recipe, dataset)
 
     def segment(model: Baseline, batch: Batch, indices: list[int]) -> Tensor:
@@ -68,25 +63,19 @@ def baselines(recipe: Recipe, dataset: PartDataset) -> dict[str, Segment]:
 
 
 def features(recipe: Recipe, dataset: PartDataset | None = None) -> list[np.ndarray]:
-    """What baselines see of the training split, or of ``dataset``: (N, C, h, w) per default layer of the network.
-
-    Finer layers beside the default ones make clusters worse, and a baseline is worth beating at its best.
-    """
+    """What baselines see of ``dataset``, or of the training split: (N, C, h, w) per layer, without those too fine."""
     if dataset is None:
         cached = recipe.features("train", pick_device())
     else:  # only images that the configuration itself names can be had at feature_size; others are enlarged
         own = dataset.name == recipe.config.data
         own = own and recipe.dataset(dataset.split).fingerprint() == dataset.fingerprint()
         cached = recipe.features(dataset.split, pick_device(), None if own else dataset)
-    default = {layer for layers in DEFAULT_LAYERS.values() for layer in layers}
-    maps = [maps for layer, maps in zip(cached.layers, cached.maps, strict=True) if layer in default]
-    return maps or cached.maps
+    default = sum(DEFAULT_LAYERS.values(), ())  # finer ones make clusters worse; baselines shall be at their best
+    return [maps for layer, maps in zip(cached.layers, cached.maps, strict=True) if layer in default] or cached.maps
 
 
 def table(metrics: dict) -> str:
     """The scores as text, best baseline first, ours last."""
-    import pandas as pd  # on use: it takes tens of megabytes
-
     frame = pd.DataFrame.from_dict(metrics["baselines"], orient="index", columns=list(SCORES))
     frame = frame.sort_values("fg_nmi", ascending=False)
     frame.loc["ours"] = metrics["ours"]
@@ -111,8 +100,7 @@ def demo(config: TrainConfig, out: Path, device: str = "auto", recipe: type[Reci
     evaluation = evaluate(result.segmenter, config, test_set, with_baselines=True, recipe=recipe)
     checkpoint.write_json(out / "metrics.json", evaluation.metrics)
     picture(evaluation, test_set, out / "parts.png")
-    print(table(evaluation.metrics))
-    print(f"picture of the parts: {out / 'parts.png'}")
+    print(f"{table(evaluation.metrics)}\npicture of the parts: {out / 'parts.png'}")
     return evaluation
 
 

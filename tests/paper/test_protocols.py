@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from partlib.data.cub_files import KEYPOINT_NAMES
 from torch import nn
 
 from partlib import TrainConfig
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.base import ArrayDataset
+from partlib.data.cub import KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
 from partlib.paper.protocols import cub as cub_of_all
@@ -43,7 +43,7 @@ class ByColor(nn.Module):
 
 
 def painted(count, seed, split="test"):
-    """Images with three coloured blocks on black. Keypoint 1 is the middle of the three blocks, keypoint 2 its mirror
+    """Images with three colored blocks on black. Keypoint 1 is the middle of the three blocks, keypoint 2 its mirror
     image; the others are invisible. The box is the whole image."""
     rng = np.random.default_rng(seed)
     parts = np.zeros((count, SIZE, SIZE), np.uint8)

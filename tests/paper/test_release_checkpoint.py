@@ -66,7 +66,7 @@ def test_every_tensor_has_its_place_and_none_is_left_over(state, save):
     assert names.keys() == state.keys()
     assert set(names.values()) == loaded.keys()
     assert all(torch.equal(loaded[new], state[old]) for old, new in names.items())
-    assert (config.num_parts, config.backbone, config.input_norm) == (4, "resnet50_paper", "release")
+    assert (config.num_parts, config.arch) == (4, "deeplab_resnet50_release")
     assert not segmenter.training
 
 
@@ -147,9 +147,9 @@ def transposed(tensors):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("layer3.5.bn2.running_var"), r"lacks layer3\.5\.bn2\.running_var; expected 326 tensors, from conv1"),
+        (without("layer3.5.bn2.running_var"), r"lacks layer3\.5\.bn2\.running_var; expected 326 tensors"),
         (without("layer5.conv2d_list.0.weight"), r"has no convolution layer5\.conv2d_list\.0\.weight"),
-        (with_more, r"also has layer6\.0\.weight, layer6\.1\.weight, layer6\.2\.weight and 2 more; expected"),
+        (with_more, r"also has layer6\.0\.weight, layer6\.1\.weight, layer6\.2\.weight; expected"),
         (transposed, r"layer2\.0\.conv3\.weight has shape \(128, 512, 1, 1\); expected \(512, 128, 1, 1\)"),
     ],
 )

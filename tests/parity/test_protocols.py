@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
-from partlib.data.cub_files import KEYPOINT_NAMES
+from partlib.data.cub import KEYPOINT_NAMES
 from PIL import Image
 from torch import nn
 
 from partlib.data.base import PartDataset, Sample
-from partlib.data.deepfashion import COLORS, labels_as_grey_values
+from partlib.data.deepfashion import COLORS
 from partlib.paper.protocols import KeypointReading, cub_scores, read_keypoints
+from partlib.paper.release_data import labels_as_gray_values
 from tests.parity.compare import assert_same
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5
@@ -52,8 +53,8 @@ def test_cub_protocol_matches_from_logits_to_scores(golden):
     g = golden("cub_notebook_nmi")
     images = StoredImages(g)
     reading = read_keypoints(StoredNetwork(g), [images], release=True)
-    centres = (reading.centers.numpy() - images.boxes[:, None, :2]) / images.boxes[:, None, 2:]  # (3, K, 2)
-    assert_same({"CUB protocol: part centres": (centres.reshape(3, -1), g["create_centers_centers"])}, FLOAT32)
+    centers = (reading.centers.numpy() - images.boxes[:, None, :2]) / images.boxes[:, None, 2:]  # (3, K, 2)
+    assert_same({"CUB protocol: part centers": (centers.reshape(3, -1), g["create_centers_centers"])}, FLOAT32)
     scores = cub_scores(reading, reading)
     stored = {"fg_nmi": "nmi_fg", "fg_ari": "ari_fg", "nmi": "nmi_full", "ari": "ari_full"}
     assert_same(
@@ -98,5 +99,5 @@ def test_cub_keypoint_errors_match(golden):
 def test_deepfashion_labels_of_whole_images_match(golden, tmp_path):
     g = golden("deepfashion")
     Image.fromarray(COLORS[g["notebook_label_in"]]).save(tmp_path / "photo_segment.png")
-    shrunk = labels_as_grey_values(tmp_path / "photo.jpg", 16)
+    shrunk = labels_as_gray_values(tmp_path / "photo.jpg", 16)
     assert_same({"DeepFashion protocol: labels": (shrunk, g["notebook_label_resized16"])}, 0)

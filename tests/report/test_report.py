@@ -101,7 +101,7 @@ def test_images_that_are_not_the_runs_own_are_scored_too(which, run, bird_folder
 
 def baseline_labels(config, dataset):
     """Labels of every baseline by name."""
-    return evaluate_all(report.baselines(config, dataset), dataset)[0]
+    return evaluate_all(report.baselines(Recipe(config), dataset), dataset)[0]
 
 
 def test_baselines_see_the_features_of_the_images_they_are_asked_for(run):
@@ -142,7 +142,7 @@ def test_images_without_parts_cannot_be_scored(run, tiny_birds):
     segmenter, config = run
     dataset = tiny_birds[1].subset([0, 1])
     dataset.masks, dataset.parts = (np.asarray(dataset.parts) > 0).astype(np.uint8) * 255, None
-    with pytest.raises(DataError, match="'birds' has no part annotation; `partlib segment`"):
+    with pytest.raises(DataError, match="'birds' has no part annotation to score; use `partlib segment`"):
         report.evaluate(segmenter, config, dataset)
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from partlib.data.cub import KEYPOINT_NAMES
 from PIL import Image
 from torch import nn
 
 from partlib.data.base import PartDataset, Sample
+from partlib.data.cub import KEYPOINT_NAMES
 from partlib.data.deepfashion import COLORS
 from partlib.paper.protocols import KeypointReading, cub_scores, read_keypoints
 from partlib.paper.release_data import labels_as_gray_values

@@ -75,8 +75,8 @@ def test_features_come_from_larger_images_of_the_same_split(of_folder, bird_fold
 @pytest.mark.parametrize("data", ["birds", "ccp"])
 def test_presets_ask_for_images_that_there_are(name, data, monkeypatch):
     config, asked = TrainConfig.preset(name, data=data, batch_size=2, data_options=()), []
-    monkeypatch.setattr("partlib.runs.build.load_dataset", lambda *arguments, **_: asked.append(arguments[3]) or "abc")
     recipe = recipe_of(config)(config.replace(num_images=0))
+    monkeypatch.setattr(type(recipe), "load", lambda recipe, split, size, options: asked.append(size) or "abc")
     recipe.dataset()
     monkeypatch.setattr("partlib.runs.build.cached_features", lambda *_: None)
     monkeypatch.setattr(type(recipe), "extractor", lambda *_: None)

@@ -7,11 +7,12 @@ from typing import Any, get_args, get_type_hints
 
 from partlib.data.base import SPLITS, ArrayDataset, Batch, PartDataset, Sample, collate
 from partlib.errors import ConfigError
+from partlib.paths import data_dir
 
 __all__ = ["DATASETS", "LARGEST_SIZE", "SPLITS", "ArrayDataset", "Batch", "PartDataset", "Sample", "collate"]
 __all__ += ["find_loader", "load_dataset", "read_options"]
 
-# Each has load(split, root, image_size, **options) -> PartDataset in the module of its name.
+# Each has load(split, root, image_size, **options) -> PartDataset in the module of its name; FOLDER is its usual root.
 DATASETS = ("birds", "ccp", "cub", "deepfashion", "folder", "pascal-part")
 LARGEST_SIZE = {"birds": 512}  # side in pixels; 1024 for the others
 
@@ -35,6 +36,8 @@ def load_dataset(
         raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
     if not 16 <= image_size <= largest:
         raise ConfigError(f"image_size is {image_size}; {name} comes with sides from 16 to {largest} pixels")
+    if root is None and hasattr(module, "FOLDER"):
+        root = data_dir() / module.FOLDER
     return module.load(split, None if root is None else Path(root), image_size, **options)
 
 

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from scipy.io import loadmat
 
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
 from partlib.paths import cached_arrays
 
+Value = TypeVar("Value")
 CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
 VAL_PERCENT = 10  # of the official training images, which have no validation split of their own
@@ -28,7 +30,7 @@ Maker = Callable[[int], Rows | None]  # prepares one image, by its index; None s
 
 
 def read_table(name: str) -> dict[str, Any]:
-    """A table of classes from a JSON file beside this one."""
+    """A table from a JSON file beside this one."""
     return json.loads(resources.files("partlib.data").joinpath(name).read_text(encoding="utf-8"))
 
 
@@ -106,6 +108,16 @@ def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
     return values >= (128 if values.max() > 1 else 1)
 
 
+def read_mat(path: Path, what: str, read: Callable[[dict[str, Any]], Value]) -> Value:
+    """What ``read`` takes from the variables of a MATLAB 5 file."""
+    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
+    try:
+        return read(loadmat(path))
+    except Exception as error:
+        remedy = "it may be cut short: copy, unpack or download it again"
+        raise DataError(f"{path}: expected {what}, found {error!r}; {remedy}") from error
+
+
 def square_around(mask: np.ndarray, margin: float) -> Square:
     """Square on the center of the box of ``mask`` (H, W) bool, with ``margin`` of the longer side on all four sides."""
     left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, mask.shape[1], mask.shape[0])
@@ -120,10 +132,9 @@ def square_of(shape: Sequence[int]) -> Square:
 
 
 def crop_square(array: np.ndarray, square: Square, fill: str) -> np.ndarray:
-    """Cut ``square`` out of ``array`` (H, W, ...) -> (side, side, ...).
+    """Cut ``square`` out of ``array`` (H, W, ...) -> (side, side, ...); beyond it ``fill`` "edge" or "zero" continues.
 
-    Outside, ``fill="edge"`` repeats the nearest pixel (photographs: networks would see a black border as an edge) and
-    ``fill="zero"`` gives 0 (masks and labels: there is no object).
+    Photographs repeat their edge, as networks would see a black border as one; masks and labels have no object there.
     """
     left, top, side = square
     height, width = array.shape[:2]
@@ -175,9 +186,8 @@ def crop_object(
     photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, margin: float, size: int
 ) -> Rows | None:
     """The square around the object with ``margin``; None where it covers less than MIN_FOREGROUND of the photograph."""
-    if mask.mean() < MIN_FOREGROUND:
-        return None
-    return crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
+    empty = mask.mean() < MIN_FOREGROUND
+    return None if empty else crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
 
 
 def require(files: Sequence[Path], remedy: str) -> None:
@@ -220,9 +230,8 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     # Decoding and resizing happen in C without Python's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
-        for name, rows in progress_bar(
-            zip(names, results, strict=True), f"preparing {title}", len(names), unit="photo"
-        ):
+        bar = progress_bar(results, f"preparing {title}", len(names), unit="photo")
+        for name, rows in zip(names, bar, strict=True):
             for field, row in (rows or {}).items():
                 if field not in arrays:
                     path, shape = folder / f"{field}.npy", (len(names), *row.shape)

@@ -6,16 +6,17 @@ import numpy as np
 
 from partlib.data import SPLITS, find_loader, load_dataset
 from partlib.data.base import ArrayDataset, PartDataset
+from partlib.data.fetch import install
 from partlib.errors import ConfigError
-from partlib.paths import cache_dir
+from partlib.paths import cache_dir, data_dir
 
 
 def download(name: str, root: Path | None = None) -> Path:
-    """Fetch a data set that can be downloaded; returns its folder."""
+    """Download a data set into ``root``, unless it is there, and return that folder."""
     loader = find_loader(name)
-    if not hasattr(loader, "download"):
+    if not hasattr(loader, "ARCHIVES"):
         raise ConfigError(f"data set {name!r} has nothing to download; see data/README.md for where it comes from")
-    return loader.download(root)
+    return install(root or data_dir() / loader.FOLDER, loader.ARCHIVES, loader.check)
 
 
 def describe(name: str, root: Path | None = None, image_size: int = 128, **options) -> str:

@@ -122,10 +122,10 @@ class Batch:
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one data set and one size into a :class:`Batch`."""
-    columns = [[vars(sample)[key] for sample in samples] for key in ("image", "foreground", "parts", "keypoints")]
-    tensors: list[Any] = [None if column[0] is None else torch.stack(column) for column in columns]
-    labels = torch.tensor([sample.label for sample in samples])
-    return Batch(*tensors, labels=labels, names=[sample.name for sample in samples])
+    *columns, labels, names = zip(*(vars(sample).values() for sample in samples), strict=True)
+    stacks: list[Any] = [None if column[0] is None else torch.stack(column) for column in columns]
+    stacks += torch.tensor(labels), list(names)
+    return Batch(*stacks)
 
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from partlib.data import photos
 from partlib.data.base import PartDataset, Sample
@@ -21,7 +22,7 @@ from partlib.errors import ConfigError, DataError
 FOLDER = "CUB_200_2011"
 TABLE = photos.read_table("cub.json")
 ARCHIVES = TABLE["archives"]  # address, SHA-256, folder inside the data set; 1.2 GB together
-LISTS = TABLE["lists"]  # files that tell what is on the photographs
+LISTS = TABLE["lists"]  # files and their columns
 KEYPOINT_NAMES = tuple(TABLE["keypoints"])
 MIRRORED = [0, 1, 2, 3, 4, 5, 10, 11, 12, 9, 6, 7, 8, 13, 14]  # the keypoints when left and right change places
 
@@ -138,16 +139,13 @@ class CubCrops(PartDataset):
         return placed
 
 
-def perturb_box(
-    box: np.ndarray, padding: float, jitter: float = 0.0, draws: Sequence[float] | np.ndarray = (0.5,) * 4
-) -> np.ndarray:
+def perturb_box(box: np.ndarray, padding: float, jitter: float = 0.0, draws: ArrayLike = (0.5,) * 4) -> np.ndarray:
     """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, by ``padding`` of its width or height on each side.
 
     Each side moves by up to ``jitter`` more, outwards where its number of ``draws`` in [0, 1) is 0, inwards where 1.
     """
     sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
-    outwards = np.array([-1.0, -1.0, 1.0, 1.0])
-    return box + outwards * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
+    return box + [-1.0, -1.0, 1.0, 1.0] * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
 
 
 def square_box(box: np.ndarray) -> photos.Square:
@@ -166,22 +164,21 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """
     remedy = "download CUB-200-2011 with `partlib data download cub`, or give the folder that holds it as root"
     photos.require([root / name for name in LISTS], remedy)
-    files = _read_list(root / "images.txt", ["image", "file"]).file.astype(object)
-    class_names = tuple(_read_list(root / "classes.txt", ["class", "name"]).name)
+    files = _read_list(root, "images.txt").file.astype(object)
+    class_names = tuple(_read_list(root, "classes.txt").name)
     numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
     if (root / "parts/parts.txt").read_text(encoding="utf-8").split() != numbered.split():
         raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
-    label = _read_list(root / "image_class_labels.txt", ["image", "class"], files.index)["class"].to_numpy(int) - 1
-    training = _read_list(root / "train_test_split.txt", ["image", "training"], files.index).training.to_numpy() > 0
+    label = _read_list(root, "image_class_labels.txt", files.index)["class"].to_numpy(int) - 1
+    training = _read_list(root, "train_test_split.txt", files.index).training.to_numpy() > 0
     unknown = ~np.isin(label, range(len(class_names)))
     if unknown.any():
         what = f"{files[unknown].iloc[0]} needs a class from 1 to {len(class_names)}"
         raise DataError(f"{root / 'image_class_labels.txt'}: {what}; correct it")
-    boxes = _read_list(root / "bounding_boxes.txt", ["image", "x", "y", "width", "height"], files.index)
-    x, y, width, height = boxes.to_numpy().T  # each (N,)
+    x, y, width, height = _read_list(root, "bounding_boxes.txt", files.index).to_numpy().T  # each (N,)
     box = np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1)  # (N, 4)
     each = pd.MultiIndex.from_product([files.index, range(1, len(KEYPOINT_NAMES) + 1)])
-    points = _read_list(root / "parts/part_locs.txt", ["image", "keypoint", "x", "y", "visible"], each).to_numpy()
+    points = _read_list(root, "parts/part_locs.txt", each).to_numpy()
     points = points.reshape(len(files), len(KEYPOINT_NAMES), 3)  # (N * 15, 3) -> (N, 15, 3)
     visible = points[..., 2:] > 0  # (N, 15, 1)
     points = np.concatenate([np.where(visible, points[..., :2] - 1, 0), visible], axis=-1)
@@ -190,8 +187,9 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return pd.DataFrame(columns, names), class_names
 
 
-def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
+def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.DataFrame:
     """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
+    path, columns = root / name, LISTS[name]
     ids = columns[: 1 if wanted is None else wanted.nlevels]
     try:
         table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
@@ -217,5 +215,4 @@ def find_segmentations(root: Path) -> Path:
 
 def check(root: Path) -> None:
     """DataError unless lists and segmentations are there."""
-    read_lists(root)
-    find_segmentations(root)
+    read_lists(root), find_segmentations(root)

@@ -40,13 +40,14 @@ def load(
     val, test = (round(100 * f) for f in (val_fraction, test_fraction))
     if min(val, test) < 0 or val + test >= 100:
         raise ConfigError(f"val_fraction {val_fraction} and test_fraction {test_fraction} leave no share for training")
-    for what, folder in (("root", root), ("masks", root if masks is None else Path(masks))):
+    mask_folder = root / "masks" if masks is None else Path(masks)
+    for what, folder in (("root", root), ("masks", root if masks is None else mask_folder)):
         if not folder.is_dir():
             raise DataError(f"{what}: {folder.absolute()} is not a folder; expected the one of your files")
     images = _by_name(root / "images" if (root / "images").is_dir() else root)
     if not images:
         raise DataError(f"{root.absolute()} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    mask_of = _partners(images, root / "masks" if masks is None else Path(masks), "mask")
+    mask_of = _partners(images, mask_folder, "mask")
     labels_of = _partners(images, root / "parts", "label map")
     if not mask_of and not labels_of:
         remedy = f"the method divides a given foreground and does not find it; put masks into {root / 'masks'}"
@@ -59,12 +60,14 @@ def load(
     def make(index: int) -> photos.Rows | None:
         name = order[index]
         photo = photos.read_photo(images[name])
-        shape = photo.shape[:2]
-        labels = _read_labels(labels_of[name], images[name], shape, len(part_names) or 255) if labels_of else None
-        if not mask_of and labels is None:
-            return photos.crop_object(photo, np.ones(shape, bool), None, 0.0, image_size)  # nothing to show around it
-        mask = photos.read_mask(mask_of[name], images[name], shape) if mask_of else np.asarray(labels) > 0
-        return photos.crop_object(photo, mask, labels, margin, image_size)
+        mask, labels = np.ones(photo.shape[:2], bool), None
+        if labels_of:
+            labels = _read_labels(labels_of[name], images[name], mask.shape, len(part_names) or 255)
+            mask = labels > 0
+        if mask_of:
+            mask = photos.read_mask(mask_of[name], images[name], mask.shape)
+        around = margin if mask_of or labels_of else 0.0  # there is nothing to show around a whole image
+        return photos.crop_object(photo, mask, labels, around, image_size)
 
     files = [found[name] for name in order for found in (images, mask_of, labels_of) if found]
     options = {"size": image_size, "margin": margin, "layout": [bool(mask_of), bool(labels_of), part_names]}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,7 +19,6 @@ from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
 from partlib.paths import cached_arrays
 
-Value = TypeVar("Value")
 CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
 VAL_PERCENT = 10  # of the official training images, which have no validation split of their own
@@ -108,7 +107,7 @@ def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
     return values >= (128 if values.max() > 1 else 1)
 
 
-def read_mat(path: Path, what: str, read: Callable[[dict[str, Any]], Value]) -> Value:
+def read_mat(path: Path, what: str, read: Callable[[dict[str, Any]], Any]) -> Any:
     """What ``read`` takes from the variables of a MATLAB 5 file."""
     # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
     try:
@@ -162,11 +161,8 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
-    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere and where no part is.
-
-    Each cell gets the part that covers most of it, the lowest on a tie: halfway between labels 1 and 3 is not 2, and
-    the nearest pixel alone would lose thin parts.
-    """
+    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere and where no part is."""
+    # Each cell gets the part that covers most of it, the lowest on a tie: the nearest pixel would lose thin parts.
     parts = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
     cover = np.stack([np.zeros_like(mask, np.uint8), *(_coverage(labels == part, size) for part in parts)])
     winner = np.append(0, parts)[cover.argmax(axis=0)]  # (1 + P, size, size) -> (size, size)
@@ -205,15 +201,12 @@ def stamps(files: Sequence[Path]) -> list:
 def prepare_once(
     title: str, split: str, names: Sequence[str], files: Sequence[Path], options: dict, make: Maker, **known: Any
 ) -> ArrayDataset:
-    """Prepare every photograph once and keep the result in the cache, keyed by ``names``, ``files`` and ``options``.
-
-    ``make(i)`` gives the rows of ``names[i]``. ``known`` are attributes of the data set. To be called by a ``load``.
-    """
+    """Prepare every photograph once, ``names[i]`` by ``make(i)``, and keep the result in the cache; called by ``load``."""
     key = [CACHE_VERSION, list(names), stamps(files), options]
     arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
     kept, skipped, digest = (arrays.pop(field).tolist() for field in ("names", "skipped", "digest"))
     if skipped:
-        few = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+        few = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
         message = f"skipped {len(skipped)} of {len(names)} images without foreground (less than 0.5 %): {few}"
         warnings.warn(message, stacklevel=4)  # the line that called load_dataset
     columns: dict[str, Any] = {"parts": None, "keypoints": None, "labels": np.zeros(len(kept), np.int64)}

@@ -215,4 +215,5 @@ def find_segmentations(root: Path) -> Path:
 
 def check(root: Path) -> None:
     """DataError unless lists and segmentations are there."""
-    read_lists(root), find_segmentations(root)
+    read_lists(root)
+    find_segmentations(root)

@@ -54,6 +54,7 @@ def load(
         warnings.warn(f"{root} has no masks: the whole image counts as the object; {remedy}", stacklevel=3)
     lines = (root / "parts.txt").read_text(encoding="utf-8").splitlines() if (root / "parts.txt").exists() else []
     part_names = tuple(line.strip() for line in lines if line.strip())
+    highest = len(part_names) or 255
     splits = {name: photos.split_of(name, val, test) for name in images}
     order = sorted(images, key=lambda name: (splits[name], name))  # each split is one run of rows
 
@@ -62,7 +63,12 @@ def load(
         photo = photos.read_photo(images[name])
         mask, labels = np.ones(photo.shape[:2], bool), None
         if labels_of:
-            labels = _read_labels(labels_of[name], images[name], mask.shape, len(part_names) or 255)
+            labels = photos.read_values(labels_of[name], images[name], mask.shape)
+            if labels.dtype.kind == "f" or labels.min() < 0 or labels.max() > highest:
+                found = f"found labels from {labels.min()} to {labels.max()}"
+                expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
+                raise DataError(f"{labels_of[name]}: {found}; expected {expected}")
+            labels = labels.astype(np.uint8)
             mask = labels > 0
         if mask_of:
             mask = photos.read_mask(mask_of[name], images[name], mask.shape)
@@ -101,12 +107,3 @@ def _partners(images: dict[str, Path], folder: Path, what: str) -> dict[str, Pat
         expected = f"expected {folder / missing[0]}.png: add it, or move images without one out of the folder"
         raise DataError(f"{images[missing[0]]} has no {what}, as {len(missing)} of {len(images)} images; {expected}")
     return found
-
-
-def _read_labels(path: Path, photo: Path, shape: tuple[int, ...], highest: int) -> np.ndarray:
-    """A label map, (H, W) uint8 in 0..``highest``."""
-    values = photos.read_values(path, photo, shape)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > highest:
-        expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
-        raise DataError(f"{path}: found labels from {values.min()} to {values.max()}; expected {expected}")
-    return values.astype(np.uint8)

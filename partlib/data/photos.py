@@ -36,9 +36,7 @@ def read_table(name: str) -> dict[str, Any]:
 def split_of(name: str, val_percent: int, test_percent: int) -> str:
     """Split of one image from its name alone, so that other images move none: SHA-256 modulo 100, lowest are test."""
     bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
-    if bucket < test_percent:
-        return "test"
-    return "val" if bucket < test_percent + val_percent else "train"
+    return "test" if bucket < test_percent else "val" if bucket < test_percent + val_percent else "train"
 
 
 def names_in(split: str, listed: Sequence[str], hold_out: bool) -> list[str]:
@@ -201,7 +199,7 @@ def stamps(files: Sequence[Path]) -> list:
 def prepare_once(
     title: str, split: str, names: Sequence[str], files: Sequence[Path], options: dict, make: Maker, **known: Any
 ) -> ArrayDataset:
-    """Prepare every photograph once, ``names[i]`` by ``make(i)``, and keep the result in the cache; called by ``load``."""
+    """Prepare every photograph once, ``names[i]`` by ``make(i)``, and keep the result in the cache; for a ``load``."""
     key = [CACHE_VERSION, list(names), stamps(files), options]
     arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
     kept, skipped, digest = (arrays.pop(field).tolist() for field in ("names", "skipped", "digest"))

@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from partlib.data import ccp, load_dataset
+from partlib.data import ccp, download, load_dataset
 from partlib.data.base import SPLITS
 from partlib.data.photos import read_photo
-from partlib.data.summary import download
 from tests.data.conftest import refused
 
 TAGS = ("null", "bag", "hair", "jeans", "ring", "shirt", "shoes", "skin")

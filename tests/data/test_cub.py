@@ -10,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from partlib.data import birds, load_dataset
+from partlib.data import birds, download, load_dataset
 from partlib.data.cub import KEYPOINT_NAMES, MIRRORED
 from partlib.data.photos import read_votes
-from partlib.data.summary import download
 from partlib.errors import ConfigError
 from partlib.paper import release_data
 from tests.data.conftest import refused

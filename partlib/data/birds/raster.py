@@ -104,7 +104,7 @@ class Canvas:
     def paint(
         self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
     ) -> None:
-        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; those pixels get the label ``part``, if any."""
+        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; they get the label ``part``, if any."""
         # Each pixel is covered by the fraction of it that lies inside; ``soft`` blurs the rim.
         coverage = clamp(0.5 - distance * (1.0 / max(soft, 1.0 / self.size)))
         self.rgb += coverage * opacity * (color - self.rgb)

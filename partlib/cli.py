@@ -244,8 +244,7 @@ def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
 
 
 def _data(action: str, name: str, root: str, data_options: list[str], image_size: int) -> None:
-    from partlib.data import read_options
-    from partlib.data.summary import describe, download
+    from partlib.data import describe, download, read_options
 
     place = Path(root) if root else None
     if action == "download":

@@ -91,8 +91,7 @@ class ArrayDataset(PartDataset):
         pick = np.flatnonzero(pick) if pick.dtype == bool else pick.astype(np.int64)
         run = len(pick) > 0 and np.array_equal(pick, np.arange(pick[0], pick[0] + len(pick)))
         rows = slice(pick[0], pick[0] + len(pick)) if run else pick  # of a run nothing is copied
-        columns = ("images", "masks", "parts", "keypoints", "labels", "boxes", "photos", "squares")
-        arrays: dict[str, Any] = {key: vars(self)[key][rows] for key in columns if vars(self)[key] is not None}
+        arrays: dict[str, Any] = {k: v[rows] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         digest = f"{self.digest}-{hashlib.sha256(pick.tobytes()).hexdigest()[:8]}"
         return replace(self, names=[self.names[i] for i in pick], digest=digest, **arrays)
 
@@ -123,13 +122,10 @@ class Batch:
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one data set and one size into a :class:`Batch`."""
-
-    def stack(key: str) -> Any:
-        values = [vars(sample)[key] for sample in samples]
-        return None if values[0] is None else torch.stack(values)
-
-    tensors = stack("image"), stack("foreground"), stack("parts"), stack("keypoints")
-    return Batch(*tensors, torch.tensor([sample.label for sample in samples]), [sample.name for sample in samples])
+    *columns, labels, names = zip(*(vars(sample).values() for sample in samples), strict=True)
+    stacks: list[Any] = [None if column[0] is None else torch.stack(column) for column in columns]
+    stacks += torch.tensor(labels), list(names)
+    return Batch(*stacks)
 
 
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:

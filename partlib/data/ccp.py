@@ -9,24 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
-from partlib.data import fetch, photos
+from partlib.data import photos
 from partlib.data.base import ArrayDataset
 from partlib.errors import DataError
-from partlib.paths import data_dir
 
-URL = "https://github.com/bearpaw/clothing-co-parsing/archive/refs/heads/master.zip"
+# Address, SHA-256 where it is known, folder inside the data set; roughly 150 MB
+ARCHIVES = (("https://github.com/bearpaw/clothing-co-parsing/archive/refs/heads/master.zip", None, ""),)
 FOLDER = "clothing-co-parsing"
 ANNOTATED = 1004  # photographs 0001 to 1004 have pixel annotations, 1005 to 2098 have none by design
 VAL_PERCENT, TEST_PERCENT = 10, 20
 
 
-def load(split: str, root: Path | None, image_size: int, *, margin: float = 0.05) -> ArrayDataset:
+def load(split: str, root: Path, image_size: int, *, margin: float = 0.05) -> ArrayDataset:
     """One split, by name alone, of any subset of the annotated photographs; ``margin`` around the person."""
     photos.check_fraction("margin", margin)
-    root = data_dir() / FOLDER if root is None else root
-    splits = {name: photos.split_of(name, VAL_PERCENT, TEST_PERCENT) for name in find_annotated(root)}
+    splits = {name: photos.split_of(name, VAL_PERCENT, TEST_PERCENT) for name in check(root)}
     tags = read_tags(root)
     part_names, class_of_tag = group_tags(tags)
     names = sorted(splits, key=lambda name: (splits[name], name))  # each split is one run of rows
@@ -43,8 +41,8 @@ def load(split: str, root: Path | None, image_size: int, *, margin: float = 0.05
     dataset = photos.prepare_once("ccp", split, names, files, options, make, **known)
     chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
-        remedy = "the name of a photo decides; add photos, or load another split"
-        raise DataError(f"{root}: none of its {len(chosen)} photos is in the {split!r} split, which {remedy}")
+        what = f"none of its {len(chosen)} photos is in the {split!r} split"
+        raise DataError(f"{root}: {what}, which the name of a photo decides; add photos, or load another split")
     return dataset.subset(chosen)
 
 
@@ -53,7 +51,7 @@ def _files(root: Path, name: str) -> tuple[Path, Path]:
     return root / "photos" / f"{name}.jpg", root / "annotations" / "pixel-level" / f"{name}.mat"
 
 
-def find_annotated(root: Path) -> list[str]:
+def check(root: Path) -> list[str]:
     """Names ("0001", ...) of the annotated photographs; up to ``ANNOTATED`` each needs both its files."""
     remedy = "give the folder of Clothing Co-Parsing (Apache-2.0) as root, or download it: `partlib data download ccp`"
     photos.require([root / "label_list.mat"], remedy)
@@ -65,18 +63,10 @@ def find_annotated(root: Path) -> list[str]:
     return sorted(annotated)
 
 
-def _read_mat(path: Path, key: str) -> np.ndarray:
-    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
-    try:
-        return np.asarray(loadmat(path)[key])
-    except Exception as error:
-        remedy = "copy or download it again"
-        raise DataError(f"{path}: expected a MATLAB 5 file with {key!r}, found {error!r}; {remedy}") from error
-
-
 def read_tags(root: Path) -> tuple[str, ...]:
     """The tag names of ``label_list.mat``; their positions are the labels of the annotations, 0 is "null"."""
-    return tuple(str(cell.item()) for cell in _read_mat(root / "label_list.mat", "label_list").ravel())
+    path, what = root / "label_list.mat", "a MATLAB 5 file with 'label_list'"
+    return photos.read_mat(path, what, lambda mat: tuple(str(cell.item()) for cell in mat["label_list"].ravel()))
 
 
 def group_tags(tags: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -89,15 +79,10 @@ def group_tags(tags: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
 
 def read_annotation(path: Path, num_tags: int) -> np.ndarray:
     """Tag of every pixel, (H, W) uint8 in 0..num_tags-1."""
-    tags = _read_mat(path, "groundtruth")
+    tags = photos.read_mat(path, "a MATLAB 5 file with 'groundtruth'", lambda mat: np.asarray(mat["groundtruth"]))
     strange = ~np.isin(tags, np.arange(num_tags))
     if tags.ndim != 2 or strange.any():
         found = f"label {tags[strange][0]}" if strange.any() else f"shape {tags.shape}"
         expected = f"one tag from 0 to {num_tags - 1} per pixel"
         raise DataError(f"{path}: found {found}; expected {expected}: download it again")
     return tags.astype(np.uint8)
-
-
-def download(destination: Path | None = None, url: str = URL) -> Path:
-    """Download the data set (roughly 150 MB) into ``destination``, unless it is there, and return it."""
-    return fetch.install(destination or data_dir() / FOLDER, [(url, None, "")], find_annotated)

@@ -13,34 +13,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
-from partlib.data import fetch, photos
+from partlib.data import photos
 from partlib.data.base import PartDataset, Sample
 from partlib.errors import ConfigError, DataError
-from partlib.paths import data_dir
 
 FOLDER = "CUB_200_2011"
-RECORDS = "https://data.caltech.edu/records"
-IMAGES_SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
-MASKS_SHA256 = "dc77f6cffea0cbe2e41d4201115c8f29a6320ecb04fffd2444f51b8066e4b84f"
-ARCHIVES = (
-    (f"{RECORDS}/65de6-vp158/files/CUB_200_2011.tgz", IMAGES_SHA256, ""),
-    (f"{RECORDS}/w9d68-gec53/files/segmentations.tgz", MASKS_SHA256, "segmentations"),
-)
-KEYPOINT_NAMES = (
-    *("back", "beak", "belly", "breast", "crown", "forehead", "left eye", "left leg", "left wing", "nape"),
-    *("right eye", "right leg", "right wing", "tail", "throat"),
-)
+TABLE = photos.read_table("cub.json")
+ARCHIVES = TABLE["archives"]  # address, SHA-256, folder inside the data set; 1.2 GB together
+LISTS = TABLE["lists"]  # files and their columns
+KEYPOINT_NAMES = tuple(TABLE["keypoints"])
 MIRRORED = [0, 1, 2, 3, 4, 5, 10, 11, 12, 9, 6, 7, 8, 13, 14]  # the keypoints when left and right change places
-LISTS = (
-    *("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt"),
-    *("parts/parts.txt", "parts/part_locs.txt"),
-)
 
 
 def load(
     split: str,
-    root: Path | None,
+    root: Path,
     image_size: int,
     *,
     classes: Sequence[int] | None = None,  # species to keep, counted from 1; labels stay those of the full list
@@ -48,17 +37,12 @@ def load(
     padding: float = 0.05,  # space around the box on each side, as a fraction of its width and height
     jitter: float = 0.0,  # "train" only: each side of the box moves by up to this fraction (0.05 in the release)
     mirror: bool = False,  # "train" only: half of the images are mirrored (as in the release)
-    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    hold_out: bool = True,  # "val" is a tenth of "train", chosen by name; False leaves it in both, as the paper does
     crops: "type[CubCrops] | None" = None,  # another way of cropping: paper.release_data
 ) -> PartDataset:
-    """One split of CUB-200-2011, cropped to a square around the annotated box; masks are what most annotators marked.
-
-    "test" is the official test split; a tenth of the official training images, chosen by name alone, is "val". With
-    ``jitter`` or ``mirror`` crops are made anew at every access.
-    """
+    """One official split, cropped to a square around the annotated box; masks are what most annotators marked."""
     photos.check_fraction("padding", padding)
     photos.check_fraction("jitter", jitter, 0.25)
-    root = data_dir() / FOLDER if root is None else root
     birds, class_names = read_lists(root)
     if classes is not None and not (classes and 1 <= min(classes) <= max(classes) <= len(class_names)):
         raise ConfigError(f"classes is {tuple(classes)}; expected numbers from 1 to {len(class_names)}")
@@ -91,10 +75,7 @@ def load(
 
 @dataclass(eq=False)
 class CubCrops(PartDataset):
-    """Crops of CUB made from the original files at every access, with a random box and mirror image where asked for.
-
-    PyTorch's global generator decides them: ``torch.manual_seed``, or the workers of a ``DataLoader``.
-    """
+    """Crops made from the original files at every access; PyTorch's global generator draws box and mirror image."""
 
     birds: pd.DataFrame  # see read_lists
     masks: Path
@@ -158,16 +139,13 @@ class CubCrops(PartDataset):
         return placed
 
 
-def perturb_box(
-    box: np.ndarray, padding: float, jitter: float = 0.0, draws: Sequence[float] | np.ndarray = (0.5,) * 4
-) -> np.ndarray:
-    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, by ``padding`` of width or height on each side.
+def perturb_box(box: np.ndarray, padding: float, jitter: float = 0.0, draws: ArrayLike = (0.5,) * 4) -> np.ndarray:
+    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, by ``padding`` of its width or height on each side.
 
     Each side moves by up to ``jitter`` more, outwards where its number of ``draws`` in [0, 1) is 0, inwards where 1.
     """
     sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
-    outwards = np.array([-1.0, -1.0, 1.0, 1.0])
-    return box + outwards * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
+    return box + [-1.0, -1.0, 1.0, 1.0] * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
 
 
 def square_box(box: np.ndarray) -> photos.Square:
@@ -186,22 +164,21 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """
     remedy = "download CUB-200-2011 with `partlib data download cub`, or give the folder that holds it as root"
     photos.require([root / name for name in LISTS], remedy)
-    files = _read_list(root / "images.txt", ["image", "file"]).file.astype(object)
-    class_names = tuple(_read_list(root / "classes.txt", ["class", "name"]).name)
+    files = _read_list(root, "images.txt").file.astype(object)
+    class_names = tuple(_read_list(root, "classes.txt").name)
     numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
     if (root / "parts/parts.txt").read_text(encoding="utf-8").split() != numbered.split():
         raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
-    label = _read_list(root / "image_class_labels.txt", ["image", "class"], files.index)["class"].to_numpy(int) - 1
-    training = _read_list(root / "train_test_split.txt", ["image", "training"], files.index).training.to_numpy() > 0
+    label = _read_list(root, "image_class_labels.txt", files.index)["class"].to_numpy(int) - 1
+    training = _read_list(root, "train_test_split.txt", files.index).training.to_numpy() > 0
     unknown = ~np.isin(label, range(len(class_names)))
     if unknown.any():
         what = f"{files[unknown].iloc[0]} needs a class from 1 to {len(class_names)}"
         raise DataError(f"{root / 'image_class_labels.txt'}: {what}; correct it")
-    boxes = _read_list(root / "bounding_boxes.txt", ["image", "x", "y", "width", "height"], files.index)
-    x, y, width, height = boxes.to_numpy().T  # each (N,)
+    x, y, width, height = _read_list(root, "bounding_boxes.txt", files.index).to_numpy().T  # each (N,)
     box = np.stack([x - 1, y - 1, x + width - 2, y + height - 2], axis=1)  # (N, 4)
     each = pd.MultiIndex.from_product([files.index, range(1, len(KEYPOINT_NAMES) + 1)])
-    points = _read_list(root / "parts/part_locs.txt", ["image", "keypoint", "x", "y", "visible"], each).to_numpy()
+    points = _read_list(root, "parts/part_locs.txt", each).to_numpy()
     points = points.reshape(len(files), len(KEYPOINT_NAMES), 3)  # (N * 15, 3) -> (N, 15, 3)
     visible = points[..., 2:] > 0  # (N, 15, 1)
     points = np.concatenate([np.where(visible, points[..., :2] - 1, 0), visible], axis=-1)
@@ -210,8 +187,9 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return pd.DataFrame(columns, names), class_names
 
 
-def _read_list(path: Path, columns: list[str], wanted: pd.Index | None = None) -> pd.DataFrame:
+def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.DataFrame:
     """A list as a table by its ids, which are its first columns; numbers for the ids ``wanted``, else text."""
+    path, columns = root / name, LISTS[name]
     ids = columns[: 1 if wanted is None else wanted.nlevels]
     try:
         table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
@@ -235,7 +213,7 @@ def find_segmentations(root: Path) -> Path:
     return inside if inside.is_dir() else beside
 
 
-def download(destination: Path | None = None, archives: Sequence[fetch.Archive] = ARCHIVES) -> Path:
-    """Download images and segmentations (1.2 GB) into ``destination``, unless they are there, and return it."""
-    destination = destination or data_dir() / FOLDER
-    return fetch.install(destination, archives, lambda root: (read_lists(root), find_segmentations(root)))
+def check(root: Path) -> None:
+    """DataError unless lists and segmentations are there."""
+    read_lists(root)
+    find_segmentations(root)

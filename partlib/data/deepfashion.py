@@ -14,7 +14,6 @@ import numpy as np
 from partlib.data import photos
 from partlib.data.base import ArrayDataset
 from partlib.errors import DataError
-from partlib.paths import data_dir
 
 FOLDER = "DeepFashion/In-shop Clothes Retrieval Benchmark"
 LISTS = {"train": ["train"], "val": ["train"], "test": ["query", "gallery"]}
@@ -34,18 +33,14 @@ def resize_whole(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: 
 
 def load(
     split: str,
-    root: Path | None,
+    root: Path,
     image_size: int,
     *,
     masks: str | Path | None = None,  # predicted masks for "test": img_highres/WOMEN/.../02_1_front.png; parts stay
-    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    hold_out: bool = True,  # "val" is a tenth of "train", chosen by name; False leaves it in both, as the paper does
     resize: Callable[..., photos.Rows] = resize_whole,  # another way of resizing: paper.release_data
 ) -> ArrayDataset:
-    """One split of DeepFashion In-shop, whole photographs made square; label 0 is "MEN", 1 "WOMEN".
-
-    "test" is the query and gallery lists; a tenth of the training list, chosen by name alone, is "val".
-    """
-    root = data_dir() / FOLDER if root is None else root
+    """One split of DeepFashion In-shop, whole photographs made square; "test" is the query and gallery lists."""
     folder = root / "Anno" / "segmentation"
     lists = [folder / f"DeepFashion_segmentation_{name}.json" for name in LISTS[split]]
     names = photos.names_in(split, sorted({name for path in lists for name in read_list(path)}), hold_out)

@@ -40,31 +40,40 @@ def load(
     val, test = (round(100 * f) for f in (val_fraction, test_fraction))
     if min(val, test) < 0 or val + test >= 100:
         raise ConfigError(f"val_fraction {val_fraction} and test_fraction {test_fraction} leave no share for training")
-    for what, folder in (("root", root), ("masks", root if masks is None else Path(masks))):
+    mask_folder = root / "masks" if masks is None else Path(masks)
+    for what, folder in (("root", root), ("masks", root if masks is None else mask_folder)):
         if not folder.is_dir():
             raise DataError(f"{what}: {folder.absolute()} is not a folder; expected the one of your files")
     images = _by_name(root / "images" if (root / "images").is_dir() else root)
     if not images:
         raise DataError(f"{root.absolute()} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    mask_of = _partners(images, root / "masks" if masks is None else Path(masks), "mask")
+    mask_of = _partners(images, mask_folder, "mask")
     labels_of = _partners(images, root / "parts", "label map")
     if not mask_of and not labels_of:
         remedy = f"the method divides a given foreground and does not find it; put masks into {root / 'masks'}"
         warnings.warn(f"{root} has no masks: the whole image counts as the object; {remedy}", stacklevel=3)
     lines = (root / "parts.txt").read_text(encoding="utf-8").splitlines() if (root / "parts.txt").exists() else []
     part_names = tuple(line.strip() for line in lines if line.strip())
+    highest = len(part_names) or 255
     splits = {name: photos.split_of(name, val, test) for name in images}
     order = sorted(images, key=lambda name: (splits[name], name))  # each split is one run of rows
 
     def make(index: int) -> photos.Rows | None:
         name = order[index]
         photo = photos.read_photo(images[name])
-        shape = photo.shape[:2]
-        labels = _read_labels(labels_of[name], images[name], shape, len(part_names) or 255) if labels_of else None
-        if not mask_of and labels is None:
-            return photos.crop_object(photo, np.ones(shape, bool), None, 0.0, image_size)  # nothing to show around it
-        mask = photos.read_mask(mask_of[name], images[name], shape) if mask_of else np.asarray(labels) > 0
-        return photos.crop_object(photo, mask, labels, margin, image_size)
+        mask, labels = np.ones(photo.shape[:2], bool), None
+        if labels_of:
+            labels = photos.read_values(labels_of[name], images[name], mask.shape)
+            if labels.dtype.kind == "f" or labels.min() < 0 or labels.max() > highest:
+                found = f"found labels from {labels.min()} to {labels.max()}"
+                expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
+                raise DataError(f"{labels_of[name]}: {found}; expected {expected}")
+            labels = labels.astype(np.uint8)
+            mask = labels > 0
+        if mask_of:
+            mask = photos.read_mask(mask_of[name], images[name], mask.shape)
+        around = margin if mask_of or labels_of else 0.0  # there is nothing to show around a whole image
+        return photos.crop_object(photo, mask, labels, around, image_size)
 
     files = [found[name] for name in order for found in (images, mask_of, labels_of) if found]
     options = {"size": image_size, "margin": margin, "layout": [bool(mask_of), bool(labels_of), part_names]}
@@ -98,12 +107,3 @@ def _partners(images: dict[str, Path], folder: Path, what: str) -> dict[str, Pat
         expected = f"expected {folder / missing[0]}.png: add it, or move images without one out of the folder"
         raise DataError(f"{images[missing[0]]} has no {what}, as {len(missing)} of {len(images)} images; {expected}")
     return found
-
-
-def _read_labels(path: Path, photo: Path, shape: tuple[int, ...], highest: int) -> np.ndarray:
-    """A label map, (H, W) uint8 in 0..``highest``."""
-    values = photos.read_values(path, photo, shape)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > highest:
-        expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
-        raise DataError(f"{path}: found labels from {values.min()} to {values.max()}; expected {expected}")
-    return values.astype(np.uint8)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
 
 from partlib.data import photos
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
-from partlib.paths import cached_arrays, data_dir
+from partlib.paths import cached_arrays
 
 FOLDER = "VOCdevkit"
 VERSION = 2  # raise it whenever this file finds other objects in the same annotations
@@ -32,7 +31,7 @@ HOW_TO_GET = f"download VOC 2010 and PASCAL-Part from {URLS}, and unpack both as
 
 def load(
     split: str,
-    root: Path | None,
+    root: Path,
     image_size: int,
     *,
     category: str = "car",  # class of VOC with parts, e.g. "car", "horse", "bird"
@@ -40,18 +39,14 @@ def load(
     keep_without_parts: bool = False,  # True keeps them as images that are all background, as the release does
     crop: bool = True,  # a square around the object's box; False shows the whole photograph
     margin: float = 0.05,  # around the box, as a fraction of its longer side
-    hold_out: bool = True,  # False leaves "val" in "train" too, as the paper does, which has no validation split
+    hold_out: bool = True,  # "val" is a tenth of "train", chosen by name; False leaves it in both, as the paper does
 ) -> ArrayDataset:
-    """One split of one category of PASCAL-Part: every large enough object is a sample, its foreground all its parts.
-
-    VOC's val list is the "test" split; a tenth of the images of its train list, chosen by name alone, is "val".
-    """
+    """Every large enough object of one category, its foreground all its parts; VOC's val list is the "test" split."""
     least = MIN_AREA[split] if min_area is None else min_area
     photos.check_fraction("min_area", least)
     photos.check_fraction("margin", margin)
     if category not in PART_NAMES:
         raise ConfigError(f"category is {category!r}; expected one with parts: {', '.join(PART_NAMES)}")
-    root = data_dir() / FOLDER if root is None else root
     images = photos.names_in(split, read_list(root, category, "val" if split == "test" else "train"), hold_out)
     found = find_objects(root, category, images)
     large = found[found["area"] >= least]
@@ -136,17 +131,15 @@ class PascalObject:
 def read_objects(path: Path) -> list[PascalObject]:
     """The objects of one annotation file."""
 
-    def read(entry: np.void) -> PascalObject:
-        # An object without parts has an empty matrix in their place.
-        parts = [(str(p["part_name"].ravel()[0]), np.asarray(p["mask"]) > 0) for p in entry["parts"].ravel()]
-        return PascalObject(str(entry["class"].ravel()[0]), np.asarray(entry["mask"]) > 0, parts)
+    def read(mat: dict) -> list[PascalObject]:
+        objects = []
+        for entry in mat["anno"][0, 0]["objects"].ravel():
+            # An object without parts has an empty matrix in their place.
+            parts = [(str(p["part_name"].ravel()[0]), np.asarray(p["mask"]) > 0) for p in entry["parts"].ravel()]
+            objects.append(PascalObject(str(entry["class"].ravel()[0]), np.asarray(entry["mask"]) > 0, parts))
+        return objects
 
-    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
-    try:
-        return [read(entry) for entry in loadmat(path)["anno"][0, 0]["objects"].ravel()]
-    except Exception as error:
-        remedy = "it may be cut short: unpack or download it again"
-        raise DataError(f"{path}: expected a PASCAL-Part annotation, found {error!r}; {remedy}") from error
+    return photos.read_mat(path, "a PASCAL-Part annotation", read)
 
 
 def paint_parts(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from scipy.io import loadmat
 
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
@@ -28,16 +29,14 @@ Maker = Callable[[int], Rows | None]  # prepares one image, by its index; None s
 
 
 def read_table(name: str) -> dict[str, Any]:
-    """A table of classes from a JSON file beside this one."""
+    """A table from a JSON file beside this one."""
     return json.loads(resources.files("partlib.data").joinpath(name).read_text(encoding="utf-8"))
 
 
 def split_of(name: str, val_percent: int, test_percent: int) -> str:
     """Split of one image from its name alone, so that other images move none: SHA-256 modulo 100, lowest are test."""
     bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
-    if bucket < test_percent:
-        return "test"
-    return "val" if bucket < test_percent + val_percent else "train"
+    return "test" if bucket < test_percent else "val" if bucket < test_percent + val_percent else "train"
 
 
 def names_in(split: str, listed: Sequence[str], hold_out: bool) -> list[str]:
@@ -106,6 +105,16 @@ def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
     return values >= (128 if values.max() > 1 else 1)
 
 
+def read_mat(path: Path, what: str, read: Callable[[dict[str, Any]], Any]) -> Any:
+    """What ``read`` takes from the variables of a MATLAB 5 file."""
+    # scipy's reader meets a damaged or foreign file in any of its steps, with no common type of error.
+    try:
+        return read(loadmat(path))
+    except Exception as error:
+        remedy = "it may be cut short: copy, unpack or download it again"
+        raise DataError(f"{path}: expected {what}, found {error!r}; {remedy}") from error
+
+
 def square_around(mask: np.ndarray, margin: float) -> Square:
     """Square on the center of the box of ``mask`` (H, W) bool, with ``margin`` of the longer side on all four sides."""
     left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, mask.shape[1], mask.shape[0])
@@ -120,10 +129,9 @@ def square_of(shape: Sequence[int]) -> Square:
 
 
 def crop_square(array: np.ndarray, square: Square, fill: str) -> np.ndarray:
-    """Cut ``square`` out of ``array`` (H, W, ...) -> (side, side, ...).
+    """Cut ``square`` out of ``array`` (H, W, ...) -> (side, side, ...); beyond it ``fill`` "edge" or "zero" continues.
 
-    Outside, ``fill="edge"`` repeats the nearest pixel (photographs: networks would see a black border as an edge) and
-    ``fill="zero"`` gives 0 (masks and labels: there is no object).
+    Photographs repeat their edge, as networks would see a black border as one; masks and labels have no object there.
     """
     left, top, side = square
     height, width = array.shape[:2]
@@ -151,11 +159,8 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
-    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere and where no part is.
-
-    Each cell gets the part that covers most of it, the lowest on a tie: halfway between labels 1 and 3 is not 2, and
-    the nearest pixel alone would lose thin parts.
-    """
+    """Resize part labels (S, S) uint8 to the cells of ``mask`` (size, size) bool; 0 elsewhere and where no part is."""
+    # Each cell gets the part that covers most of it, the lowest on a tie: the nearest pixel would lose thin parts.
     parts = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
     cover = np.stack([np.zeros_like(mask, np.uint8), *(_coverage(labels == part, size) for part in parts)])
     winner = np.append(0, parts)[cover.argmax(axis=0)]  # (1 + P, size, size) -> (size, size)
@@ -175,9 +180,8 @@ def crop_object(
     photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, margin: float, size: int
 ) -> Rows | None:
     """The square around the object with ``margin``; None where it covers less than MIN_FOREGROUND of the photograph."""
-    if mask.mean() < MIN_FOREGROUND:
-        return None
-    return crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
+    empty = mask.mean() < MIN_FOREGROUND
+    return None if empty else crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
 
 
 def require(files: Sequence[Path], remedy: str) -> None:
@@ -195,15 +199,12 @@ def stamps(files: Sequence[Path]) -> list:
 def prepare_once(
     title: str, split: str, names: Sequence[str], files: Sequence[Path], options: dict, make: Maker, **known: Any
 ) -> ArrayDataset:
-    """Prepare every photograph once and keep the result in the cache, keyed by ``names``, ``files`` and ``options``.
-
-    ``make(i)`` gives the rows of ``names[i]``. ``known`` are attributes of the data set. To be called by a ``load``.
-    """
+    """Prepare every photograph once, ``names[i]`` by ``make(i)``, and keep the result in the cache; for a ``load``."""
     key = [CACHE_VERSION, list(names), stamps(files), options]
     arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
     kept, skipped, digest = (arrays.pop(field).tolist() for field in ("names", "skipped", "digest"))
     if skipped:
-        few = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+        few = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
         message = f"skipped {len(skipped)} of {len(names)} images without foreground (less than 0.5 %): {few}"
         warnings.warn(message, stacklevel=4)  # the line that called load_dataset
     columns: dict[str, Any] = {"parts": None, "keypoints": None, "labels": np.zeros(len(kept), np.int64)}
@@ -220,9 +221,8 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     # Decoding and resizing happen in C without Python's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
-        for name, rows in progress_bar(
-            zip(names, results, strict=True), f"preparing {title}", len(names), unit="photo"
-        ):
+        bar = progress_bar(results, f"preparing {title}", len(names), unit="photo")
+        for name, rows in zip(names, bar, strict=True):
             for field, row in (rows or {}).items():
                 if field not in arrays:
                     path, shape = folder / f"{field}.npy", (len(names), *row.shape)

@@ -42,10 +42,7 @@ def letterbox(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray, size: int
 
 
 def labels_as_gray_values(photo: Path, size: int) -> np.ndarray:
-    """Classes of a photograph of DeepFashion made square, (size, size) uint8, shrunk as if they were gray values.
-
-    The release scores whole images on such labels; use them for nothing but comparing with its numbers.
-    """
+    """Classes of a photograph of DeepFashion, (size, size) uint8, shrunk as the release does to score whole images."""
     labels = read_segmentation(photo.with_name(f"{photo.stem}_segment.png"))
     return resize_labels_bilinear(crop_square(labels, square_of(labels.shape), "zero"), size, size)
 

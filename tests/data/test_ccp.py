@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from partlib.data import ccp, load_dataset
+from partlib.data import ccp, download, load_dataset
 from partlib.data.base import SPLITS
 from partlib.data.photos import read_photo
 from tests.data.conftest import refused
@@ -153,7 +153,7 @@ def test_no_foreground_anywhere_is_an_error(tiny):
 
 def test_photos_past_the_annotated_ones_need_no_annotation(tiny):
     shutil.copy(tiny / "photos" / "0001.jpg", tiny / "photos" / "1005.jpg")
-    assert ccp.find_annotated(tiny) == NAMES
+    assert ccp.check(tiny) == NAMES
 
 
 def halve(path):
@@ -190,29 +190,32 @@ def zip_folder(folder, path):
             archive.write(file, file.relative_to(folder.parent))
 
 
-def test_download_unpacks_the_repository_and_the_result_loads(server, tmp_path):
+def test_download_unpacks_the_repository_and_the_result_loads(server, tmp_path, monkeypatch):
     source = write_layout(tmp_path / "clothing-co-parsing-master")
     zip_folder(source, tmp_path / "master.zip")
     server.files["/master.zip"] = (tmp_path / "master.zip").read_bytes()
     destination = tmp_path / "data" / "clothing-co-parsing"
     destination.mkdir(parents=True)  # an empty folder is no obstacle
-    assert ccp.download(destination, url=f"{server.url}/master.zip") == destination
+    monkeypatch.setattr(ccp, "ARCHIVES", [(f"{server.url}/master.zip", None, "")])
+    assert download("ccp", destination) == destination
     assert sorted(file.name for file in destination.parent.iterdir()) == ["clothing-co-parsing"]
     for split in SPLITS:
         there, here = load(split, root=source), load(split, root=destination)
         assert here.names == there.names
         assert here.fingerprint() == there.fingerprint()
-    assert ccp.download(destination, url=f"{server.url}/gone.zip") == destination  # nothing is asked for again
+    server.files.clear()
+    assert download("ccp", destination) == destination  # nothing is asked for again
 
 
-def test_download_refuses_an_incomplete_folder_and_the_archive_of_something_else(server, tmp_path):
+def test_download_refuses_an_incomplete_folder_and_the_archive_of_something_else(server, tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("hello")
     zip_folder(tmp_path / "other", tmp_path / "other.zip")
     server.files["/other.zip"] = (tmp_path / "other.zip").read_bytes()
+    monkeypatch.setattr(ccp, "ARCHIVES", [(f"{server.url}/other.zip", None, "")])
     for destination in (tmp_path / "other", tmp_path / "data"):
         with refused(r"label_list\.mat is missing"):
-            ccp.download(destination, url=f"{server.url}/other.zip")
+            download("ccp", destination)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from partlib.data import birds, load_dataset
-from partlib.data.cub import KEYPOINT_NAMES, MIRRORED, download
+from partlib.data import birds, download, load_dataset
+from partlib.data.cub import KEYPOINT_NAMES, MIRRORED
 from partlib.data.photos import read_votes
 from partlib.errors import ConfigError
 from partlib.paper import release_data
@@ -271,13 +271,14 @@ def packed(members):
     return buffer.getvalue()
 
 
-def test_the_download_unpacks_both_archives_into_one_complete_folder(exported, server, tmp_path):
+def test_the_download_unpacks_both_archives_into_one_complete_folder(exported, server, tmp_path, monkeypatch):
     images = {"attributes.txt": exported / "classes.txt", "CUB_200_2011": exported}  # as Caltech's has them
     server.files |= {"/CUB_200_2011.tgz": packed(images), "/masks.tgz": packed({"masks": exported / "segmentations"})}
     archives = [(f"{server.url}/CUB_200_2011.tgz", None, ""), (f"{server.url}/masks.tgz", None, "segmentations")]
+    monkeypatch.setattr("partlib.data.cub.ARCHIVES", archives)
     place = tmp_path / "data" / "CUB_200_2011"
-    assert download(place, archives) == place
+    assert download("cub", place) == place
     assert np.array_equal(load("test", root=place).images, load("test", root=exported).images)
     assert sorted(p.name for p in place.parent.iterdir()) == ["CUB_200_2011"]
     server.files.clear()
-    assert download(place, archives) == place  # nothing to do, and no server needed
+    assert download("cub", place) == place  # nothing to do, and no server needed

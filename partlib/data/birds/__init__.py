@@ -4,8 +4,8 @@ How bird ``i`` of a split is drawn, from ``(seed, split, i)`` alone:
 
 1. ``species``: a species (a block of ``birds.json``), a pose and the bird's own shades of color are drawn at random.
 2. ``anatomy``: species and pose become a figure of capsules and named points, somewhere in the picture.
-3. ``scene``: a light is drawn; backdrop, leaves and what the bird stands on are painted (tones in ``scenery.json``).
-4. ``plumage``: the bird is painted on top, far parts first; whatever paints a pixel writes its part label too.
+3. ``scene``: light, backdrop, leaves and what the bird stands on (tones in ``scenery.json``).
+4. ``plumage``: the bird on top, far parts first; whatever paints a pixel writes its part label too.
 5. ``scene``: leaves, grass or water in front of the bird take their pixels away from it.
 6. Here: the camera's noise and contrast; keypoints and box follow from the figure and from the labels that are left.
 
@@ -31,7 +31,6 @@ from partlib.paths import cached_arrays
 
 VERSION = 1  # raise it whenever a picture changes: caches and fingerprints depend on it
 DEFAULT_IMAGES = {"train": 600, "val": 100, "test": 200}
-UNSEEN_EVERY = 3  # every third test image shows a species that no other split has
 LABEL_NAMES = tuple(species.name for species in SPECIES)
 UNSEEN_LABELS = tuple(range(len(SEEN), len(SPECIES)))
 # CUB-200-2011's keypoints in its order -> numbers of the parts whose pixels may show there
@@ -39,11 +38,7 @@ KEYPOINTS = {name: tuple(PART_NAMES.index(part) + 1 for part in parts) for name,
 
 
 def load(split: str, root: Path | None, image_size: int, num_images: int | None = None, seed: int = 0) -> ArrayDataset:
-    """One split of the birds, rendered on first use and read from the cache afterwards; ``root`` is unused.
-
-    ``image_size`` is 32 to 512 pixels; there are 600, 100 and 200 images where ``num_images`` does not say otherwise;
-    another ``seed``, other images. About a third of the test images show species that no other split has.
-    """
+    """One split of the birds, rendered on first use and read from the cache afterwards; ``root`` is unused."""
     num_images = DEFAULT_IMAGES[split] if num_images is None else num_images
     for option, value, least in (("image_size", image_size, 32), ("num_images", num_images, 1), ("seed", seed, 0)):
         if value < least:
@@ -55,18 +50,10 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
 
     key = f"v{VERSION}-{split}-{num_images}x{image_size}-seed{seed}"
     arrays: dict[str, Any] = cached_arrays("birds", key, make)
-    return ArrayDataset(
-        **arrays,
-        masks=None,
-        names=[f"{split}-{seed}-{i:06d}" for i in range(num_images)],
-        digest=f"birds-{key}",
-        name="birds",
-        split=split,
-        part_names=PART_NAMES,
-        keypoint_names=tuple(KEYPOINTS),
-        label_names=LABEL_NAMES,
-        unseen_labels=UNSEEN_LABELS,
-    )
+    names = [f"{split}-{seed}-{i:06d}" for i in range(num_images)]
+    known: dict[str, Any] = {"part_names": PART_NAMES, "keypoint_names": tuple(KEYPOINTS), "label_names": LABEL_NAMES}
+    known |= {"name": "birds", "split": split, "digest": f"birds-{key}", "unseen_labels": UNSEEN_LABELS}
+    return ArrayDataset(**arrays, **known, masks=None, names=names)
 
 
 def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -87,17 +74,15 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
 
 def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, tuple]:
     """Image ``index``, its parts, keypoints, label and box."""
-    # What is drawn at random, always in this order.
+    # What is drawn at random, always in this order. Every third test image shows a species that no other split has.
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, SPLITS.index(split), index])))
-    unseen = split == "test" and index % UNSEEN_EVERY == 0
+    unseen = split == "test" and index % 3 == 0
     label = int(len(SEEN) + rng.integers(len(UNSEEN_LABELS)) if unseen else rng.integers(len(SEEN)))
-    species = SPECIES[label]
-    pose = Pose(rng, species)
+    pose = Pose(rng, species := SPECIES[label])
     grow, *shift = rng.uniform(0, 1, 3).tolist()
     smallest = 0.70 if species.habitat == "wade" else 0.55  # long legs make a long box round a small bird
     figure = Figure(species, pose, smallest + (0.95 - smallest) * grow, shift)
-    light = Light(rng)
-    colors = draw_colors(rng, species)
+    light, colors = Light(rng), draw_colors(rng, species)
     grain, (speckle, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
     # The picture, from back to front.
     canvas = Canvas.blank(size)

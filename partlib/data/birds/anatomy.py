@@ -16,11 +16,10 @@ Bone = tuple[complex, float, complex, float]  # a, radius at a, b, radius at b
 
 
 class Figure:
-    """A bird of ``species`` in ``pose``, in a box of which the longer side is ``extent`` of the image side.
+    """A bird in a box whose longer side is ``extent`` of the image's; ``shift`` in [0, 1]: where in the room left.
 
-    ``shift`` in [0, 1] says where in the room that is left the box goes; 0 is left or top. ``limbs`` (capsules in
-    painting order), ``points`` (x + iy) and ``scale`` (length of the torso) are in picture coordinates; ``bones`` and
-    ``spots`` are the same limbs and points in the bird's own.
+    ``limbs`` (capsules in painting order), ``points`` (x + iy) and ``scale`` (length of the torso) are in picture
+    coordinates; ``bones`` and ``spots`` are the same limbs and points in the bird's own.
     """
 
     def __init__(self, species: Species, pose: Pose, extent: float, shift: list[float]) -> None:

@@ -141,7 +141,13 @@ class BirdPainter:
         distance = smooth_union(torso, head, 0.10 * unit)
         dorsal, nearer_head = self._dorsal(window), torso - head  # > 0 on the side of the back, in the head
         u, v = window.frame(self.figure.points, "body")
-        color = self._torso_colors(u, v, dorsal)
+        # Unlit colors (3, h, w) of breast and belly, of back and rump, with their patterns.
+        c, patterns = self.colors, self.species.patterns
+        below = c["belly"] + clamp(u * 0.9 + 0.2 * v + 0.45) * (c["breast"] - c["belly"])
+        below = self._pattern(below, patterns.get("breast"), u, v, clamp(u * 0.8 + 1.1))
+        above = c["back"] + clamp(-u * 1.6 - 1.1) * (c["rump"] - c["back"])
+        above = self._pattern(above, patterns.get("back"), u, v, 1.0)
+        color = below + clamp(dorsal * (7 / unit) + 0.5) * (above - below)
         color *= 1 - 0.22 * clamp(1 + nearer_head * (7 / unit))  # the head's shadow on the shoulders
         weight = clamp(nearer_head * (10 / unit) + 0.5)
         color += weight * (self._head_colors(window, nearer_head * (1 / unit)) - color)
@@ -158,32 +164,20 @@ class BirdPainter:
         """Signed distance (h, w) to the line root of the tail - withers - head; positive on the side of the back."""
         root, withers, head = (self.figure.points[name] for name in ("root", "withers", "head"))
         px, py = window.x - withers.real, window.y - withers.imag
-        lines = []
-        for line in (withers - root, head - withers):
-            lines.append(line / max(math.sqrt(line.real * line.real + line.imag * line.imag), 1e-6))
+        lines = [withers - root, head - withers]
+        lines = [line / max(math.sqrt(line.real * line.real + line.imag * line.imag), 1e-6) for line in lines]
         behind, ahead = ((px * line.imag - py * line.real) * self.pose.facing for line in lines)
         both = lines[0] + lines[1]  # points ahead, between the two
         return np.where(px * both.real + py * both.imag > 0, ahead, behind)
-
-    def _torso_colors(self, u: Array, v: Array, dorsal: Array) -> Array:
-        """Unlit colors (3, h, w) of breast, belly, back and rump with their patterns, at body coordinates u, v."""
-        c, patterns = self.colors, self.species.patterns
-        below = c["belly"] + clamp(u * 0.9 + 0.2 * v + 0.45) * (c["breast"] - c["belly"])  # (3, h, w)
-        below = self._pattern(below, patterns.get("breast"), u, v, clamp(u * 0.8 + 1.1))
-        above = c["back"] + clamp(-u * 1.6 - 1.1) * (c["rump"] - c["back"])
-        above = self._pattern(above, patterns.get("back"), u, v, 1.0)
-        return below + clamp(dorsal * (7 / self.unit) + 0.5) * (above - below)
 
     def _pattern(self, color: Array, pattern: Pattern | None, u: Array, v: Array, where: Array | float) -> Array:
         """``color`` (3, h, w) with a pattern in body coordinates u, v laid over it, as strong as ``where`` says."""
         if pattern is None:
             return color
         name, text, strength = pattern
-        if name == "midline":  # along the edge of the body
-            amount = clamp((np.abs(v) - 0.62) * 6)
-        else:
-            size, shift = (0.3, 0.0) if name == "fine" else (0.25, self.grain[1])
-            amount = lookup(name, u * size + self.grain[0], v * size + shift)
+        size, shift = (0.3, 0.0) if name == "fine" else (0.25, self.grain[1])
+        midline = name == "midline"  # along the edge of the body
+        amount = clamp((np.abs(v) - 0.62) * 6) if midline else lookup(name, u * size + self.grain[0], v * size + shift)
         return color + amount * where * strength * (ink(text) - color)
 
     def _head_colors(self, window: Canvas, neck: Array) -> Array:

@@ -2,9 +2,7 @@
 
 Every shape is made of capsules, thick lines from ``a`` (radius ``ra``) to ``b`` (radius ``rb``): beaks, feathers, toes,
 twigs. Coordinates are in units of the image side, x to the right, y down, so that a scene is the same at every size.
-
-A label is decided by comparing float32 numbers that come from + - * / and sqrt alone. IEEE 754 fixes their last bit,
-so the masks are the same on every machine.
+A label comes from comparing float32 numbers made by + - * / and sqrt alone, of which IEEE 754 fixes every bit.
 """
 
 import math
@@ -55,7 +53,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, size: int) -> "Canvas":
-        """A whole square picture, black."""
+        """A whole black picture."""
         centers = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
         parts = np.zeros((size, size), np.uint8)
         return cls(size, np.zeros((3, size, size), np.float32), parts, centers[None, :], centers[:, None])
@@ -99,20 +97,15 @@ class Canvas:
     def frame(self, points: dict[str, complex], name: str) -> list[Array]:
         """Coordinates (h, w) from the point ``name``; its unit vectors, at right angles, end in ``name_x``, ``_y``."""
         origin = points[name]
-        px, py = self.x - origin.real, self.y - origin.imag
-        axes = []
-        for unit in (points[f"{name}_x"] - origin, points[f"{name}_y"] - origin):
-            squared = max(unit.real * unit.real + unit.imag * unit.imag, 1e-9)
-            axes.append(px * (unit.real / squared) + py * (unit.imag / squared))
-        return axes
+        units = [points[f"{name}_x"] - origin, points[f"{name}_y"] - origin]
+        units = [unit / max(unit.real * unit.real + unit.imag * unit.imag, 1e-9) for unit in units]
+        return [(self.x - origin.real) * unit.real + (self.y - origin.imag) * unit.imag for unit in units]
 
     def paint(
         self, distance: Array, color: Array, part: int | None = None, soft: float = 0, opacity: Array | float = 1
     ) -> None:
-        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; those pixels get the label ``part``, if any.
-
-        Each pixel is covered by the fraction of it that lies inside; ``soft`` blurs the rim (units of the image side).
-        """
+        """Lay ``color`` (3, h, w) over the picture where ``distance < 0``; they get the label ``part``, if any."""
+        # Each pixel is covered by the fraction of it that lies inside; ``soft`` blurs the rim.
         coverage = clamp(0.5 - distance * (1.0 / max(soft, 1.0 / self.size)))
         self.rgb += coverage * opacity * (color - self.rgb)
         if part is not None:
@@ -126,11 +119,8 @@ def smooth_union(a: Array, b: Array, radius: float) -> Array:
 
 
 def bulge_normals(distance: Array, pixels: float, thickness: float) -> tuple[Array, ...]:
-    """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``.
-
-    The gradient of ``distance`` (``pixels`` per unit) points out of the outline; deep inside, all faces the viewer.
-    """
-    gx, gy = np.zeros_like(distance), np.zeros_like(distance)
+    """Surface normals (x, y, z), each (h, w), of a shape blown up like a cushion of half-width ``thickness``."""
+    gx, gy = np.zeros_like(distance), np.zeros_like(distance)  # the gradient points out of the outline
     gx[:, 1:-1] = (distance[:, 2:] - distance[:, :-2]) * (0.5 * pixels)
     gy[1:-1] = (distance[2:] - distance[:-2]) * (0.5 * pixels)
     slope = clamp(distance * (1.0 / thickness) + 1)  # 1 on the outline, 0 deep inside

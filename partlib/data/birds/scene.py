@@ -11,9 +11,8 @@ from partlib.data.birds.anatomy import Figure
 from partlib.data.birds.raster import Array, Canvas, Limb, clamp, grid_limb, ink, on_grid
 from partlib.data.birds.textures import lookup
 
-# waterlines: the water meets a wader at its shins, a swimmer at its belly; two points, and where between them
 # backdrops: dark, middle and light tone of what is out of focus behind the bird, color of water under it, leaves
-# habitats: their backdrops
+# waterlines: the water meets a wader at its shins, a swimmer at its belly; two points, and where between them
 # grounds: scale of the texture across and up (it is seen at a low angle), height of the blades on the horizon
 TABLE = json.loads(files(__package__).joinpath("scenery.json").read_text("utf-8"))
 OPEN = ("sky", "overcast", "dusk", "stone")  # backdrops in which nothing grows
@@ -44,26 +43,20 @@ class Light:
 
 
 class Scenery:
-    """Paints one scene around one bird. All draws come from ``rng``, in one fixed order.
-
-    With ``front=True`` a plant takes its pixels away from the bird. ``soft`` blurs the rim of plants out of focus.
-    """
+    """One scene around one bird. Plants in ``front`` take pixels away from it; ``soft`` blurs the rim of others."""
 
     def __init__(self, canvas: Canvas, rng: np.random.Generator, light: Light, figure: Figure) -> None:
         self.canvas, self.rng, self.light = canvas, rng, light
         self.points, self.scale, self.flying = figure.points, figure.scale, figure.pose.flying
         self.habitat = figure.species.habitat
-        self.backdrop = self._choice(TABLE["habitats"][self.habitat])
+        self.backdrop = str(rng.choice(TABLE["habitats"][self.habitat]))
         tones = TABLE["backdrops"][self.backdrop]
         self.dark, self.middle, self.pale, self.water = (ink(tones[k]) for k in ("dark", "middle", "light", "water"))
         self.leaf_colors = [ink(color) for color in TABLE["leaves"][tones["leaves"]]]
-        self.bark = ink(self._choice(TABLE["barks"]))
+        self.bark = ink(str(rng.choice(TABLE["barks"])))
         self.perch: list[Limb] = []  # the branch under the feet
         self.ground = max(self.points["foot_near"].imag, self.points["foot_far"].imag)
         self.waterline = 2.0  # height of the water's edge in the picture; 2 is below it
-
-    def _choice(self, items: list[str]) -> str:
-        return items[int(self.rng.integers(len(items)))]
 
     def _draw(self, count: int, low: float = 0.0, high: float = 1.0) -> list[float]:
         return self.rng.uniform(low, high, count).tolist()

@@ -44,7 +44,7 @@ def _waves(rng: np.random.Generator, *layers: tuple[int, int, float]) -> np.ndar
 
 def _around(x: float, y: float, reach: int) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The pixels at most ``reach`` from (x, y): dx (1, n) and dy (n, 1) from there, and their indices in a texture."""
-    dx, dy = np.arange(-reach, reach + 1)[None, :], np.arange(-reach, reach + 1)[:, None]
+    dy, dx = np.ogrid[-reach : reach + 1, -reach : reach + 1]
     return dx, dy, ((int(y) + dy) % SIZE, (int(x) + dx) % SIZE)
 
 

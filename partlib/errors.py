@@ -1,19 +1,19 @@
-"""The errors a user can cause. Each message names what was found, what was expected, and how to mend it.
+"""The errors that a user can cause: each message names what was found, what was expected, and how to mend it.
 
 The command line prints them as one line; everything else keeps its traceback.
 """
 
 
 class PartlibError(Exception):
-    """Base class of all errors that a user's input can cause."""
+    """Any of them."""
 
 
 class DataError(PartlibError, ValueError):
-    """A data set, file or annotation that cannot be used. The message names the file."""
+    """A data set, file or annotation that cannot be used."""
 
 
 class ConfigError(PartlibError, ValueError):
-    """An option or argument with a value that makes no sense. The message names the option."""
+    """An option or argument with a value that makes no sense."""
 
 
 class CheckpointError(PartlibError, RuntimeError):

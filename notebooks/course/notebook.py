@@ -83,8 +83,6 @@ def setup() -> str:
     if os.environ.get("TQDM_DISABLE"):  # tqdm reads it itself, but its bars for notebooks overrule it
         bar = tqdm.__init__
         tqdm.__init__ = lambda self, *args, **options: bar(self, *args, **{**options, "disable": True})
-    # of pictures that are placed to the pixel
-    warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
     matplotlib.style.use("partlib_course.course")
     shell = get_ipython()
     if shell is not None:

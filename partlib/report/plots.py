@@ -108,7 +108,7 @@ def parts_grid(
     across = max(1, min(8, width_px // 90))  # names beside each other in the legend
     bottom = 8 + 20 * math.ceil(len(legend) / across) if legend else gap
     height_px = top + len(rows) * (height + gap) + bottom
-    figure = plt.figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi, facecolor="white")
+    figure = plt.figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi, facecolor="white", layout="none")
     for r, (title, images) in enumerate(rows.items()):
         y = 1 - (top + (r + 1) * (height + gap) - gap) / height_px
         place = left / 2 / width_px, y + height / height_px / 2

@@ -207,10 +207,10 @@ def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.Data
 
 def find_segmentations(root: Path) -> Path:
     """Folder of the segmentations, inside ``root`` or beside it."""
-    inside, beside = root / "segmentations", root.parent / "segmentations"
-    if not (inside.is_dir() or beside.is_dir()):
-        raise DataError(f"{inside} is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there")
-    return inside if inside.is_dir() else beside
+    for folder in (root / "segmentations", root.parent / "segmentations"):
+        if folder.is_dir():
+            return folder
+    raise DataError(f"{root}/segmentations is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there")
 
 
 def check(root: Path) -> None:

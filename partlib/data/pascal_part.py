@@ -103,7 +103,8 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
         for image in progress_bar(images, f"reading {category} annotations", leave=False):
             for number, entry in enumerate(read_objects(_files(root, image)[1])):
                 if entry.category == category:
-                    rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))
+                    area = np.prod(entry.box()[2:]) / entry.mask.size
+                    rows.append((image, number, area, any(mask.any() for _, mask in entry.parts)))
         np.save(folder / "objects.npy", np.array(rows, columns))
 
     key = [VERSION, category, photos.stamps(files[1::2])]
@@ -122,10 +123,6 @@ class PascalObject:
         """``(left, top, width, height)`` around the mask in pixels; zeros where it is empty."""
         left, top, right, bottom = Image.fromarray(self.mask).getbbox() or (0, 0, 0, 0)
         return left, top, right - left, bottom - top
-
-    def box_area(self) -> float:
-        """Area of the box as a fraction of the image."""
-        return self.box()[2] * self.box()[3] / self.mask.size
 
 
 def read_objects(path: Path) -> list[PascalObject]:

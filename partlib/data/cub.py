@@ -140,10 +140,8 @@ class CubCrops(PartDataset):
 
 
 def perturb_box(box: np.ndarray, padding: float, jitter: float = 0.0, draws: ArrayLike = (0.5,) * 4) -> np.ndarray:
-    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, by ``padding`` of its width or height on each side.
-
-    Each side moves by up to ``jitter`` more, outwards where its number of ``draws`` in [0, 1) is 0, inwards where 1.
-    """
+    """A box ``(x0, y0, x1, y1)``, its sides moved outwards by ``padding``, and by up to ``jitter``, of its size."""
+    # The jitter goes outwards where the side's number of ``draws`` in [0, 1) is 0, inwards where it is 1.
     sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
     return box + [-1.0, -1.0, 1.0, 1.0] * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
 

@@ -142,13 +142,10 @@ def read_objects(path: Path) -> list[PascalObject]:
 def paint_parts(
     parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...], source: str = "annotation"
 ) -> np.ndarray:
-    """One label map (H, W) uint8 from overlapping part masks: where they overlap, the part listed first wins.
-
-    ``names`` are the parts 1, 2, ... without numbers: "wheel_1" and "wheel_2" both become "wheel".
-    """
+    """One label map (H, W) uint8 from overlapping part masks, the first of them on top; ``names``: parts 1, 2, ..."""
     labels = np.zeros(shape, np.uint8)
     for name, mask in reversed(parts):
-        base = re.sub(r"_\d+$", "", name)
+        base = re.sub(r"_\d+$", "", name)  # "wheel_1" and "wheel_2" are both "wheel"
         if base not in names or mask.shape != tuple(shape):
             expected = f"expected {shape} and one of {', '.join(names)}: download it again"
             raise DataError(f"{source}: part {name!r} of shape {mask.shape} is unknown; {expected}")

@@ -18,13 +18,12 @@ from partlib.errors import DataError
 ARCHIVES = (("https://github.com/bearpaw/clothing-co-parsing/archive/refs/heads/master.zip", None, ""),)
 FOLDER = "clothing-co-parsing"
 ANNOTATED = 1004  # photographs 0001 to 1004 have pixel annotations, 1005 to 2098 have none by design
-VAL_PERCENT, TEST_PERCENT = 10, 20
 
 
 def load(split: str, root: Path, image_size: int, *, margin: float = 0.05) -> ArrayDataset:
     """One split, by name alone, of any subset of the annotated photographs; ``margin`` around the person."""
     photos.check_fraction("margin", margin)
-    splits = {name: photos.split_of(name, VAL_PERCENT, TEST_PERCENT) for name in check(root)}
+    splits = {name: photos.split_of(name, val_percent=10, test_percent=20) for name in check(root)}
     tags = read_tags(root)
     part_names, class_of_tag = group_tags(tags)
     names = sorted(splits, key=lambda name: (splits[name], name))  # each split is one run of rows

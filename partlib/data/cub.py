@@ -140,10 +140,8 @@ class CubCrops(PartDataset):
 
 
 def perturb_box(box: np.ndarray, padding: float, jitter: float = 0.0, draws: ArrayLike = (0.5,) * 4) -> np.ndarray:
-    """Widen a box ``(x0, y0, x1, y1)``, first and last pixel, by ``padding`` of its width or height on each side.
-
-    Each side moves by up to ``jitter`` more, outwards where its number of ``draws`` in [0, 1) is 0, inwards where 1.
-    """
+    """A box ``(x0, y0, x1, y1)``, its sides moved outwards by ``padding``, and by up to ``jitter``, of its size."""
+    # The jitter goes outwards where the side's number of ``draws`` in [0, 1) is 0, inwards where it is 1.
     sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height
     return box + [-1.0, -1.0, 1.0, 1.0] * sides * (padding + (1 - 2 * np.asarray(draws, float)) * jitter)
 
@@ -207,10 +205,10 @@ def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.Data
 
 def find_segmentations(root: Path) -> Path:
     """Folder of the segmentations, inside ``root`` or beside it."""
-    inside, beside = root / "segmentations", root.parent / "segmentations"
-    if not (inside.is_dir() or beside.is_dir()):
-        raise DataError(f"{inside} is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there")
-    return inside if inside.is_dir() else beside
+    for folder in (root / "segmentations", root.parent / "segmentations"):
+        if folder.is_dir():
+            return folder
+    raise DataError(f"{root}/segmentations is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there")
 
 
 def check(root: Path) -> None:

@@ -14,7 +14,6 @@ from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.paths import write_atomically
 
-Archive = tuple[str, str | None, str]  # address, SHA-256 where it is known, folder inside the data set
 PAUSES = (0, 1, 2, 3, 4)  # seconds before each try; it continues where the one before stopped
 SAFE: dict = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # shutil itself watches over zip archives
 
@@ -53,10 +52,10 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     raise DataError(f"{path}: {url} could not be downloaded ({' '.join(str(last).split())}); {remedy}") from last
 
 
-def install(destination: Path, archives: Sequence[Archive], check: Callable[[Path], object]) -> Path:
+def install(destination: Path, archives: Sequence, check: Callable[[Path], object]) -> Path:
     """Download archives and unpack them to ``destination``, unless it is there; it appears once complete and checked.
 
-    The one folder at the top of an archive, as GitHub makes it, is left out.
+    Each is (address, SHA-256 where it is known, folder inside ``destination``); one folder at its top is left out.
     """
     if destination.is_dir() and any(destination.iterdir()):
         check(destination)

@@ -90,9 +90,7 @@ def load(
 def _by_name(folder: Path) -> dict[str, Path]:
     """The images in ``folder`` by their names without suffix."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
+    for path in sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES):
         if path.stem in found:
             raise DataError(f"{path} and {found[path.stem].name} have the same name; rename one, names must be unique")
         found[path.stem] = path

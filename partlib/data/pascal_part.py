@@ -103,7 +103,8 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
         for image in progress_bar(images, f"reading {category} annotations", leave=False):
             for number, entry in enumerate(read_objects(_files(root, image)[1])):
                 if entry.category == category:
-                    rows.append((image, number, entry.box_area(), any(mask.any() for _, mask in entry.parts)))
+                    area = np.prod(entry.box()[2:]) / entry.mask.size
+                    rows.append((image, number, area, any(mask.any() for _, mask in entry.parts)))
         np.save(folder / "objects.npy", np.array(rows, columns))
 
     key = [VERSION, category, photos.stamps(files[1::2])]
@@ -123,10 +124,6 @@ class PascalObject:
         left, top, right, bottom = Image.fromarray(self.mask).getbbox() or (0, 0, 0, 0)
         return left, top, right - left, bottom - top
 
-    def box_area(self) -> float:
-        """Area of the box as a fraction of the image."""
-        return self.box()[2] * self.box()[3] / self.mask.size
-
 
 def read_objects(path: Path) -> list[PascalObject]:
     """The objects of one annotation file."""
@@ -145,13 +142,10 @@ def read_objects(path: Path) -> list[PascalObject]:
 def paint_parts(
     parts: Sequence[tuple[str, np.ndarray]], names: Sequence[str], shape: tuple[int, ...], source: str = "annotation"
 ) -> np.ndarray:
-    """One label map (H, W) uint8 from overlapping part masks: where they overlap, the part listed first wins.
-
-    ``names`` are the parts 1, 2, ... without numbers: "wheel_1" and "wheel_2" both become "wheel".
-    """
+    """One label map (H, W) uint8 from overlapping part masks, the first of them on top; ``names``: parts 1, 2, ..."""
     labels = np.zeros(shape, np.uint8)
     for name, mask in reversed(parts):
-        base = re.sub(r"_\d+$", "", name)
+        base = re.sub(r"_\d+$", "", name)  # "wheel_1" and "wheel_2" are both "wheel"
         if base not in names or mask.shape != tuple(shape):
             expected = f"expected {shape} and one of {', '.join(names)}: download it again"
             raise DataError(f"{source}: part {name!r} of shape {mask.shape} is unknown; {expected}")

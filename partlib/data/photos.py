@@ -21,7 +21,6 @@ from partlib.paths import cached_arrays
 
 CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
-VAL_PERCENT = 10  # of the official training images, which have no validation split of their own
 
 Square = tuple[int, int, int]  # (left, top, side) in pixels of a photograph; may reach over its edge
 Rows = dict[str, np.ndarray]  # what ArrayDataset holds of one image: "images" (S, S, 3), "masks" (S, S), ...
@@ -40,9 +39,9 @@ def split_of(name: str, val_percent: int, test_percent: int) -> str:
 
 
 def names_in(split: str, listed: Sequence[str], hold_out: bool) -> list[str]:
-    """Those names of the official test list, or else of the training list, that are in ``split``."""
+    """Those names of the official test list, or else of the training list, that are in ``split``; a tenth is "val"."""
     everything = split == "test" or (split == "train" and not hold_out)
-    return [name for name in listed if everything or split_of(name, VAL_PERCENT, 0) == split]
+    return [name for name in listed if everything or split_of(name, val_percent=10, test_percent=0) == split]
 
 
 def check_fraction(option: str, value: float, highest: float = 1) -> None:

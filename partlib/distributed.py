@@ -56,9 +56,8 @@ def processes(device: str = "auto") -> Iterator[None]:
         return
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device is {device!r} for all processes alike; expected auto, cpu or cuda under torchrun")
-    backend = "gloo"
-    if device != "cpu" and torch.cuda.is_available():
-        found = torch.cuda.device_count()
+    backend, found = "gloo", torch.cuda.device_count()
+    if device != "cpu" and found:
         if local_rank() >= found:
             raise ConfigError(f"more processes than the {found} GPUs here; expected --nproc_per_node={found}")
         torch.cuda.set_device(local_rank())  # what "cuda" means from here on
@@ -118,9 +117,8 @@ def broadcast_object(make: Callable[[], Value]) -> Value:
 def progress_bar(*arguments: Any, shown: bool = True, **options: Any) -> tqdm:
     """tqdm's bar, on rank 0 alone; hidden where not ``shown``, and with ``TQDM_DISABLE=1`` in the environment."""
     # tqdm's own bars for notebooks do not look at the variable
-    if not shown or rank() > 0 or os.environ.get("TQDM_DISABLE"):
-        options["disable"] = True
-    return tqdm(*arguments, **options)
+    hidden = not shown or rank() > 0 or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(*arguments, disable=hidden, **options)
 
 
 @contextmanager

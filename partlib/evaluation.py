@@ -40,11 +40,10 @@ def network(segmenter: PartSegmenter) -> Segment:
 
     def segment(batch: Batch, indices: list[int]) -> Tensor:
         device, was_training = next(segmenter.parameters()).device, segmenter.training
-        segmenter.eval()
-        pairs = zip(batch.images.split(BATCH), batch.foreground.split(BATCH), strict=True)
-        labels = [segmenter.segment(images.to(device), masks.to(device)) for images, masks in pairs]
+        pairs = zip(batch.images.to(device).split(BATCH), batch.foreground.to(device).split(BATCH), strict=True)
+        labels = torch.cat([segmenter.eval().segment(*pair) for pair in pairs])  # (B, H, W)
         segmenter.train(was_training)
-        return torch.cat(labels)  # (B, H, W)
+        return labels
 
     return segment
 
@@ -64,8 +63,8 @@ def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BA
 
 def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> dict[str, float]:
     """Scores in percent of labels (N, H, W) of ``dataset``, over the samples ``keep`` (all)."""
-    pick = list(range(len(dataset))) if keep is None else keep
-    return PartScores().update(labels[pick], annotated_parts(dataset, pick)).compute()
+    found = labels if keep is None else labels[keep]
+    return PartScores().update(found, annotated_parts(dataset, keep)).compute()
 
 
 def annotated_parts(dataset: PartDataset, keep: list[int] | None = None) -> Tensor:

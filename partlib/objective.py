@@ -112,4 +112,4 @@ class Objective:
     def contrastive_loss(
         self, descriptors: Tensor, generator: torch.Generator | None, positives: Tensor | None
     ) -> Tensor:
-        return losses.contrastive_loss(descriptors, self.temperature, "all" if positives is None else positives)
+        return losses.contrastive_loss(descriptors, self.temperature, positives)

@@ -15,10 +15,10 @@ from torchvision.models.vgg import cfgs, make_layers
 from partlib.backbones import (
     LITE0_STRIDES,
     SCALES,
+    VGG19_LAYERS,
     Lite0Encoder,
     Normalize,
     ResNet50Encoder,
-    VGG19_LAYERS,
     VGG19Encoder,
     lite0_weights,
     read_state_dict,
@@ -187,20 +187,13 @@ def _swap(tensors):  # a mean and a variance have one shape, and must not change
     tensors.update(items)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda t: t.update({"_conv_stem.weight": torch.zeros(32, 3, 5, 5)}),
-            r"_conv_stem\.weight \(32, 3, 5, 5\) is no",
-        ),
-        (_swap, r"_bn0\.running_var \(32,\) is no bn1\.running_mean"),
-        (lambda t: t.popitem(), r"holds \d+ tensors; expected \d+"),
-    ],
-    ids=["shape", "kind", "number"],
-)
-def test_lite0_weights_that_do_not_fit_are_refused(change, message, tmp_path):
-    with pytest.raises(CheckpointError, match=rf"other\.pth:? {message}"):
+def _resize(tensors):
+    tensors["_conv_stem.weight"] = torch.zeros(32, 3, 5, 5)
+
+
+@pytest.mark.parametrize("change", [_resize, _swap, dict.popitem], ids=["shape", "kind", "number"])
+def test_lite0_weights_that_do_not_fit_are_refused(change, tmp_path):
+    with pytest.raises(CheckpointError, match=r"other\.pth holds other tensors than EfficientNet-Lite0"):
         lite0_weights(_changed(change, tmp_path / "other.pth"))
 
 
@@ -218,7 +211,7 @@ def test_state_dict_is_read_back_and_a_file_cut_short_is_one_line_that_names_it(
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere\.pth does not exist"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth cannot be read"):
         read_state_dict(tmp_path / "nowhere.pth")
 
 

@@ -132,5 +132,5 @@ def test_at_least_one_loss_is_needed_and_starts_are_compared_by_losses_that_exis
     with pytest.raises(ConfigError, match="all four loss weights are 0"):
         TrainConfig(lambda_feature=0, lambda_visual=0, lambda_contrastive=0, lambda_equivariance=0)
     assert TrainConfig(lambda_feature=0, lambda_visual=0, lambda_contrastive=0).weight("equivariance") > 0
-    with pytest.raises(ConfigError, match="select_by has 'total'; expected some of feature, visual, contrastive"):
+    with pytest.raises(ConfigError, match="select_by is feature, total; expected some of feature, visual, contrastive"):
         TrainConfig(select_by=("feature", "total"))

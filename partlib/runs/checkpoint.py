@@ -71,8 +71,7 @@ def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> Non
 
 def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     """The segmenter in a ``model.safetensors``, or in the run folder that holds one, ready to segment."""
-    path = Path(path)
-    path = path / "model.safetensors" if path.is_dir() else path
+    path = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train first: partlib train --out {path.parent}")
     if path.suffix == ".pth":

@@ -20,7 +20,6 @@ from partlib.runs.build import Recipe
 from partlib.segmenter import resize
 from partlib.training import GRAD_CLIP, Trainer
 
-Advance = Callable[[], dict[str, Tensor]]
 FEATURE_FACTOR, LR_FACTOR = 4.0, 3.0  # of the feature weight and the decoder's learning rate while it learns alone
 
 
@@ -36,8 +35,7 @@ def select_start(trainer: Trainer, recipe: Recipe, progress: bool = True) -> Non
 
 def begin_start(trainer: Trainer, recipe: Recipe, start: int, decoder: dict[str, Tensor] | None = None) -> None:
     """Put the trainer at step 0 of a start; ``decoder`` holds the weights of its decoder, if it has learned already."""
-    if decoder is None:
-        (decoder,) = learn_decoders(trainer, recipe, [start])
+    decoder = decoder or learn_decoders(trainer, recipe, [start])[0]
     trainer.restart(recipe.segmenter(start).state_dict())
     trainer.segmenter.decoder.load_state_dict(decoder)
 
@@ -50,25 +48,16 @@ def learn_decoders(
     They learn from the images and the jitter of the run's first steps, without equivariance; the encoder's maps are the
     same for all. Without a feature loss there is nothing to learn from, and the decoders stay as they are.
     """
-    if recipe.config.arch.endswith(":random") and len(starts) > 1:  # random encoders differ
+    config = recipe.config
+    if config.arch.endswith(":random") and len(starts) > 1:  # random encoders differ
         return [decoder for start in starts for decoder in learn_decoders(trainer, recipe, [start], progress)]
-    decoders = []
+    decoders, optimizers = [], []
     for start in starts:
         trainer.segmenter.load_state_dict(recipe.segmenter(start).state_dict())
         decoders.append(copy.deepcopy(trainer.segmenter.decoder))
-    if recipe.config.lambda_feature:
-        _learn_alone(trainer, recipe, decoders, progress)
-    return [decoder.state_dict() for decoder in decoders]
-
-
-def _learn_alone(trainer: Trainer, recipe: Recipe, decoders: list[nn.Module], progress: bool) -> None:
-    """Train decoders on the encoder maps of the trainer's segmenter, in place."""
-    config = recipe.config
-    optimizers = [
-        recipe.optimizer([{"params": list(decoder.parameters()), "lr": LR_FACTOR * config.lr}]) for decoder in decoders
-    ]
-    shown = progress and config.decoder_steps > 0
-    for step in distributed.progress_bar(range(config.decoder_steps), "decoders", leave=False, shown=shown):
+        optimizers.append(recipe.optimizer([{"params": list(decoders[-1].parameters()), "lr": LR_FACTOR * config.lr}]))
+    steps = config.decoder_steps if config.lambda_feature else 0
+    for step in distributed.progress_bar(range(steps), "decoders", leave=False, shown=progress and steps > 0):
         losses = _decoder_losses(trainer, decoders, step)
         for decoder, optimizer, loss in zip(decoders, optimizers, losses, strict=True):
             optimizer.zero_grad(set_to_none=True)
@@ -78,6 +67,7 @@ def _learn_alone(trainer: Trainer, recipe: Recipe, decoders: list[nn.Module], pr
                     parameter.grad = distributed.all_reduce_mean(parameter.grad)
             nn.utils.clip_grad_norm_(decoder.parameters(), GRAD_CLIP)
             optimizer.step()
+    return [decoder.state_dict() for decoder in decoders]
 
 
 def _decoder_losses(trainer: Trainer, decoders: list[nn.Module], step: int) -> Iterator[Tensor]:
@@ -101,7 +91,9 @@ def _decoder_losses(trainer: Trainer, decoders: list[nn.Module], step: int) -> I
         yield objective.terms([logits], batch.foreground, features, lab, None, weights, generator)["total"]
 
 
-def best_start(config: TrainConfig, advance: Advance, begin: Callable[[int], None], progress: bool = True) -> int:
+def best_start(
+    config: TrainConfig, advance: Callable[[], dict[str, Tensor]], begin: Callable[[int], None], progress: bool = True
+) -> int:
     """The start, 0 to ``config.starts - 1``, with the lowest mean loss over the later half of its trial; NaN loses.
 
     ``begin`` makes ``advance`` begin anew with the initial weights of a start. All processes take the same one.

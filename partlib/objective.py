@@ -30,15 +30,11 @@ class Objective:
         self,
         segmenter: Segmenter,
         batch: Batch,
-        features: list[Tensor],
-        weights: Mapping[str, float],
-        generator: torch.Generator,
+        features: list[Tensor],  # maps (B, C_l, h_l, w_l) of the clean images, of any resolution
+        weights: Mapping[str, float],  # of the four losses
+        generator: torch.Generator,  # on the CPU; draws jitter and warps
     ) -> dict[str, Tensor]:
-        """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out.
-
-        ``features`` are maps (B, C_l, h_l, w_l) of the clean images, ``weights`` those of the four losses;
-        ``generator`` (CPU) draws jitter and warps.
-        """
+        """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out."""
         # Two views, the second of them warped
         views, grid = [self.jitter(batch.images, generator)], None
         if weights["equivariance"]:
@@ -54,7 +50,7 @@ class Objective:
         self,
         logits: list[Tensor],  # of the first view, and where a grid is given of the second, (B, K, H, W) each
         foreground: Tensor,  # (B, 1, H, W)
-        features: list[Tensor],  # maps (B, C_l, h_l, w_l) of the clean images, of any resolution
+        features: list[Tensor],
         lab: Tensor | None,  # (B, 3, H, W), colors of the clean images; None without visual loss
         grid: Tensor | None,  # (B, H, W, 2), the warp of the second view; None without equivariance
         weights: Mapping[str, float],

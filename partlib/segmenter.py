@@ -45,9 +45,7 @@ class FPNDecoder(nn.Module):
         self.mix = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width),
-                nn.Conv2d(width, width, kernel_size=1),
-                nn.GroupNorm(8, width),
-                nn.ReLU(),
+                *(nn.Conv2d(width, width, kernel_size=1), nn.GroupNorm(8, width), nn.ReLU()),
             )
             for _ in channels
         )

@@ -61,19 +61,17 @@ class Runtime:
         return usual if self.workers is None else self.workers
 
 
-class TrainingForward(nn.Module):
+def training_forward(segmenter: nn.Module, device: torch.device, runtime: Runtime) -> Callable[[Tensor], Tensor]:
     """The segmenter as a training step calls it, replicated over the ranks: images -> (B, K, H, W) float32 logits."""
+    network = distributed.replicate(segmenter)
+    network = torch.compile(network) if runtime.compile else network  # type: ignore[assignment]
 
-    def __init__(self, segmenter: nn.Module, device: torch.device, runtime: Runtime) -> None:
-        super().__init__()
-        network = distributed.replicate(segmenter)
-        self.network = torch.compile(network) if runtime.compile else network
-        self.device, self.runtime = device, runtime
-
-    def forward(self, images: Tensor) -> Tensor:
-        with self.runtime.autocast(self.device):
-            logits: Tensor = self.network(images)
+    def forward(images: Tensor) -> Tensor:
+        with runtime.autocast(device):
+            logits: Tensor = network(images)
         return logits.float()  # autocast ends here: warps, colors and losses do not survive eight bits of mantissa
+
+    return forward
 
 
 class Recipe:
@@ -174,5 +172,5 @@ def build_trainer(
             scale = parts.scale(features, images, place)
     batches = StepBatches(images, features, config.batch_size, config.seed, config.steps)
     loader = StepLoader(batches, place, scale, runtime.number_of_workers(place), lambda: runtime.autocast(place))
-    forward = TrainingForward(segmenter, place, runtime)
+    forward = training_forward(segmenter, place, runtime)
     return Trainer(segmenter, loader, parts.objective(), optimizer, parts.schedule(), config.seed, forward)

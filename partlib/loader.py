@@ -39,13 +39,10 @@ def seeded_batch(dataset: PartDataset, indices: list[int], seed: int, step: int,
     Random crops depend on (seed, step, place in the batch) alone: PyTorch's global generator, which data sets draw
     from, is seeded for the moment and then put back.
     """
-    places = range(len(indices))[shard]
-    if dataset.fixed_crop:
-        return collate([dataset[indices[place]] for place in places])
     first = (seed * 15_485_863 + step) * len(indices)  # other numbers than those of jitter and warps
     samples = []
     with torch.random.fork_rng(devices=[]):
-        for place in places:
+        for place in range(len(indices))[shard]:
             torch.default_generator.manual_seed(first + place)
             samples.append(dataset[indices[place]])
     return collate(samples)

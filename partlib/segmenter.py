@@ -90,9 +90,7 @@ class PartSegmenter(nn.Module):
     ("train") or only those in the shortcut branches of a ResNet ("statistics", the paper).
     """
 
-    def __init__(
-        self, num_parts: int, arch: str = "fpn_lite0", weights: str = "", *, batchnorm: str = "frozen"
-    ) -> None:
+    def __init__(self, num_parts: int, arch: str = "fpn_lite0", weights: str = "", batchnorm: str = "frozen") -> None:
         super().__init__()
         assert num_parts >= 2
         assert batchnorm in ("frozen", "train", "statistics")

@@ -86,9 +86,8 @@ def _thin_plate_matrix(height: int, width: int, device: torch.device, dtype: tor
         system[:NUM_POINTS, :NUM_POINTS] = _kernel(centers, centers)
         system[:NUM_POINTS, NUM_POINTS:] = polynomial
         system[NUM_POINTS:, :NUM_POINTS] = polynomial.T
-        y = torch.linspace(-1, 1, height, dtype=torch.float64)
-        x = torch.linspace(-1, 1, width, dtype=torch.float64)
-        pixels = torch.cartesian_prod(y, x).flip(1)  # (H W, 2) as (x, y), rows of the image first
+        axes = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in (height, width))
+        pixels = torch.cartesian_prod(*axes).flip(1)  # (H W, 2) as (x, y), rows of the image first
         basis = torch.cat([_kernel(pixels, centers), torch.ones_like(pixels[:, :1]), pixels], dim=1)  # (H W, 28)
         return (basis @ torch.linalg.inv(system)[:, :NUM_POINTS]).to(device, dtype)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from partlib.data import PartDataset
 from partlib.errors import ConfigError
 from partlib.evaluation import evaluate
 from partlib.metrics import part_share
-from partlib.paths import runs_dir
+from partlib.paths import runs_dir, write_atomically
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe, Runtime, build_trainer, pick_device
 from partlib.runs.starts import select_start
@@ -51,8 +52,8 @@ def train(
 ) -> TrainResult:
     """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`."""
     folder = None if out is None else Path(out)
+    written = folder if distributed.rank() == 0 else None
     state = distributed.broadcast_object(lambda: _saved_state(folder, resume))
-    writes = folder is not None and distributed.rank() == 0
     # The parts of the run
     parts = recipe(config)
     trainer = build_trainer(config, device, datasets[0] if datasets else None, runtime, recipe)
@@ -62,11 +63,11 @@ def train(
 
     def save() -> None:
         state = trainer.state()  # raises where a weight is not finite
-        if folder is not None and writes:
+        if written is not None:
             state |= {"config": config.to_dict(), "data": train_set.fingerprint(), "log": log}
-            checkpoint.save_checkpoint(folder / "checkpoint.pt", state)
-            if log:
-                checkpoint.write_log(folder / "log.csv", log)  # to be watched while the run goes on
+            checkpoint.save_checkpoint(written / "checkpoint.pt", state)
+            if log:  # to be watched while the run goes on
+                write_atomically(written / "log.csv", lambda p: pd.DataFrame(log).to_csv(p, index=False))
 
     # Go on where an earlier run stopped, or choose where to start from
     if state is not None and folder is not None:
@@ -76,8 +77,8 @@ def train(
     elif config.starts > 1:
         select_start(trainer, parts, progress)
         save()  # the trials are not lost
-    if folder is not None and writes:
-        checkpoint.write_json(folder / "config.json", config.to_dict())
+    if written is not None:
+        checkpoint.write_json(written / "config.json", config.to_dict())
     # The steps
     try:
         for terms in _steps(trainer, config, val_set, log, progress):
@@ -86,14 +87,14 @@ def train(
             if config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
                 save()
     except KeyboardInterrupt:
-        if writes:
+        if written is not None:
             print(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
         raise
     # What is left of it
     save()
     segmenter = trainer.segmenter.eval()
-    if folder is not None and writes:
-        checkpoint.save_model(folder / "model.safetensors", segmenter, config)
+    if written is not None:
+        checkpoint.save_model(written / "model.safetensors", segmenter, config)
     return TrainResult(segmenter, config, log, folder)
 
 
@@ -158,15 +159,10 @@ def look_at(trainer: Trainer, val_set: PartDataset | None) -> dict[str, float]:
 
 
 def load_or_train(config: TrainConfig, out: str | Path | None = None, **options: Any) -> TrainResult:
-    """:func:`train` with its ``options``, once; load ever after, from a folder named after the configuration.
-
-    Interrupted runs go on.
-    """
+    """:func:`train` with its ``options`` once, load ever after; the folder is named after ``config``, runs go on."""
     folder = Path(out) if out is not None else runs_dir() / f"{config.data}-k{config.num_parts}-{config.digest()}"
-    if not (folder / "model.safetensors").is_file():
-        return train(config, folder, resume=True, **options)
-    segmenter, stored = checkpoint.load_model(folder)
-    if stored.digest() != config.digest():
+    found = checkpoint.load_model(folder) if (folder / "model.safetensors").is_file() else None
+    if found is None or found[1].digest() != config.digest():
         return train(config, folder, resume=True, **options)
     saved, log = folder / "checkpoint.pt", []
     if saved.is_file():  # a model alone, as somebody else may have sent it, is enough
@@ -174,4 +170,4 @@ def load_or_train(config: TrainConfig, out: str | Path | None = None, **options:
         if options.get("datasets"):
             _check(state, config, options["datasets"][0], saved)
         log = state["log"]
-    return TrainResult(segmenter.to(pick_device(options.get("device", "auto"))), config, log, folder)
+    return TrainResult(found[0].to(pick_device(options.get("device", "auto"))), config, log, folder)

@@ -20,6 +20,7 @@ from partlib.runs.build import Recipe
 from partlib.segmenter import resize
 from partlib.training import GRAD_CLIP, Trainer
 
+Tensors = dict[str, Tensor]
 FEATURE_FACTOR, LR_FACTOR = 4.0, 3.0  # of the feature weight and the decoder's learning rate while it learns alone
 
 
@@ -33,16 +34,14 @@ def select_start(trainer: Trainer, recipe: Recipe, progress: bool = True) -> Non
     begin(best_start(recipe.config, trainer.advance, begin, progress))
 
 
-def begin_start(trainer: Trainer, recipe: Recipe, start: int, decoder: dict[str, Tensor] | None = None) -> None:
+def begin_start(trainer: Trainer, recipe: Recipe, start: int, decoder: Tensors | None = None) -> None:
     """Put the trainer at step 0 of a start; ``decoder`` holds the weights of its decoder, if it has learned already."""
     decoder = decoder or learn_decoders(trainer, recipe, [start])[0]
     trainer.restart(recipe.segmenter(start).state_dict())
     trainer.segmenter.decoder.load_state_dict(decoder)
 
 
-def learn_decoders(
-    trainer: Trainer, recipe: Recipe, starts: Sequence[int], progress: bool = False
-) -> list[dict[str, Tensor]]:
+def learn_decoders(trainer: Trainer, recipe: Recipe, starts: Sequence[int], progress: bool = False) -> list[Tensors]:
     """The decoders' weights of some starts after ``decoder_steps`` steps alone, at a constant learning rate.
 
     They learn from the images and the jitter of the run's first steps, without equivariance; the encoder's maps are the
@@ -92,7 +91,7 @@ def _decoder_losses(trainer: Trainer, decoders: list[nn.Module], step: int) -> I
 
 
 def best_start(
-    config: TrainConfig, advance: Callable[[], dict[str, Tensor]], begin: Callable[[int], None], progress: bool = True
+    config: TrainConfig, advance: Callable[[], Tensors], begin: Callable[[int], None], progress: bool = True
 ) -> int:
     """The start, 0 to ``config.starts - 1``, with the lowest mean loss over the later half of its trial; NaN loses.
 
@@ -111,7 +110,7 @@ def best_start(
     return distributed.broadcast_object(lambda: min(range(config.starts), key=means.__getitem__))
 
 
-def selection_loss(config: TrainConfig, terms: dict[str, Tensor]) -> Tensor:
+def selection_loss(config: TrainConfig, terms: Tensors) -> Tensor:
     """The weighted sum of the losses named by ``select_by``; the total where none is named or none is trained."""
     chosen = [config.weight(name) * terms[name] for name in config.select_by if name in terms]
     return torch.stack(chosen).sum() if chosen else terms["total"]

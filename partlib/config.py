@@ -1,7 +1,6 @@
 """Everything that decides the outcome of a run, in one dataclass, and its named presets.
 
-The configuration stops at the door: :class:`partlib.runs.build.Recipe` makes the parts that it names, and no other file
-of the method knows it.
+:class:`partlib.runs.build.Recipe` makes the parts that it names; no other file of the method knows it.
 """
 
 import dataclasses
@@ -144,8 +143,7 @@ PAPER: dict[str, Any] = {
     **{"eval_every": 5000, "log_every": 100, "checkpoint_every": 1000},
 }
 
-# A weak contrast, and many starts with decoders that learned alone, compared by the two losses which thin parts do not
-# lower.
+# A weak contrast, and many starts with decoders that learned alone, compared by losses that thin parts do not lower.
 CPU: dict[str, Any] = {
     **{"lambda_contrastive": 1.0, "starts": 6, "trial_steps": 150, "decoder_steps": 200, "steps": 1000},
     **{"select_by": ["feature", "equivariance"], "eval_every": 250},

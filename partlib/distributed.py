@@ -53,8 +53,9 @@ def processes(device: str = "auto") -> Iterator[None]:
         return
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device is {device!r} for all processes alike; expected auto, cpu or cuda under torchrun")
-    backend, found = "gloo", torch.cuda.device_count()
-    if device != "cpu" and found:
+    backend = "gloo"
+    if device != "cpu" and torch.cuda.is_available():
+        found = torch.cuda.device_count()
         if local_rank() >= found:
             raise ConfigError(f"more processes than the {found} GPUs here; expected --nproc_per_node={found}")
         torch.cuda.set_device(local_rank())  # what "cuda" means from here on

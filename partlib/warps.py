@@ -1,11 +1,9 @@
 """Smooth random deformations for the equivariance loss: thin-plate splines on a 5x5 lattice (paper, section 3.4).
 
 A warp is a sampling grid: for every output pixel the place (x, y) it is read from, in normalized coordinates where -1
-and 1 are the *centres* of the first and last pixel (``align_corners=True``). The spline says where the lattice points
+and 1 are the *centers* of the first and last pixel (``align_corners=True``). The spline says where the lattice points
 are read from, ``source_points``, and interpolates as smoothly as possible in between (Bookstein 1989).
-
-The grid is linear in the source points, grid = M source_points, and M depends on the size alone: kernel matrix, its
-inverse and the basis at every pixel are folded into M once, and a step costs one matrix product.
+It is linear in the source points, grid = M source_points, and M depends on the size alone: a step costs one product.
 """
 
 import math

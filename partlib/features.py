@@ -5,6 +5,7 @@ looks the same and the cache is not too large, or live, computed at every step.
 """
 
 import hashlib
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,15 +105,15 @@ def features_of(
     """
     if not dataset.fixed_crop:
         return LiveFeatures(extractor)
-    if cache_size(source or dataset, extractor) > limit_gb * 1e9:
+    if 2 * sum(map(math.prod, cache_shapes(source or dataset, extractor))) > limit_gb * 1e9:  # bytes of float16
         return LiveFeatures(extractor, source)
     return cached_features(source or dataset, extractor)
 
 
-def cache_size(dataset: PartDataset, extractor: PerceptualFeatures) -> int:
-    """Bytes of the cache of all images, from the features of the first."""
+def cache_shapes(dataset: PartDataset, extractor: PerceptualFeatures) -> list[tuple[int, ...]]:
+    """Shapes (N, C_l, h_l, w_l) of the maps of all images, from the features of the first."""
     image = dataset[0].image[None].to(next(extractor.parameters()).device)
-    return len(dataset) * sum(2 * z.numel() for z in extractor(image))  # float16
+    return [(len(dataset), *z.shape[1:]) for z in extractor(image)]
 
 
 def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> CachedFeatures:
@@ -122,22 +123,20 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
     device = next(extractor.parameters()).device
 
     def compute(folder: Path) -> None:
-        size, free = cache_size(dataset, extractor), shutil.disk_usage(cache_dir()).free
+        shapes, free = cache_shapes(dataset, extractor), shutil.disk_usage(cache_dir()).free
+        size = 2 * sum(map(math.prod, shapes))  # bytes of float16
         if size > free:
             found = f"features would take {size / 1e9:.1f} GB and {cache_dir()} has {free / 1e9:.1f} GB free"
             remedy = "set PARTLIB_CACHE to a larger disk, or a lower feature_cache_gb to compute them at every step"
             raise ConfigError(f"{found}; {remedy}")
+        files = zip((folder / f"{layer}.npy" for layer in extractor.layers), shapes, strict=True)
+        arrays = [np.lib.format.open_memmap(file, "w+", np.float16, shape) for file, shape in files]
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
-        arrays: list[np.ndarray] = []
         title = f"features of {dataset.name} {dataset.split}"
         for start in progress_bar(range(0, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
-            maps = [z.half().cpu().numpy() for z in extractor(batch.images.to(device))]
-            for layer, z in zip(extractor.layers[len(arrays) :], maps[len(arrays) :], strict=True):
-                shape = (len(dataset), *z.shape[1:])
-                arrays.append(np.lib.format.open_memmap(folder / f"{layer}.npy", "w+", np.float16, shape))
-            for array, z in zip(arrays, maps, strict=True):
-                array[start : start + len(z)] = z
+            for array, z in zip(arrays, extractor(batch.images.to(device)), strict=True):
+                array[start : start + len(z)] = z.half().cpu().numpy()
 
     digest = hashlib.sha256()
     for name, tensor in extractor.state_dict().items():

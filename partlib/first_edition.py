@@ -24,14 +24,14 @@ RECIPE: dict[str, Any] = {
     **{"lr_horizon": 100_000},
 }
 QUIRKS = {"positives": "release", "masked_features": True, "warp_fill": "mean", "release_data": True}
-BOOLEANS = {"pretrained", *(name for name, value in USUAL.items() if isinstance(value, bool))}
-GONE = (*USUAL, "pretrained", "backbone_weights", "feature_weights")
+# All of them, with values of their kinds.
+GONE = {**USUAL, **RECIPE, "pretrained": True, "backbone_weights": "", "feature_weights": ""}
 
 
 def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Fields of :class:`TrainConfig` from those that the first edition wrote; current ones stay as they are."""
     found: dict[str, Any] = {RENAMED.get(name, name): value for name, value in values.items() if name not in GONE}
-    gone: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if name in USUAL}
+    gone = {name: value for name, value in values.items() if name in USUAL}
     if "arch" in found:
         found["arch"] = ARCHS.get(found["arch"], found["arch"])
     # The paper's recipe, whose further quirks have names
@@ -49,10 +49,7 @@ def current_fields(values: dict[str, Any]) -> dict[str, Any]:
                 "recipe as a whole: --preset paper, and with --reproduce-release as the authors' code"
             )
     # Weights of a network are part of its name
-    pretrained = values.get("pretrained", True)
-    if not isinstance(pretrained, bool):
-        raise ConfigError(f"pretrained is {pretrained!r}; expected true or false")
-    usual = "" if pretrained else "random"
+    usual = "" if values.get("pretrained", True) else "random"
     for old, name in (("backbone_weights", "arch"), ("feature_weights", "feature_network")):
         weights = values.get(old) or usual
         if weights:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,16 +36,13 @@ def batch_indices(num_images: int, batch_size: int, seed: int, step: int) -> lis
 def seeded_batch(dataset: PartDataset, indices: list[int], seed: int, step: int, shard: slice = slice(None)) -> Batch:
     """The samples at ``indices``, or the ``shard`` of them that one process reads.
 
-    Random crops depend on (seed, step, place in the batch) alone. Data sets draw from PyTorch's global generator, which
-    is seeded for the moment and then put back.
+    Random crops depend on (seed, step, place in the batch) alone: PyTorch's global generator, which data sets draw
+    from, is seeded for the moment and then put back.
     """
-    places = range(len(indices))[shard]
-    if dataset.fixed_crop:
-        return collate([dataset[indices[place]] for place in places])
     first = (seed * 15_485_863 + step) * len(indices)  # other numbers than those of jitter and warps
     samples = []
     with torch.random.fork_rng(devices=[]):
-        for place in places:
+        for place in range(len(indices))[shard]:
             torch.default_generator.manual_seed(first + place)
             samples.append(dataset[indices[place]])
     return collate(samples)
@@ -105,19 +103,13 @@ class StepLoader:
         if not self.workers:
             return self.batches[step]
         if step != self._next or self._ahead is None:
-            self._ahead = iter(
-                DataLoader(
-                    self.batches,
-                    batch_size=None,  # an item is a batch already
-                    sampler=range(step, max(len(self.batches), step + 1)),
-                    num_workers=self.workers,
-                    pin_memory=self.device.type == "cuda",
-                    worker_init_fn=_leave_interrupts_to_the_main_process,
-                )
-            )
+            steps, pinned = range(step, max(len(self.batches), step + 1)), self.device.type == "cuda"
+            options: dict[str, Any] = {"num_workers": self.workers, "worker_init_fn": _leave_interrupts}
+            # without a batch size: an item is a batch already
+            self._ahead = iter(DataLoader(self.batches, None, sampler=steps, pin_memory=pinned, **options))
         self._next = step + 1
         return next(self._ahead)
 
 
-def _leave_interrupts_to_the_main_process(worker: int) -> None:
+def _leave_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)

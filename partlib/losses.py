@@ -19,7 +19,12 @@ Maps = Tensor | Sequence[Tensor]
 
 
 def consistency_loss(
-    part_maps: Tensor, targets: Maps, foreground: Tensor, *, reduction: str = "mean", eps: float = 1e-5
+    part_maps: Tensor,  # (B, K, H, W), softmax times foreground, in [0, 1]
+    targets: Maps,  # (B, C, h, w), features or colors in any unit, or several of them, of different sizes
+    foreground: Tensor,  # (B, 1, H, W) in [0, 1]; it is in ``part_maps`` too, as in the release
+    *,
+    reduction: str = "mean",  # over the images, or "none" for one value per image, (B,)
+    eps: float = 1e-5,
 ) -> Tensor:
     """How much the targets vary within each part: feature loss and visual loss (paper eq. 3 and 4).
 
@@ -28,17 +33,10 @@ def consistency_loss(
         mu_k = sum_u m_k z / (sum_u m_k + eps)
         loss = sum_k sum_u f m_k |z - mu_k|^2 / (sum_u f + eps)          per image.
 
-    The square is expanded, so that only sums of m_k, m_k z and |z|^2 remain, and none of them needs the upsampled
-    targets (see :mod:`partlib.moments`): time and memory do not grow with channels times pixels. The identity is exact,
-    both epsilons and a soft foreground included.
-
-    Parameters
-    ----------
-    part_maps : (B, K, H, W), softmax times foreground, in [0, 1].
-    targets : (B, C, h, w), features or colors in any unit; a smaller (h, w) stands for its bilinear upsampling with
-        ``align_corners=True``. Or several of them, of different sizes: they count as stacked along the channels.
-    foreground : (B, 1, H, W) in [0, 1]; it is in ``part_maps`` too, as in the release.
-    reduction : "mean" over the images, or "none" for one value per image, (B,).
+    Targets of a smaller (h, w) stand for their bilinear upsampling (``align_corners=True``), several of them count as
+    stacked along the channels. The square is expanded, so that only sums of m_k, m_k z and |z|^2 remain, and none of
+    them needs the upsampled targets (see :mod:`partlib.moments`): time and memory do not grow with channels times
+    pixels. The identity is exact, both epsilons and a soft foreground included.
     """
     maps = [targets] if isinstance(targets, Tensor) else list(targets)
     variation = torch.stack([_variation(part_maps, z, foreground, eps) for z in maps]).sum(dim=0)  # (B,)
@@ -90,24 +88,16 @@ def part_descriptors(part_maps: Tensor, features: Maps, *, eps: float = 1e-7) ->
 
 
 def contrastive_loss(
-    descriptors: Tensor,
-    temperature: float,
-    positives: str | Tensor = "all",
-    generator: torch.Generator | None = None,
+    descriptors: Tensor,  # (B, K, C), normalized here; at least two images and two parts
+    temperature: float,  # scale of the cosine; the paper's is 0.19
+    positives: Tensor | None = None,  # (B K,) images that the positives are taken from, see draw_positives
 ) -> Tensor:
     """InfoNCE over part descriptors: find the same part in another image among all other parts (paper eq. 5 and 6).
 
     For row (b, k) with a positive p, -log( e^{s_p} / (e^{s_p} + sum_n e^{s_n}) ) where s is the cosine over the
     temperature and n runs over all *other* parts of all images, its own included. Other positives are not in the
-    denominator. The mean is taken over the B K rows.
-
-    Parameters
-    ----------
-    descriptors : (B, K, C), normalized here; at least two images and two parts.
-    temperature : scale of the cosine; the paper's is 0.19.
-    positives : which images give the positive of a row. "all": each of the B - 1 other images, averaged (the
-        expectation of "sample", without its noise). "sample": one of them, drawn evenly for every row (the paper) by
-        the CPU ``generator``. Tensor (B K,) of image indices: a draw made elsewhere; row b K + k is part k of image b.
+    denominator. The mean is taken over the B K rows. The paper draws one positive for every row; without ``positives``
+    the loss is the average over all B - 1 of them, which is the expectation of that without its noise.
     """
     batch, num_parts, _ = descriptors.shape
     assert min(batch, num_parts) >= 2, "contrast compares parts across images: at least 2 images and 2 parts"
@@ -115,9 +105,8 @@ def contrastive_loss(
     image, part = rows // num_parts, rows % num_parts
     same_part = part[:, None] == part  # (BK, BK)
     positive = same_part & (image[:, None] != image)  # (BK, BK)
-    if not isinstance(positives, str) or positives == "sample":
-        drawn = draw_positives(batch, num_parts, generator) if isinstance(positives, str) else positives
-        positive = positive & (drawn.to(image.device, non_blocking=True)[:, None] == image)
+    if positives is not None:
+        positive = positive & (positives.to(image.device, non_blocking=True)[:, None] == image)
     unit = F.normalize(descriptors.flatten(0, 1), dim=1)  # (BK, C)
     similarity = unit @ unit.T / temperature  # (BK, BK)
     negative = similarity.masked_fill(same_part, -torch.inf).logsumexp(dim=1, keepdim=True)  # (BK, 1)
@@ -137,18 +126,16 @@ def draw_positives(batch: int, num_parts: int, generator: torch.Generator | None
 
 
 def equivariance_loss(
-    logits_of_warped: Tensor, warped_logits: Tensor, foreground: Tensor, *, reduction: str = "mean", eps: float = 1e-7
+    logits_of_warped: Tensor,  # (B, K, H, W), network(warp(image))
+    warped_logits: Tensor,  # (B, K, H, W), warp(network(image)); detached here
+    foreground: Tensor,  # (B, 1, H, W) in [0, 1], the warped foreground: 0 where the warp leaves the image
+    *,
+    reduction: str = "mean",  # over the images, in nats per foreground pixel, or "none" for one value per image, (B,)
+    eps: float = 1e-7,
 ) -> Tensor:
     """KL(parts of the image, warped || parts of the warped image) over the foreground (paper eq. 7).
 
     One-sided as in the release: the warped parts are the target and get no gradient.
-
-    Parameters
-    ----------
-    logits_of_warped : (B, K, H, W), network(warp(image)).
-    warped_logits : (B, K, H, W), warp(network(image)); detached here.
-    foreground : (B, 1, H, W) in [0, 1], the warped foreground: 0 where the warp leaves the image.
-    reduction : "mean" over the images, in nats per foreground pixel, or "none" for one value per image, (B,).
     """
     target, prediction = warped_logits.detach().log_softmax(dim=1), logits_of_warped.log_softmax(dim=1)
     divergence = (target.exp() * (target - prediction)).sum(dim=1, keepdim=True)  # (B, 1, H, W)

@@ -47,10 +47,7 @@ def _product_matrix(high: int, low: int, device: torch.device, dtype: torch.dtyp
 
 
 def downsample_adjoint(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """U^T applied to every map: the transpose of bilinear upsampling (``align_corners=True``), not an averaging.
-
-    (B, N, H, W) -> (B, N, h, w) for ``size`` (h, w); the sum over (h, w) is the sum of ``maps`` over (H, W).
-    """
+    """U^T, the transpose of bilinear upsampling, applied to every map: (B, N, H, W) -> (B, N, h, w); keeps the sum."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     rows = interpolation_matrix(maps.shape[-2], size[0], maps.device, maps.dtype)  # (H, h)
@@ -59,22 +56,17 @@ def downsample_adjoint(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def first_moments(weights: Tensor, features: Tensor) -> Tensor:
-    """sum_u weights_n(u) (U features)(u) for every map n, (B, N, C).
-
-    ``weights`` are (B, N, H, W), ``features`` (B, C, h, w) stand for their bilinear upsampling to (H, W).
-    """
+    """sum_u weights_n(u) (U features)(u), (B, N, C), of weights (B, N, H, W) and features (B, C, h, w)."""
     low = downsample_adjoint(weights, features.shape[-2:])  # (B, N, h, w)
     return low.flatten(2) @ features.flatten(2).transpose(1, 2)  # (B, N, hw) @ (B, hw, C)
 
 
 def upsampled_square_norm(features: Tensor, size: Sequence[int]) -> Tensor:
-    """|(U features)(u)|^2 at every pixel u.
+    """|(U features)(u)|^2 at every pixel u, (B, H, W), of features (B, C, h, w) upsampled to ``size`` (H, W).
 
     With weights a_i, a_{i+1} of a pixel on two rows and b_j, b_{j+1} on two columns, the square of
     sum_ij a_i b_j z_ij has terms a_i^2 b_j^2 |z_ij|^2, a_i^2 b_j b_{j+1} z_ij . z_i,j+1 and so on: products of weights
     (which separate into rows and columns) times scalar products of cells at most one apart.
-
-    ``features`` are (B, C, h, w), ``size`` is (H, W) of the upsampled map; returns (B, H, W).
     """
     if tuple(features.shape[-2:]) == tuple(size):
         return _dot(features, features)

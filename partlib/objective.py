@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from partlib import distributed, losses, warps
 from partlib.augment import ColorJitter, rgb_to_lab
@@ -30,15 +30,11 @@ class Objective:
         self,
         segmenter: Segmenter,
         batch: Batch,
-        features: list[Tensor],
-        weights: Mapping[str, float],
-        generator: torch.Generator,
+        features: list[Tensor],  # maps (B, C_l, h_l, w_l) of the clean images, of any resolution
+        weights: Mapping[str, float],  # of the four losses
+        generator: Generator,  # on the CPU; draws jitter and warps
     ) -> dict[str, Tensor]:
-        """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out.
-
-        ``features`` are maps (B, C_l, h_l, w_l) of the clean images, ``weights`` those of the four losses;
-        ``generator`` (CPU) draws jitter and warps.
-        """
+        """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out."""
         # Two views, the second of them warped
         views, grid = [self.jitter(batch.images, generator)], None
         if weights["equivariance"]:
@@ -54,11 +50,11 @@ class Objective:
         self,
         logits: list[Tensor],  # of the first view, and where a grid is given of the second, (B, K, H, W) each
         foreground: Tensor,  # (B, 1, H, W)
-        features: list[Tensor],  # maps (B, C_l, h_l, w_l) of the clean images, of any resolution
+        features: list[Tensor],
         lab: Tensor | None,  # (B, 3, H, W), colors of the clean images; None without visual loss
         grid: Tensor | None,  # (B, H, W, 2), the warp of the second view; None without equivariance
         weights: Mapping[str, float],
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         positives: Tensor | None = None,  # (B K,) images drawn elsewhere, see losses.contrastive_loss
     ) -> dict[str, Tensor]:
         """The terms of :meth:`__call__` from what networks and chance have contributed."""
@@ -80,12 +76,12 @@ class Objective:
     # The pieces, one method each, so that a variant replaces the one that differs. With several processes random
     # numbers are drawn for the images of all, and each process keeps its own rows.
 
-    def jitter(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def jitter(self, images: Tensor, generator: Generator) -> Tensor:
         """Color-jittered copies of images (B, 3, H, W)."""
         draws = distributed.own_rows(lambda total: self.color_jitter.draw(total, generator), len(images), dim=1)
         return self.color_jitter(images, draws=draws)
 
-    def random_grid(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def random_grid(self, images: Tensor, generator: Generator) -> Tensor:
         """One random warp per image, (B, H, W, 2)."""
         points = distributed.own_rows(lambda total: warps.random_points(total, generator), len(images))  # (B, 25, 2)
         points = points.to(images.device, images.dtype, non_blocking=True)
@@ -109,7 +105,5 @@ class Objective:
     def descriptors(self, maps: Tensor, features: list[Tensor], foreground: Tensor) -> Tensor:
         return losses.part_descriptors(maps, features)
 
-    def contrastive_loss(
-        self, descriptors: Tensor, generator: torch.Generator | None, positives: Tensor | None
-    ) -> Tensor:
-        return losses.contrastive_loss(descriptors, self.temperature, "all" if positives is None else positives)
+    def contrastive_loss(self, descriptors: Tensor, generator: Generator | None, positives: Tensor | None) -> Tensor:
+        return losses.contrastive_loss(descriptors, self.temperature, positives)

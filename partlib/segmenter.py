@@ -45,9 +45,7 @@ class FPNDecoder(nn.Module):
         self.mix = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width),
-                nn.Conv2d(width, width, kernel_size=1),
-                nn.GroupNorm(8, width),
-                nn.ReLU(),
+                *(nn.Conv2d(width, width, kernel_size=1), nn.GroupNorm(8, width), nn.ReLU()),
             )
             for _ in channels
         )
@@ -92,9 +90,7 @@ class PartSegmenter(nn.Module):
     ("train") or only those in the shortcut branches of a ResNet ("statistics", the paper).
     """
 
-    def __init__(
-        self, num_parts: int, arch: str = "fpn_lite0", weights: str = "", *, batchnorm: str = "frozen"
-    ) -> None:
+    def __init__(self, num_parts: int, arch: str = "fpn_lite0", weights: str = "", batchnorm: str = "frozen") -> None:
         super().__init__()
         assert num_parts >= 2
         assert batchnorm in ("frozen", "train", "statistics")

@@ -22,16 +22,12 @@ class TrainingError(PartlibError, RuntimeError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What changes from step to step.
-
-    ``weights`` are those of the four losses at the beginning; that of the visual loss grows geometrically to
-    ``visual_end``, where given. Learning rates fall to zero after ``decay_steps``, or after ``steps``.
-    """
+    """What changes from step to step."""
 
     steps: int
-    weights: Mapping[str, float]
-    visual_end: float = 0.0
-    decay_steps: int = 0
+    weights: Mapping[str, float]  # of the four losses at the beginning
+    visual_end: float = 0.0  # weight of the visual loss at the end, grown geometrically; 0 keeps it constant
+    decay_steps: int = 0  # after which learning rates are zero; 0 for ``steps``
 
     def lr_factor(self, step: int) -> float:
         """(1 - step / decay_steps) ** 0.9, the factor of all learning rates."""
@@ -87,8 +83,7 @@ class Trainer:
         return {name: value.detach() for name, value in terms.items()}
 
     def restart(self, weights: dict[str, Tensor]) -> None:
-        """Go back to step 0 with other weights."""
-        # into the same network: a new one would have to be compiled and replicated anew
+        """Go back to step 0 with other weights, in the same network: a new one would have to be compiled anew."""
         self.segmenter.load_state_dict(weights)
         self.optimizer.state.clear()
         self.step = 0
@@ -96,9 +91,8 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything needed to go on from here, as plain values and tensors; refused where a weight is not finite."""
         if not all(bool(p.isfinite().all()) for p in self.segmenter.parameters()):
-            raise TrainingError(
-                f"weights are not finite after step {self.step}; start again in another folder with a lower lr"
-            )
+            problem = f"weights are not finite after step {self.step}"
+            raise TrainingError(f"{problem}; start again in another folder with a lower lr")
         return {"step": self.step, "model": self.segmenter.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -1,11 +1,9 @@
 """Smooth random deformations for the equivariance loss: thin-plate splines on a 5x5 lattice (paper, section 3.4).
 
 A warp is a sampling grid: for every output pixel the place (x, y) it is read from, in normalized coordinates where -1
-and 1 are the *centres* of the first and last pixel (``align_corners=True``). The spline says where the lattice points
+and 1 are the *centers* of the first and last pixel (``align_corners=True``). The spline says where the lattice points
 are read from, ``source_points``, and interpolates as smoothly as possible in between (Bookstein 1989).
-
-The grid is linear in the source points, grid = M source_points, and M depends on the size alone: kernel matrix, its
-inverse and the basis at every pixel are folded into M once, and a step costs one matrix product.
+It is linear in the source points, grid = M source_points, and M depends on the size alone: a step costs one product.
 """
 
 import math
@@ -86,9 +84,8 @@ def _thin_plate_matrix(height: int, width: int, device: torch.device, dtype: tor
         system[:NUM_POINTS, :NUM_POINTS] = _kernel(centers, centers)
         system[:NUM_POINTS, NUM_POINTS:] = polynomial
         system[NUM_POINTS:, :NUM_POINTS] = polynomial.T
-        y = torch.linspace(-1, 1, height, dtype=torch.float64)
-        x = torch.linspace(-1, 1, width, dtype=torch.float64)
-        pixels = torch.cartesian_prod(y, x).flip(1)  # (H W, 2) as (x, y), rows of the image first
+        axes = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in (height, width))
+        pixels = torch.cartesian_prod(*axes).flip(1)  # (H W, 2) as (x, y), rows of the image first
         basis = torch.cat([_kernel(pixels, centers), torch.ones_like(pixels[:, :1]), pixels], dim=1)  # (H W, 28)
         return (basis @ torch.linalg.inv(system)[:, :NUM_POINTS]).to(device, dtype)
 

@@ -154,8 +154,8 @@ def test_networks_start_with_the_weights_of_a_file(network, tensor, files):
 @pytest.mark.parametrize(
     ("network", "file", "message"),
     [
-        ("resnet50", "vgg19.pth", r"vgg19\.pth lacks conv1\.weight, bn1\.weight, bn1\.bias; expected 318 tensors"),
-        ("vgg19", "resnet50.pth", r"resnet50\.pth lacks features\.0\.weight, .* expected 32 tensors"),
+        ("resnet50", "vgg19.pth", r"vgg19\.pth is of another network: conv1\.weight is no tensor; expected \(64, 3"),
+        ("vgg19", "resnet50.pth", r"resnet50\.pth is of another network: features\.0\.weight is no tensor"),
     ],
 )
 def test_weights_of_another_network_are_refused_by_name(network, file, message, files):
@@ -187,20 +187,13 @@ def _swap(tensors):  # a mean and a variance have one shape, and must not change
     tensors.update(items)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda t: t.update({"_conv_stem.weight": torch.zeros(32, 3, 5, 5)}),
-            r"_conv_stem\.weight \(32, 3, 5, 5\) is no",
-        ),
-        (_swap, r"_bn0\.running_var \(32,\) is no bn1\.running_mean"),
-        (lambda t: t.popitem(), r"holds \d+ tensors; expected \d+"),
-    ],
-    ids=["shape", "kind", "number"],
-)
-def test_lite0_weights_that_do_not_fit_are_refused(change, message, tmp_path):
-    with pytest.raises(CheckpointError, match=rf"other\.pth:? {message}"):
+def _resize(tensors):
+    tensors["_conv_stem.weight"] = torch.zeros(32, 3, 5, 5)
+
+
+@pytest.mark.parametrize("change", [_resize, _swap, dict.popitem], ids=["shape", "kind", "number"])
+def test_lite0_weights_that_do_not_fit_are_refused(change, tmp_path):
+    with pytest.raises(CheckpointError, match=r"other\.pth holds other tensors than EfficientNet-Lite0"):
         lite0_weights(_changed(change, tmp_path / "other.pth"))
 
 
@@ -218,7 +211,7 @@ def test_state_dict_is_read_back_and_a_file_cut_short_is_one_line_that_names_it(
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere\.pth does not exist"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth cannot be read"):
         read_state_dict(tmp_path / "nowhere.pth")
 
 

@@ -101,7 +101,7 @@ def test_options_of_the_first_edition_are_understood_or_refused_in_one_line(run,
     assert (config.arch, config.feature_network) == ("fpn_lite0:random", "efficientnet_lite0:random")
     code, _, err = run(*where, "--lab-scale", 7)
     assert code == 1
-    assert "lab_scale = 7 was an option of the first edition" in err
+    assert "lab_scale = 7.0 was an option of the first edition" in err
     assert "--preset paper" in err
 
 

@@ -78,7 +78,7 @@ def test_terms_are_the_losses_of_the_first_view_against_the_clean_image(batch, f
     descriptors = losses.part_descriptors(maps, features)
     torch.testing.assert_close(terms["visual"], losses.consistency_loss(maps, lab, batch.foreground))
     torch.testing.assert_close(terms["feature"], losses.consistency_loss(maps, features, batch.foreground))
-    torch.testing.assert_close(terms["contrastive"], losses.contrastive_loss(descriptors, 0.3, "all"))
+    torch.testing.assert_close(terms["contrastive"], losses.contrastive_loss(descriptors, 0.3))
 
 
 def test_first_view_is_jittered_in_place_and_second_is_warped(batch, features):

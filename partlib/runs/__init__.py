@@ -3,10 +3,11 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from partlib.data import PartDataset
 from partlib.errors import ConfigError
 from partlib.evaluation import evaluate
 from partlib.metrics import part_share
-from partlib.paths import runs_dir
+from partlib.paths import runs_dir, write_atomically
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe, Runtime, build_trainer, pick_device
 from partlib.runs.starts import select_start
@@ -24,9 +25,7 @@ from partlib.segmenter import PartSegmenter
 from partlib.training import Trainer, TrainingError
 
 DEAD_SHARE = 0.01  # a part that holds less of the foreground than this is called dead
-OnStep = Callable[[Trainer, dict[str, Tensor]], None]
 Log = list[dict[str, float]]
-Datasets = tuple[PartDataset, PartDataset | None]
 
 
 @dataclass
@@ -35,8 +34,8 @@ class TrainResult:
 
     segmenter: PartSegmenter  # in eval mode
     config: TrainConfig
-    log: Log = field(default_factory=list)  # per logged step: step, lr, losses and, where evaluated, scores and shares
-    out: Path | None = None  # its folder, if there is one
+    log: Log  # per logged step: step, lr, losses and, where evaluated, scores and shares
+    out: Path | None  # its folder, if there is one
 
 
 def train(
@@ -46,13 +45,14 @@ def train(
     resume: bool = False,  # go on from the checkpoint in ``out``, if there is one
     device: str = "auto",
     progress: bool = True,
-    datasets: Datasets | None = None,  # (train, val or None) instead of the ones that ``config`` names
-    on_step: OnStep | None = None,  # called after every step with the trainer and the step's losses
+    datasets: tuple[PartDataset, PartDataset | None] | None = None,  # train and val instead of those of ``config``
+    on_step: Callable[[Trainer, dict[str, Tensor]], None] | None = None,  # called after every step with its losses
     runtime: Runtime | None = None,
     recipe: type[Recipe] = Recipe,  # makes the parts; partlib.paper.release.PaperRecipe for the preset "paper"
 ) -> TrainResult:
     """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`."""
     folder = None if out is None else Path(out)
+    written = folder if distributed.rank() == 0 else None
     state = distributed.broadcast_object(lambda: _saved_state(folder, resume))
     # The parts of the run
     parts = recipe(config)
@@ -62,12 +62,12 @@ def train(
     log: Log = []
 
     def save() -> None:
-        if folder is not None:
-            state = {"config": config.to_dict(), "data": train_set.fingerprint(), **trainer.state(), "log": log}
-            if distributed.rank() == 0:
-                checkpoint.save_checkpoint(folder / "checkpoint.pt", state)
-                if log:
-                    checkpoint.write_log(folder / "log.csv", log)  # to be watched while the run goes on
+        state = trainer.state()  # raises where a weight is not finite
+        if written is not None:
+            state |= {"config": config.to_dict(), "data": train_set.fingerprint(), "log": log}
+            checkpoint.save_checkpoint(written / "checkpoint.pt", state)
+            if log:  # to be watched while the run goes on
+                write_atomically(written / "log.csv", lambda p: pd.DataFrame(log).to_csv(p, index=False))
 
     # Go on where an earlier run stopped, or choose where to start from
     if state is not None and folder is not None:
@@ -77,8 +77,8 @@ def train(
     elif config.starts > 1:
         select_start(trainer, parts, progress)
         save()  # the trials are not lost
-    if folder is not None and distributed.rank() == 0:
-        checkpoint.write_json(folder / "config.json", config.to_dict())
+    if written is not None:
+        checkpoint.write_json(written / "config.json", config.to_dict())
     # The steps
     try:
         for terms in _steps(trainer, config, val_set, log, progress):
@@ -87,15 +87,14 @@ def train(
             if config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
                 save()
     except KeyboardInterrupt:
-        if folder is not None and distributed.rank() == 0:
+        if written is not None:
             print(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
         raise
     # What is left of it
-    trainer.state()  # raises where a weight is not finite
     save()
     segmenter = trainer.segmenter.eval()
-    if folder is not None and distributed.rank() == 0:
-        checkpoint.save_model(folder / "model.safetensors", segmenter, config)
+    if written is not None:
+        checkpoint.save_model(written / "model.safetensors", segmenter, config)
     return TrainResult(segmenter, config, log, folder)
 
 
@@ -122,24 +121,22 @@ def _steps(
     trainer: Trainer, config: TrainConfig, val_set: PartDataset | None, log: Log, progress: bool
 ) -> Iterator[dict[str, Tensor]]:
     """Run the trainer to its end, keeping the log and the progress bar, yielding the losses of every step."""
-    bar = distributed.progress_bar(total=config.steps, initial=trainer.step, desc="training", shown=progress)
-    with bar:
+
+    def due(every: int) -> bool:
+        return every > 0 and (trainer.step % every == 0 or trainer.step == config.steps)
+
+    with distributed.progress_bar(total=config.steps, initial=trainer.step, desc="training", shown=progress) as bar:
         while trainer.step < config.steps:
             terms = trainer.advance()
-            last = trainer.step == config.steps
-            logged = config.log_every and (trainer.step % config.log_every == 0 or last)
-            evaluated = config.eval_every and (trainer.step % config.eval_every == 0 or last)
-            if logged or evaluated:  # reading a loss waits for the device, so only now and then
+            if due(config.log_every) or due(config.eval_every):  # reading a loss waits for the device
                 entry: dict[str, float] = {"step": trainer.step, "lr": trainer.optimizer.param_groups[-1]["lr"]}
                 values = distributed.all_reduce_mean(torch.stack(list(terms.values()))).tolist()
                 entry |= dict(zip(terms, values, strict=True))
-                bad = [name for name, value in entry.items() if not math.isfinite(value)]
-                if bad:  # no later step can mend it
-                    raise TrainingError(
-                        f"loss {bad[0]} is {entry[bad[0]]} at step {trainer.step}; start again in another folder "
-                        "with a lower lr"
-                    )
-                if evaluated:
+                for name, value in entry.items():
+                    if not math.isfinite(value):  # no later step can mend it
+                        what = f"loss {name} is {value} at step {trainer.step}"
+                        raise TrainingError(f"{what}; start again in another folder with a lower lr")
+                if due(config.eval_every):
                     entry |= look_at(trainer, val_set)
                 log.append(entry)
                 bar.set_postfix({name: f"{entry[name]:.3f}" for name in terms})
@@ -153,31 +150,24 @@ def look_at(trainer: Trainer, val_set: PartDataset | None) -> dict[str, float]:
         return {}
     labels, scores = evaluate(trainer.segmenter, val_set)
     shares = part_share(labels, trainer.segmenter.num_parts).tolist()
-    dead = [str(k + 1) for k, share in enumerate(shares) if share < DEAD_SHARE]
+    dead = ", ".join(str(k) for k, share in enumerate(shares, start=1) if share < DEAD_SHARE)
     if dead:
-        warnings.warn(
-            f"step {trainer.step}: part {', '.join(dead)} holds less than {DEAD_SHARE:.0%} of the foreground; "
-            "it is dead or dying (raise the feature weight or lower contrastive and equivariance)",
-            stacklevel=2,
-        )
-    values = {f"share_{k + 1}": share for k, share in enumerate(shares)}
+        found = f"step {trainer.step}: part {dead} holds less than {DEAD_SHARE:.0%} of the foreground; it is dead or"
+        warnings.warn(f"{found} dying (raise the feature weight or lower contrastive and equivariance)", stacklevel=2)
+    values = {f"share_{k}": share for k, share in enumerate(shares, start=1)}
     return values | {f"val_{name}": value for name, value in scores.items()}
 
 
 def load_or_train(config: TrainConfig, out: str | Path | None = None, **options: Any) -> TrainResult:
-    """Train once, load ever after: the run's folder is named after its configuration. Interrupted runs go on.
-
-    ``options`` are those of :func:`train`.
-    """
+    """:func:`train` with its ``options`` once, load ever after; the folder is named after ``config``, runs go on."""
     folder = Path(out) if out is not None else runs_dir() / f"{config.data}-k{config.num_parts}-{config.digest()}"
-    if (folder / "model.safetensors").is_file():
-        segmenter, stored = checkpoint.load_model(folder)
-        if stored.digest() == config.digest():
-            saved, log = folder / "checkpoint.pt", []
-            if saved.is_file():  # a model alone, as somebody else may have sent it, is enough
-                state = checkpoint.load_checkpoint(saved)
-                if options.get("datasets"):
-                    _check(state, config, options["datasets"][0], saved)
-                log = state["log"]
-            return TrainResult(segmenter.to(pick_device(options.get("device", "auto"))), config, log, folder)
-    return train(config, folder, resume=True, **options)
+    found = checkpoint.load_model(folder) if (folder / "model.safetensors").is_file() else None
+    if found is None or found[1].digest() != config.digest():
+        return train(config, folder, resume=True, **options)
+    saved, log = folder / "checkpoint.pt", []
+    if saved.is_file():  # a model alone, as somebody else may have sent it, is enough
+        state = checkpoint.load_checkpoint(saved)
+        if options.get("datasets"):
+            _check(state, config, options["datasets"][0], saved)
+        log = state["log"]
+    return TrainResult(found[0].to(pick_device(options.get("device", "auto"))), config, log, folder)

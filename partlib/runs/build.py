@@ -26,9 +26,8 @@ Scale = Callable[[list[Tensor]], list[Tensor]]
 def pick_device(name: str = "auto") -> torch.device:
     """The named device, or the fastest there is."""
     try:
-        return torch.empty(
-            0, device=("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-        ).device
+        fastest = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.empty(0, device=fastest if name == "auto" else name).device
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
@@ -62,19 +61,17 @@ class Runtime:
         return usual if self.workers is None else self.workers
 
 
-class TrainingForward(nn.Module):
+def training_forward(segmenter: nn.Module, device: torch.device, runtime: Runtime) -> Callable[[Tensor], Tensor]:
     """The segmenter as a training step calls it, replicated over the ranks: images -> (B, K, H, W) float32 logits."""
+    network = distributed.replicate(segmenter)
+    network = torch.compile(network) if runtime.compile else network  # type: ignore[assignment]
 
-    def __init__(self, segmenter: nn.Module, device: torch.device, runtime: Runtime) -> None:
-        super().__init__()
-        network = distributed.replicate(segmenter)
-        self.network = torch.compile(network) if runtime.compile else network
-        self.device, self.runtime = device, runtime
-
-    def forward(self, images: Tensor) -> Tensor:
-        with self.runtime.autocast(self.device):
-            logits: Tensor = self.network(images)
+    def forward(images: Tensor) -> Tensor:
+        with runtime.autocast(device):
+            logits: Tensor = network(images)
         return logits.float()  # autocast ends here: warps, colors and losses do not survive eight bits of mantissa
+
+    return forward
 
 
 class Recipe:
@@ -85,16 +82,14 @@ class Recipe:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         if config.quirks and type(self) is Recipe:
-            raise ConfigError(
-                f"quirks is {', '.join(config.quirks)}, the paper's; pass recipe=partlib.paper.release.PaperRecipe"
-            )
+            quirks = ", ".join(config.quirks)
+            raise ConfigError(f"quirks is {quirks}, the paper's; pass recipe=partlib.paper.release.PaperRecipe")
 
     def dataset(self, split: str = "train", image_size: int = 0, *, fixed_crop: bool = False) -> PartDataset:
         """One split at the configuration's image size or another; random crops in the training split alone."""
         c = self.config
-        options = read_options(c.data, c.data_options)
-        if fixed_crop or split != "train":
-            options = {key: value for key, value in options.items() if key not in ("jitter", "mirror")}
+        left_out = ("jitter", "mirror") if fixed_crop or split != "train" else ()
+        options = {key: value for key, value in read_options(c.data, c.data_options).items() if key not in left_out}
         dataset = self.load(split, image_size or c.image_size, options)
         if split == "train" and 0 < c.num_images < len(dataset):
             dataset = dataset.subset(range(c.num_images))
@@ -113,9 +108,8 @@ class Recipe:
 
     def extractor(self, device: str | torch.device = "cpu") -> PerceptualFeatures:
         """The frozen network of the perceptual features."""
-        c = self.config
-        network, _, weights = c.feature_network.partition(":")
-        return PerceptualFeatures(network, c.feature_layers or None, weights, c.feature_size).to(device)
+        network, _, weights = self.config.feature_network.partition(":")
+        return PerceptualFeatures(network, self.config.feature_layers, weights, self.config.feature_size).to(device)
 
     def features(
         self, split: str = "train", device: str | torch.device = "cpu", dataset: PartDataset | None = None
@@ -130,10 +124,8 @@ class Recipe:
     def scale(self, features: Features, train_set: PartDataset, device: torch.device) -> Scale:
         """What is done to feature maps before the losses see them."""
         if not train_set.fixed_crop:
-            raise ConfigError(
-                "random crops (data options jitter, mirror) have no fixed features to take statistics of; leave them "
-                "out, or use --preset paper, which takes features as they are"
-            )
+            problem = "random crops (data options jitter, mirror) have no fixed features to take statistics of"
+            raise ConfigError(f"{problem}; leave them out, or use --preset paper, which takes features as they are")
         return FeatureScaling.of(features, train_set).to(device)
 
     def objective(self) -> Objective:
@@ -158,7 +150,6 @@ def build_trainer(
     """A run before its first step, on the images that ``config`` names or on ``train_set``."""
     runtime, place, parts = runtime or Runtime(), pick_device(device), recipe(config)
     # Data
-    own = train_set is not None
     with distributed.local_main_first():
         images = train_set if train_set is not None else parts.dataset("train")
     # Network; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
@@ -175,11 +166,11 @@ def build_trainer(
     if config.lambda_feature or config.lambda_contrastive:
         with distributed.local_main_first():
             # of the same crops at the size that the network wants, where the data set has them
-            larger = None if own or not images.fixed_crop else parts.dataset("train", parts.feature_size())
+            both = train_set is None and images.fixed_crop
+            larger = parts.dataset("train", parts.feature_size()) if both else None
             features = features_of(images, parts.extractor(place), larger, runtime.feature_cache_gb)
             scale = parts.scale(features, images, place)
     batches = StepBatches(images, features, config.batch_size, config.seed, config.steps)
-    workers = runtime.number_of_workers(place)
-    loader = StepLoader(batches, place, scale, workers, lambda: runtime.autocast(place))
-    forward = TrainingForward(segmenter, place, runtime)
+    loader = StepLoader(batches, place, scale, runtime.number_of_workers(place), lambda: runtime.autocast(place))
+    forward = training_forward(segmenter, place, runtime)
     return Trainer(segmenter, loader, parts.objective(), optimizer, parts.schedule(), config.seed, forward)

@@ -1,12 +1,10 @@
 """Files a run leaves behind: written whole or not at all, read without running any code in them."""
 
 import json
-import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -22,27 +20,14 @@ from partlib.segmenter import PartSegmenter
 
 def write_json(path: Path, values: Any) -> None:
     """Plain values as JSON; null for a number that is not finite, such as a score with nothing to compare."""
-    text = json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _finite(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [_finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
+    finite = json.loads(json.dumps(values), parse_constant=lambda name: None)  # NaN, Infinity, -Infinity
+    write_atomically(path, lambda p: p.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8"))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Named tensors as safetensors."""
     # not with save_file: it makes files that nobody but their owner may read, whatever the umask
     write_atomically(path, lambda p: p.write_bytes(save(tensors, metadata=metadata)))
-
-
-def write_log(path: Path, log: list[dict[str, float]]) -> None:
-    """One row per logged step; cells of values that were not computed at that step are empty."""
-    write_atomically(path, lambda p: pd.DataFrame(log).to_csv(p, index=False))
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -71,8 +56,7 @@ def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> Non
 
 def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     """The segmenter in a ``model.safetensors``, or in the run folder that holds one, ready to segment."""
-    path = Path(path)
-    path = path / "model.safetensors" if path.is_dir() else path
+    path = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train first: partlib train --out {path.parent}")
     if path.suffix == ".pth":

@@ -20,7 +20,7 @@ from partlib.runs.build import Recipe
 from partlib.segmenter import resize
 from partlib.training import GRAD_CLIP, Trainer
 
-Advance = Callable[[], dict[str, Tensor]]
+Tensors = dict[str, Tensor]
 FEATURE_FACTOR, LR_FACTOR = 4.0, 3.0  # of the feature weight and the decoder's learning rate while it learns alone
 
 
@@ -34,41 +34,29 @@ def select_start(trainer: Trainer, recipe: Recipe, progress: bool = True) -> Non
     begin(best_start(recipe.config, trainer.advance, begin, progress))
 
 
-def begin_start(trainer: Trainer, recipe: Recipe, start: int, decoder: dict[str, Tensor] | None = None) -> None:
+def begin_start(trainer: Trainer, recipe: Recipe, start: int, decoder: Tensors | None = None) -> None:
     """Put the trainer at step 0 of a start; ``decoder`` holds the weights of its decoder, if it has learned already."""
-    if decoder is None:
-        (decoder,) = learn_decoders(trainer, recipe, [start])
+    decoder = decoder or learn_decoders(trainer, recipe, [start])[0]
     trainer.restart(recipe.segmenter(start).state_dict())
     trainer.segmenter.decoder.load_state_dict(decoder)
 
 
-def learn_decoders(
-    trainer: Trainer, recipe: Recipe, starts: Sequence[int], progress: bool = False
-) -> list[dict[str, Tensor]]:
+def learn_decoders(trainer: Trainer, recipe: Recipe, starts: Sequence[int], progress: bool = False) -> list[Tensors]:
     """The decoders' weights of some starts after ``decoder_steps`` steps alone, at a constant learning rate.
 
     They learn from the images and the jitter of the run's first steps, without equivariance; the encoder's maps are the
     same for all. Without a feature loss there is nothing to learn from, and the decoders stay as they are.
     """
-    if recipe.config.arch.endswith(":random") and len(starts) > 1:  # random encoders differ
+    config = recipe.config
+    if config.arch.endswith(":random") and len(starts) > 1:  # random encoders differ
         return [decoder for start in starts for decoder in learn_decoders(trainer, recipe, [start], progress)]
-    decoders = []
+    decoders, optimizers = [], []
     for start in starts:
         trainer.segmenter.load_state_dict(recipe.segmenter(start).state_dict())
         decoders.append(copy.deepcopy(trainer.segmenter.decoder))
-    if recipe.config.lambda_feature:
-        _learn_alone(trainer, recipe, decoders, progress)
-    return [decoder.state_dict() for decoder in decoders]
-
-
-def _learn_alone(trainer: Trainer, recipe: Recipe, decoders: list[nn.Module], progress: bool) -> None:
-    """Train decoders on the encoder maps of the trainer's segmenter, in place."""
-    config = recipe.config
-    optimizers = [
-        recipe.optimizer([{"params": list(decoder.parameters()), "lr": LR_FACTOR * config.lr}]) for decoder in decoders
-    ]
-    shown = progress and config.decoder_steps > 0
-    for step in distributed.progress_bar(range(config.decoder_steps), "decoders", leave=False, shown=shown):
+        optimizers.append(recipe.optimizer([{"params": list(decoders[-1].parameters()), "lr": LR_FACTOR * config.lr}]))
+    steps = config.decoder_steps if config.lambda_feature else 0
+    for step in distributed.progress_bar(range(steps), "decoders", leave=False, shown=progress and steps > 0):
         losses = _decoder_losses(trainer, decoders, step)
         for decoder, optimizer, loss in zip(decoders, optimizers, losses, strict=True):
             optimizer.zero_grad(set_to_none=True)
@@ -78,6 +66,7 @@ def _learn_alone(trainer: Trainer, recipe: Recipe, decoders: list[nn.Module], pr
                     parameter.grad = distributed.all_reduce_mean(parameter.grad)
             nn.utils.clip_grad_norm_(decoder.parameters(), GRAD_CLIP)
             optimizer.step()
+    return [decoder.state_dict() for decoder in decoders]
 
 
 def _decoder_losses(trainer: Trainer, decoders: list[nn.Module], step: int) -> Iterator[Tensor]:
@@ -101,7 +90,9 @@ def _decoder_losses(trainer: Trainer, decoders: list[nn.Module], step: int) -> I
         yield objective.terms([logits], batch.foreground, features, lab, None, weights, generator)["total"]
 
 
-def best_start(config: TrainConfig, advance: Advance, begin: Callable[[int], None], progress: bool = True) -> int:
+def best_start(
+    config: TrainConfig, advance: Callable[[], Tensors], begin: Callable[[int], None], progress: bool = True
+) -> int:
     """The start, 0 to ``config.starts - 1``, with the lowest mean loss over the later half of its trial; NaN loses.
 
     ``begin`` makes ``advance`` begin anew with the initial weights of a start. All processes take the same one.
@@ -119,7 +110,7 @@ def best_start(config: TrainConfig, advance: Advance, begin: Callable[[int], Non
     return distributed.broadcast_object(lambda: min(range(config.starts), key=means.__getitem__))
 
 
-def selection_loss(config: TrainConfig, terms: dict[str, Tensor]) -> Tensor:
+def selection_loss(config: TrainConfig, terms: Tensors) -> Tensor:
     """The weighted sum of the losses named by ``select_by``; the total where none is named or none is trained."""
     chosen = [config.weight(name) * terms[name] for name in config.select_by if name in terms]
     return torch.stack(chosen).sum() if chosen else terms["total"]

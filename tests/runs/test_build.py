@@ -12,7 +12,7 @@ from partlib.data import LARGEST_SIZE, load_dataset
 from partlib.errors import ConfigError
 from partlib.features import CachedFeatures, LiveFeatures, PerceptualFeatures
 from partlib.paper.release import recipe_of
-from partlib.runs.build import Recipe, Runtime, TrainingForward, build_trainer, pick_device
+from partlib.runs.build import Recipe, Runtime, build_trainer, pick_device, training_forward
 
 CONFIG = TrainConfig(
     **{"image_size": 32, "feature_size": 32, "batch_size": 4, "steps": 3, "starts": 1, "backbone_lr": 1e-4},
@@ -184,7 +184,7 @@ def test_a_compiled_network_is_the_same_function(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda m: compiled.append(m) or original(m, backend="aot_eager"))
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 3, 1))
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    logits = TrainingForward(network, CPU, Runtime(compile=True))(images)
+    logits = training_forward(network, CPU, Runtime(compile=True))(images)
     logits.square().sum().backward()
     assert compiled == [network]
     gradient = network[0].weight.grad.clone()

@@ -90,14 +90,15 @@ def part_descriptors(part_maps: Tensor, features: Maps, *, eps: float = 1e-7) ->
 def contrastive_loss(
     descriptors: Tensor,  # (B, K, C), normalized here; at least two images and two parts
     temperature: float,  # scale of the cosine; the paper's is 0.19
-    positives: Tensor | None = None,  # (B K,) images that the positives are taken from, see draw_positives
+    positives: str | Tensor = "all",  # other images to take from: "all", one drawn by "sample", or (B K,) of them
+    generator: torch.Generator | None = None,  # on the CPU, for "sample"
 ) -> Tensor:
     """InfoNCE over part descriptors: find the same part in another image among all other parts (paper eq. 5 and 6).
 
     For row (b, k) with a positive p, -log( e^{s_p} / (e^{s_p} + sum_n e^{s_n}) ) where s is the cosine over the
     temperature and n runs over all *other* parts of all images, its own included. Other positives are not in the
-    denominator. The mean is taken over the B K rows. The paper draws one positive for every row; without ``positives``
-    the loss is the average over all B - 1 of them, which is the expectation of that without its noise.
+    denominator. The mean is taken over the B K rows. The paper draws one positive for every row ("sample"); "all" is the
+    average over the B - 1 of them, which is the expectation of that without its noise.
     """
     batch, num_parts, _ = descriptors.shape
     assert min(batch, num_parts) >= 2, "contrast compares parts across images: at least 2 images and 2 parts"
@@ -105,8 +106,9 @@ def contrastive_loss(
     image, part = rows // num_parts, rows % num_parts
     same_part = part[:, None] == part  # (BK, BK)
     positive = same_part & (image[:, None] != image)  # (BK, BK)
-    if positives is not None:
-        positive = positive & (positives.to(image.device, non_blocking=True)[:, None] == image)
+    if isinstance(positives, Tensor) or positives == "sample":
+        drawn = positives if isinstance(positives, Tensor) else draw_positives(batch, num_parts, generator)
+        positive = positive & (drawn.to(image.device, non_blocking=True)[:, None] == image)
     unit = F.normalize(descriptors.flatten(0, 1), dim=1)  # (BK, C)
     similarity = unit @ unit.T / temperature  # (BK, BK)
     negative = similarity.masked_fill(same_part, -torch.inf).logsumexp(dim=1, keepdim=True)  # (BK, 1)

@@ -106,4 +106,4 @@ class Objective:
         return losses.part_descriptors(maps, features)
 
     def contrastive_loss(self, descriptors: Tensor, generator: Generator | None, positives: Tensor | None) -> Tensor:
-        return losses.contrastive_loss(descriptors, self.temperature, positives)
+        return losses.contrastive_loss(descriptors, self.temperature, "all" if positives is None else positives)

@@ -97,8 +97,8 @@ def contrastive_loss(
 
     For row (b, k) with a positive p, -log( e^{s_p} / (e^{s_p} + sum_n e^{s_n}) ) where s is the cosine over the
     temperature and n runs over all *other* parts of all images, its own included. Other positives are not in the
-    denominator. The mean is taken over the B K rows. The paper draws one positive for every row ("sample"); "all" is the
-    average over the B - 1 of them, which is the expectation of that without its noise.
+    denominator. The mean is taken over the B K rows. The paper draws one positive for every row ("sample"); "all" is
+    the average over the B - 1 of them, which is the expectation of that without its noise.
     """
     batch, num_parts, _ = descriptors.shape
     assert min(batch, num_parts) >= 2, "contrast compares parts across images: at least 2 images and 2 parts"

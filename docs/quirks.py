@@ -27,9 +27,10 @@ from partlib.data.pascal_part import PART_NAMES, paint_parts
 from partlib.data.photos import resize_photo, split_of
 from partlib.loader import step_generator
 from partlib.metrics import PartScores, ari, keypoint_labels
-from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation, part_centers_training
+from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation
 from partlib.paper.release_data import normalize_keypoints, resize_bilinear, resize_labels_bilinear
 from partlib.segmenter import part_maps, resize
+from tests import plain
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "QUIRKS.md"
@@ -225,7 +226,7 @@ def centers() -> str:
     stored = golden("centers")
     seen = stored["mask"].any(axis=(1, 2, 3))
     maps = torch.from_numpy((stored["assignment_trainer_align_corners_true"] * stored["mask"])[seen])
-    shift = part_centers_evaluation(maps) - part_centers_training(maps)
+    shift = part_centers_evaluation(maps) - plain.part_centers_training(maps)
     return f"{float(shift.mean()):.3f} pixels apart"
 
 

@@ -21,7 +21,7 @@ from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
 from partlib.masks import MaskConfig
 from partlib.masks.network import foreground
-from partlib.paper.report import COLUMNS, evaluate, on_data, table
+from partlib.paper.protocols import COLUMNS, evaluate, on_data, table
 from partlib.paths import runs_dir
 from partlib.report import tables as report
 from partlib.runs import checkpoint, load_or_train

@@ -36,18 +36,12 @@ if TYPE_CHECKING:
 
 __version__ = version("partlib")
 # Imported on first use: `partlib --help` should not wait for torch. Name -> where it lives; "" for a module.
-_HOMES = {
-    **{"PartDataset": "data", "Sample": "data", "load_dataset": "data", "TrainConfig": "config"},
-    **{"PartSegmenter": "segmenter", "PerceptualFeatures": "features"},
-    **{"TrainResult": "runs", "load_or_train": "runs", "train": "runs"},
-    **dict.fromkeys(("losses", "metrics", "warps"), ""),
-}
-# fmt: off
-__all__ = [
-    "PartDataset", "PartSegmenter", "PerceptualFeatures", "Sample", "TrainConfig", "TrainResult",
-    "load_dataset", "load_or_train", "losses", "metrics", "train", "warps",
-]
-# fmt: on
+_HOMES = {"TrainConfig": "config", "PartSegmenter": "segmenter", "PerceptualFeatures": "features"}
+_HOMES |= dict.fromkeys(("PartDataset", "Sample", "load_dataset"), "data")
+_HOMES |= dict.fromkeys(("TrainResult", "load_or_train", "train"), "runs")
+_HOMES |= dict.fromkeys(("losses", "metrics", "warps"), "")
+__all__ = ["PartDataset", "PartSegmenter", "PerceptualFeatures", "Sample", "TrainConfig", "TrainResult"]
+__all__ += ["load_dataset", "load_or_train", "losses", "metrics", "train", "warps"]
 
 
 def __getattr__(name: str):

@@ -178,7 +178,7 @@ def _demo(out: Path, device: str, **options: Any) -> None:
 
 
 def _evaluate(directory: Path, json: Path | None, picture: Path | None, baselines: bool, **options: Any) -> None:
-    from partlib.paper import report as paper
+    from partlib.paper import protocols as paper
     from partlib.paper.release import recipe_of
     from partlib.report import tables
     from partlib.runs.checkpoint import load_model, write_json

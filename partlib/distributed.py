@@ -1,11 +1,9 @@
 """One run in several processes: all that they have to tell each other.
 
-``torchrun --nproc_per_node=2 -m partlib train ...`` starts two copies of the program, ranks 0 and 1. Each segments its
-shard of every batch, and the result is that of one process with the whole batch. Every loss is a mean over images, so
-the mean of the ranks' gradients, which PyTorch's DistributedDataParallel takes, is the gradient of the whole batch; the
-contrastive loss compares images, so every rank needs the descriptors of all, with gradient (:func:`all_gather`); and
-every rank draws the random numbers of the whole batch from the same seed and keeps its own rows (:func:`own_rows`).
-Rank 0 writes the files. In a program that torchrun did not start all of this does nothing.
+``torchrun --nproc_per_node=2 -m partlib train ...`` starts two copies of the program. Each segments its shard of every
+batch, and the result is that of one process with the whole batch: the mean of the ranks' gradients is the gradient of
+a mean over images; contrast sees the descriptors of all, with gradient (:func:`all_gather`); and every rank draws the
+random numbers of the whole batch and keeps its own rows (:func:`own_rows`). Rank 0 writes the files.
 """
 
 import inspect

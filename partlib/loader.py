@@ -1,7 +1,6 @@
 """Batches by step number, with their features, read ahead of the device.
 
-What a step reads depends on the seed and the step alone, not on what ran before. So reading can be left to any number
-of processes, and a run that is resumed sees the batches of one that was never interrupted.
+What a step reads depends on seed and step alone: any process may read it, and a resumed run sees the same batches.
 """
 
 import signal

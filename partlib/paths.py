@@ -40,8 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def cached_arrays(name: str, key: object, make: Callable[[Path], object]) -> dict[str, np.ndarray]:
     """Arrays by name, memory-mapped, from the cache; ``make(folder)`` saves them there as ``.npy`` the first time.
 
-    ``key`` is anything that JSON can write and that tells these arrays from all others: every argument of their
-    making, and the content of the files that they are made from.
+    ``key`` tells them from all others, as JSON: arguments, and the content of the files that they come from.
     """
     digest = hashlib.sha256(json.dumps([name, key], sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir() / f"{name}-{digest}"

@@ -14,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor, nn
 
 from partlib.augment import ColorJitter, rgb_to_lab
+from partlib.metrics import part_moments
 from partlib.warps import random_points
 
 GRAD_CLIP, TEMPERATURE = 5.0, 0.19
@@ -177,3 +178,9 @@ def keypoint_error(
             found = model.predict(((query - x_mean) / x_std)[None])[0] * y_std + y_mean
             distances.append(np.linalg.norm(found - keypoint))
     return 100 * float(np.mean(distances))
+
+
+def part_centers_training(maps: Tensor) -> Tensor:
+    """Centers (B, K, 2) of maps (B, K, H, W) as in the release's training: a mass of at least 1, whatever there is."""
+    moments, mass = part_moments(maps)
+    return moments / mass.clamp(min=1)

@@ -76,7 +76,7 @@ def test_the_cache_holds_the_features_of_every_image_in_half_precision(extractor
     for array, maps in zip(features.maps, expected, strict=True):
         assert array.dtype == np.float16
         np.testing.assert_allclose(array, maps.numpy(), rtol=2e-3, atol=1e-3)
-    for array, found in zip(features.maps, features.batch([5, 0]), strict=True):
+    for array, found in zip(features.maps, features(features.load([5, 0])), strict=True):
         assert found.dtype == torch.float32
         assert np.array_equal(array[[5, 0]].astype(np.float32), found.numpy())
 

@@ -32,9 +32,9 @@ from partlib.training import GRAD_CLIP, POLY_POWER
 class MaskNetwork(nn.Module):
     """Encoder and decoder of the part segmenter with a single logit per pixel: is this the object?"""
 
-    def __init__(self, pretrained: bool = True) -> None:
+    def __init__(self, weights: str = "") -> None:
         super().__init__()
-        self.encoder = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), "" if pretrained else "random")
+        self.encoder = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), weights)
         self.decoder = FPNDecoder(self.encoder.channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class MaskNetwork(nn.Module):
 def train_network(config: MaskConfig, dataset: PartDataset, device: torch.device, progress: bool = True) -> MaskNetwork:
     """Train on the foregrounds of ``dataset`` by binary cross-entropy, on color-jittered and mirrored images."""
     torch.manual_seed(config.seed)
-    network = MaskNetwork(config.pretrained).to(device).to(memory_format=torch.channels_last).train()
+    network = MaskNetwork().to(device).to(memory_format=torch.channels_last).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # keeps its ImageNet statistics and parameters
             module.eval().requires_grad_(False)
@@ -97,7 +97,7 @@ def foreground(
 
 def load_network(path: Path, config: MaskConfig) -> MaskNetwork:
     """The network of ``config`` that :func:`foreground` has saved in ``path``, in eval mode."""
-    network, remedy = MaskNetwork(pretrained=False), "delete it to train it again, or use another --out"
+    network, remedy = MaskNetwork("random"), "delete it to train it again, or use another --out"
     try:
         with safe_open(str(path), framework="pt") as stored:
             trained_with = stored.metadata()["config"]

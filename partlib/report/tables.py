@@ -106,9 +106,6 @@ def demo(config: TrainConfig, out: Path, device: str = "auto", recipe: type[Reci
 
 def environment() -> dict[str, str]:
     """What a result depends on besides its configuration: versions and hardware."""
-    import timm
-    import torchvision
-
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    versions = {module.__name__: module.__version__ for module in (torch, torchvision, timm)}
-    return {"partlib": version("partlib"), "python": platform.python_version(), **versions, "device": device}
+    versions = {name: version(name) for name in ("partlib", "torchvision", "timm")}
+    return {"python": platform.python_version(), "torch": torch.__version__, **versions, "device": device}

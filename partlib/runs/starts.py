@@ -1,9 +1,8 @@
 """Which initial weights to train from: a few short trials, judged by training losses alone.
 
-The decoder begins at random, and where it begins decides which division of the object the run settles on. As k-means
-keeps the best of several clusterings, so here: every start sees the same images, jitter and warps for a few steps, and
-the one with the lowest loss is trained in full. Before its trial a decoder can learn alone, on the fixed maps of the
-ImageNet encoder and mostly from the feature loss: cheap steps that lead to a division of the whole object.
+Where the decoder begins decides which division of the object a run settles on. As k-means keeps the best of several
+clusterings, so here: every start sees the same images, jitter and warps for a few steps, and the one with the lowest
+loss is trained in full. Before its trial a decoder can learn alone, on the fixed maps of the ImageNet encoder.
 """
 
 import copy

@@ -79,7 +79,7 @@ def test_networks_of_other_options_broken_files_and_files_of_others_are_refused_
     file.write_bytes(file.read_bytes()[:100])
     assert main(["foreground", *TINY, "--steps", "30", "--out", str(tmp_path / "run")]) == 1
     assert f"{file} is no mask network of this edition of partlib; delete it" in capsys.readouterr().err
-    weights = MaskNetwork(pretrained=False).state_dict()
+    weights = MaskNetwork("random").state_dict()
     write_tensors(file, weights, {"foreground": "0123456789"})  # what the first edition wrote
     with pytest.raises(CheckpointError, match=r"is no mask network of this edition of partlib; delete it"):
         load_network(file, MaskConfig())

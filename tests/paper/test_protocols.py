@@ -16,8 +16,7 @@ from partlib.data.cub import KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
 from partlib.paper.protocols import cub as cub_of_all
-from partlib.paper.protocols import pixels
-from partlib.paper.report import evaluate, on_data, table
+from partlib.paper.protocols import evaluate, on_data, pixels, table
 from partlib.report.tables import evaluate as evaluate_pixels
 from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_model

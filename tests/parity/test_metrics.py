@@ -13,7 +13,8 @@ from partlib.metrics import (
     keypoint_regression_error,
     nmi,
 )
-from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation, part_centers_training
+from partlib.paper.protocols import keypoint_labels_release, part_centers_evaluation
+from tests import plain
 from tests.parity.compare import assert_same
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5  # the stored values are of one precision or the other
@@ -50,10 +51,14 @@ def test_part_centers_match_both_conventions(golden):
         g[f"assignment_{n}"] * g["mask"] for n in ("trainer_align_corners_true", "notebook_align_corners_false")
     ]
     width = g["mask"].shape[-1]  # the release's training centers are in units of the image width
+    training = plain.part_centers_training(in_training) / width
     quantities = {
         "part maps, training": (in_training, stored_maps[0]),
         "part maps, evaluation": (in_evaluation, stored_maps[1]),
-        "part centers, training": (part_centers_training(in_training) / width, g["trainer_pred_centers_normalised"]),
+        "part centers, training": (
+            training,
+            g["trainer_pred_centers_normalised"],
+        ),
         "part centers, evaluation, training's maps": (
             part_centers_evaluation(in_training),
             g["notebook_calc_center_same_assignment_pixels_1based"],

@@ -99,8 +99,8 @@ def test_features_of_given_images_are_those_of_the_images_themselves(tiny_birds)
     trainer = build_trainer(CONFIG.replace(feature_size=64), "cpu", tiny_birds[0])
     batch, _ = trainer.loader(0)
     expected = PerceptualFeatures(size=64)(batch.images)
-    index = [tiny_birds[0].names.index(name) for name in batch.names]
-    for found, maps in zip(trainer.loader.batches.features.batch(index), expected, strict=True):
+    index, own = [tiny_birds[0].names.index(name) for name in batch.names], trainer.loader.batches.features
+    for found, maps in zip(own(own.load(index)), expected, strict=True):
         torch.testing.assert_close(found, maps, rtol=1e-2, atol=1e-2)
 
 

@@ -73,7 +73,7 @@ class Objective:
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return {"total": total, **terms}
 
-    # The pieces, one method each: a variant replaces one. Several processes draw for all images and keep their own rows.
+    # The pieces, one method each: a variant replaces one. Processes draw for all images and keep their own rows.
 
     def jitter(self, images: Tensor, generator: Generator) -> Tensor:
         """Color-jittered copies of images (B, 3, H, W)."""

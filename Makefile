@@ -34,7 +34,7 @@ unit: install
 # Notebooks at their smallest size, unless PARTLIB_PRESET names another; without progress bars, as no saved notebook
 # has any.
 test: install lint
-	TQDM_DISABLE=1 PARTLIB_PRESET=$${PARTLIB_PRESET:-ci} $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
+	TQDM_DISABLE=1 PARTLIB_PRESET=$${PARTLIB_PRESET:-ci} $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/repository/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
 
 bench: install
 	$(BIN)/python -m benchmarks --readme README.md

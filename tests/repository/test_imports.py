@@ -4,7 +4,7 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FLOORS = (  # from the ground up: a room imports rooms of the floors below, and files of its own floor
     *("errors paths distributed config", "first_edition", "data", "moments warps augment backbones"),
     *("losses features segmenter metrics evaluation", "objective loader", "training", "runs"),

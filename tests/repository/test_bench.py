@@ -19,7 +19,7 @@ from partlib.loader import step_generator
 from tests import plain
 
 CPU = torch.device("cpu")
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 LEAST = {"feature-loss": 5, "descriptors": 4, "contrastive-loss": 3, "warps": 2, "scores": 20, "keypoints": 10}
 
 

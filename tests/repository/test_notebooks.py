@@ -13,7 +13,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from partlib_course import notebook
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 EXERCISES, SOLUTIONS = (sorted((FOLDER / name).glob("*.ipynb")) for name in ("exercises", "solutions"))
 EVERY = LESSONS + EXERCISES + SOLUTIONS

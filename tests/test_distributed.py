@@ -83,7 +83,7 @@ def test_means_values_of_rank_0_and_the_best_start_are_the_same_everywhere(both)
         assert found["broadcast"]["rank"] == 0
         assert found["broadcast"]["tensor"].tolist() == [1, 1]
         assert found["start"] == 1
-        assert found["refused"] == "batch_size is 5, not a multiple of the 2 processes; expected it to be"
+        assert found["refused"] == "batch_size is 5; expected a multiple of the 2 processes"
 
 
 @slow

@@ -161,7 +161,7 @@ def stored_result(name: str) -> dict[str, Any]:
 def stored_picture(name: str) -> Figure:
     """The picture of a run's best or worst seed, such as "birds-k4-best"."""
     pixels = np.asarray(Image.open(io.BytesIO(_stored(f"{name}.png"))).convert("RGB"))  # (H, W, 3)
-    figure = Figure(figsize=(6.6, 6.6 * pixels.shape[0] / pixels.shape[1]))
+    figure = Figure(figsize=(6.6, 6.6 * pixels.shape[0] / pixels.shape[1]), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_axis_off()

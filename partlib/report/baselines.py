@@ -119,7 +119,7 @@ class FeatureKMeans(Baseline):
         return super().fit(images, foregrounds, features)
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
-        layers = self.scaling([torch.from_numpy(np.array(z)).float() for z in batch[2]])  # (B, C_l, h_l, w_l) each
+        layers = self.scaling([torch.tensor(np.asarray(z)).float() for z in batch[2]])  # (B, C_l, h_l, w_l) each
         size = max((z.shape[-2:] for z in layers), key=math.prod)
         layers = [z if z.shape[-2:] == size else resize(z, size) for z in layers]
         return torch.cat(layers, dim=1), foreground_cells(batch[1], size)  # (B, sum C_l, h, w), (B, 1, h, w)

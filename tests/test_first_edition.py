@@ -69,6 +69,7 @@ def test_a_model_loads_and_predicts_the_same(tmp_path):
         assert config.arch == f"{arch}:random"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_on(tiny_birds, tmp_path):
     options = {"device": "cpu", "progress": False, "datasets": (tiny_birds[0], None)}
 

@@ -146,6 +146,7 @@ def samples(tiny_birds):
     return [tiny_birds[1][i] for i in SHOWN]
 
 
+@pytest.mark.slow
 def test_outcomes_keep_the_labels_of_the_shown_images(outcomes, samples):
     inside = torch.stack([s.foreground[0] >= 0.5 for s in samples])
     for one in outcomes.values():
@@ -154,6 +155,7 @@ def test_outcomes_keep_the_labels_of_the_shown_images(outcomes, samples):
     assert outcomes["K = 2", 0].scores != outcomes["K = 2", 1].scores
 
 
+@pytest.mark.slow
 def test_the_nearest_run_is_found_and_what_differs_is_named(outcomes):
     wanted = {"lambda_visual": 0.0, "num_parts": 4, "seed": 1}
     assert nearest_run(outcomes, wanted) == (("no visual", 1), [])
@@ -162,6 +164,7 @@ def test_the_nearest_run_is_found_and_what_differs_is_named(outcomes):
     assert len(others) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [{"lambda_visual": 0.0}, {"num_parts": 2}, {"seed": 1}], ids=str)
 def test_each_control_of_the_explorer_shows_another_run(outcomes, samples, values):
     explorer = ablations.weights_explorer(samples, outcomes)
@@ -169,6 +172,7 @@ def test_each_control_of_the_explorer_shows_another_run(outcomes, samples, value
     assert change(explorer, **values) > 0.2
 
 
+@pytest.mark.slow
 def test_the_page_says_when_a_combination_was_not_trained(outcomes, samples):
     explorer = ablations.weights_explorer(samples, outcomes)
     assert "not trained" not in explorer.draw(lambda_visual=0.0, num_parts=4, seed=0).get_suptitle()
@@ -189,6 +193,7 @@ def test_interval_plot_has_a_dot_for_every_seed_and_a_mark_at_their_mean(scores,
     assert bool(figure.legends) == (minus is None)
 
 
+@pytest.mark.slow
 def test_rows_and_zooms_show_the_labels(outcomes, samples):
     figure = ablations.found_rows(samples, {ALL: outcomes[ALL, 0].labels})
     assert sum(bool(ax.images) for ax in figure.axes) == 6

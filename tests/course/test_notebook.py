@@ -55,6 +55,7 @@ def test_another_preset_is_refused_with_those_that_lessons_have(chosen, monkeypa
         notebook.choose_preset()
 
 
+@pytest.mark.slow  # a kernel of its own
 @pytest.mark.parametrize("folder", ["notebooks", "notebooks/exercises"])
 def test_notebooks_of_every_folder_share_data_and_cache_and_folders_that_the_user_named_stay(folder, tmp_path):
     (tmp_path / "pyproject.toml").touch()
@@ -65,6 +66,7 @@ def test_notebooks_of_every_folder_share_data_and_cache_and_folders_that_the_use
     assert output.splitlines()[1:] == [expected]
 
 
+@pytest.mark.slow  # a kernel of its own
 @pytest.mark.parametrize("silent", [True, False])
 def test_the_environment_switches_progress_bars_off(silent, tmp_path):
     code = "from tqdm.auto import tqdm; print('counted', sum(tqdm(range(4), disable=False)))"
@@ -73,11 +75,13 @@ def test_the_environment_switches_progress_bars_off(silent, tmp_path):
     assert ("%|" not in output) == silent
 
 
+@pytest.mark.slow  # a kernel of its own
 def test_warnings_do_not_name_the_file_they_come_from(tmp_path):
     output = in_new_process("import warnings; warnings.warn('look out', stacklevel=1)", tmp_path)
     assert output.splitlines()[1:] == ["UserWarning: look out"]
 
 
+@pytest.mark.slow  # a kernel of its own
 def test_figures_take_the_style_of_the_course(tmp_path):
     code = "from matplotlib import rcParams as rc; print(rc['axes.spines.top'], rc['figure.constrained_layout.use'])"
     assert in_new_process(code, tmp_path).splitlines()[1:] == ["False True"]

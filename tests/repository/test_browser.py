@@ -181,6 +181,7 @@ def move_first_slider(driver) -> tuple[str, str]:
     return before, driver.execute_async_script(IMAGE_BYTES, picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["00_start_here", "01_data"])
 def test_notebook_runs_in_jupyterlab_and_its_figure_follows_a_slider(server, browser, name):
     with screenshot_of_failure(browser, name):

@@ -38,6 +38,8 @@ def seeded_batch(dataset: PartDataset, indices: list[int], seed: int, step: int,
     Random crops depend on (seed, step, place in the batch) alone: PyTorch's global generator, which data sets draw
     from, is seeded for the moment and then put back.
     """
+    if dataset.fixed_crop:  # nothing is drawn
+        return collate([dataset[i] for i in indices[shard]])
     first = (seed * 15_485_863 + step) * len(indices)  # other numbers than those of jitter and warps
     samples = []
     with torch.random.fork_rng(devices=[]):

@@ -6,14 +6,13 @@ has its place in the other, or the file is refused.
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
 from partlib.errors import CheckpointError
 from partlib.paper.release import release_config
-from partlib.runs.checkpoint import save_model, write_json
+from partlib.runs.checkpoint import read_torch, save_model, write_json
 from partlib.segmenter import PartSegmenter
 
 HOMES = {  # beginning of a name here: in the release
@@ -66,12 +65,7 @@ def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "c
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Tensors of the network, under the release's names."""
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist; expected a .pth file of the release")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile and pickle all have errors of their own for a broken file
-        raise CheckpointError(f"checkpoint {path} cannot be read; it may be cut short: fetch it again") from error
+    stored = read_torch(path, "a .pth file of the release", "it may be cut short: fetch it again")
     tensors = stored.get("model_state_dict") if isinstance(stored, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         found = ", ".join(map(str, list(stored)[:3])) if isinstance(stored, dict) else type(stored).__name__

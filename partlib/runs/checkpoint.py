@@ -35,14 +35,19 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda p: torch.save({"version": version("partlib"), **state}, p))
 
 
+def read_torch(path: Path, expected: str, remedy: str) -> Any:
+    """What ``torch.save`` wrote; the errors name what was ``expected`` there and the ``remedy`` for a broken file."""
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist; expected {expected}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle all have errors of their own for a broken file
+        raise CheckpointError(f"checkpoint {path} cannot be read; {remedy}") from error
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Inverse of :func:`save_checkpoint`."""
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist; expected the checkpoint.pt of a run")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile and pickle all have errors of their own for a broken file
-        raise CheckpointError(f"checkpoint {path} cannot be read; delete it to start the run over") from error
+    state = read_torch(path, "the checkpoint.pt of a run", "delete it to start the run over")
     if not isinstance(state, dict) or not {"version", "config", "step", "model"} <= set(state):
         raise CheckpointError(f"{path} is not a checkpoint of partlib; expected version, config, step and model in it")
     return {**state, "config": current_fields(state["config"])}

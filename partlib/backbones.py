@@ -107,7 +107,7 @@ class ResNet50Encoder(nn.Module):
                 stage[0].conv2.dilation = stage[0].conv2.padding = (dilation, dilation)
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.stages = nn.Sequential(net.layer1, net.layer2, net.layer3, net.layer4)
-        self.channels = [2048]
+        self.channels, self.layers = [2048], ("stage4",)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """One map (B, 2048, ceil(H / 8), ceil(W / 8)); in the paper's layout a cell more, 33 x 33 of 256 x 256."""

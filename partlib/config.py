@@ -16,7 +16,7 @@ ARCHS = ("fpn_lite0", "deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for lay
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
-    **{"image_size": 16, "feature_size": 16},
+    **{"image_size": 16, "feature_size": 16, "loss_size": 8},
 }
 
 
@@ -28,7 +28,7 @@ class TrainConfig:
     data: str = "birds"  # data set, see partlib info
     root: str = ""  # folder of the data set, where it is not the default
     data_options: tuple[str, ...] = ()  # further options of the data set, as in classes=1,2,3 or padding=0.1
-    image_size: int = 128  # side of the square images in pixels
+    image_size: int = 256  # side of the square images in pixels
     num_images: int = 0  # number of training images used, 0 for all
     # networks; "name:weights" takes other weights than ImageNet's: "random", a name of torchvision's, or a file
     num_parts: int = 4  # K
@@ -43,14 +43,18 @@ class TrainConfig:
     lambda_contrastive: float = 3.0  # weight of the contrastive loss
     lambda_equivariance: float = 1.0  # weight of the equivariance loss
     temperature: float = 0.19  # of the contrastive loss
-    # starts
-    starts: int = 4  # initial weights that are tried; the one with the lowest training loss is trained in full
-    trial_steps: int = 80  # steps that each of them gets
-    decoder_steps: int = 0  # steps in which the decoder of every start learns alone before its trial
-    select_by: tuple[str, ...] = ()  # losses whose weighted sum the starts are compared by, empty for all
+    # what is trained
+    views: int = (
+        2  # jittered, and as many warped, that a frozen encoder sees of an image; 0: it learns, from fresh ones
+    )
+    loss_size: int = 64  # side in pixels of the part maps that losses read while the encoder is frozen
+    refine_steps: int = 0  # further steps, in which the encoder learns too, from fresh views
+    starts: int = 8  # initial weights that race; the one with the lowest training loss goes on
+    trial_steps: int = 150  # steps after which it is chosen
+    select_by: tuple[str, ...] = ("feature", "equivariance")  # losses whose weighted sum decides, empty for all
     # optimization
-    steps: int = 1200  # optimization steps
-    batch_size: int = 6  # images per step, of all processes together
+    steps: int = 400  # optimization steps
+    batch_size: int = 16  # images per step, of all processes together
     lr: float = 1e-3  # learning rate of the decoder
     backbone_lr: float = 5e-4  # learning rate of the encoder
     seed: int = 0  # decides initial weights, batches, jitter and warps
@@ -77,6 +81,19 @@ class TrainConfig:
     def weight(self, loss: str) -> float:
         """The weight of one of ``LOSSES``."""
         return getattr(self, f"lambda_{loss}")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder keeps its ImageNet weights to the end."""
+        return bool(self.views) and not self.refine_steps
+
+    def phases(self) -> list["TrainConfig"]:
+        """The run as one or two of one phase each: decoder alone, then the encoder too, at the last visual weight."""
+        first = self.replace(refine_steps=0)
+        if not self.refine_steps:
+            return [first]
+        visual = {"lambda_visual": self.lambda_visual and (self.lambda_visual_end or self.lambda_visual)}
+        return [first, first.replace(views=0, steps=self.refine_steps, starts=1, lambda_visual_end=0.0, **visual)]
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "TrainConfig":
@@ -107,7 +124,9 @@ class TrainConfig:
         """:meth:`to_dict` without the fields that do not change the result."""
         values = {k: v for k, v in self.to_dict().items() if k not in ("eval_every", "log_every", "checkpoint_every")}
         if self.starts == 1:  # no trial
-            values |= {"trial_steps": 80, "decoder_steps": 0, "select_by": []}
+            values |= {"trial_steps": 0, "select_by": []}
+        if not self.views:
+            values["loss_size"] = 0
         return values | ({} if self.lambda_visual else {"lambda_visual_end": 0.0})
 
     def differences(self, other: "TrainConfig") -> dict[str, tuple[Any, Any]]:
@@ -132,41 +151,31 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
+# The encoder trained from its first step on with fresh views, as in the paper; on a CPU, of small images.
+FULL: dict[str, Any] = {
+    **{"views": 0, "starts": 6, "image_size": 128, "batch_size": 6, "steps": 1000, "lambda_contrastive": 1.0},
+    **{"lambda_visual_end": 0.0, "eval_every": 250},
+}
+
 # Paper, section 4 and appendix; what its recipe computes otherwise is the quirk "recipe" of partlib.paper.release.
 # Steps are those for CUB-200-2011; DeepFashion takes 100,000.
 PAPER: dict[str, Any] = {
+    **FULL,
     **{"data": "cub", "image_size": 256, "num_parts": 4, "data_options": ["jitter=0.05", "mirror=True"]},
     **{"arch": "deeplab_resnet50_paper", "quirks": ["recipe"]},
     **{"feature_network": "vgg19", "feature_layers": ["relu3_2", "relu5_4"], "feature_size": 256, "temperature": 0.19},
     **{"lambda_feature": 5.0, "lambda_visual": 30.0, "lambda_contrastive": 2300.0, "lambda_equivariance": 5700.0},
-    **{"starts": 1, "batch_size": 6, "steps": 60_000, "lr": 1e-4, "backbone_lr": 1e-5},
+    **{"starts": 1, "steps": 60_000, "lr": 1e-4, "backbone_lr": 1e-5},
     **{"eval_every": 5000, "log_every": 100, "checkpoint_every": 1000},
 }
 
-# A weak contrast, and many starts with decoders that learned alone, compared by losses that thin parts do not lower.
-CPU: dict[str, Any] = {
-    **{"lambda_contrastive": 1.0, "starts": 6, "trial_steps": 150, "decoder_steps": 200, "steps": 1000},
-    **{"select_by": ["feature", "equivariance"], "eval_every": 250},
-}
-
-# Each lists only what differs from the defaults of TrainConfig.
+# Each lists only what differs from the defaults of TrainConfig, which are the recipe for a laptop, "frozen".
 PRESETS: dict[str, dict[str, Any]] = {
-    # shows that everything runs
-    "ci": {"steps": 30, "starts": 1, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
-    # the recipe of the lessons, and the same with more of everything
-    "cpu": CPU,
-    "gpu": {**CPU, "steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
-    # Three layers of features. The finest tells good divisions of the birds from poor ones: with two, a division that
-    # gives part of the wing to the tail has as low a loss.
-    "birds": {**CPU, "trial_steps": 120, "feature_layers": ["stride8", "stride16", "stride32"]},
-    # colors tell more about clothes than about plumage, once features have found the parts
-    "photographs": {"lambda_visual_end": 150.0},
+    "frozen": {},
+    # the lessons' sizes
+    "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
+    "cpu": FULL,
+    "gpu": {**FULL, "steps": 4000, "batch_size": 24, "image_size": 256, "feature_size": 512, "eval_every": 500},
     "paper": PAPER,
 }
 SIZES = ("ci", "cpu", "gpu")  # those that a lesson can run at; the others are recipes
-BY_DATA = {"birds": "birds", "ccp": "photographs"}
-
-
-def default_preset(data: str) -> str:
-    """The name of the preset that fits a data set best."""
-    return BY_DATA.get(data, "cpu")

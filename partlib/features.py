@@ -123,27 +123,45 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
     device = next(extractor.parameters()).device
 
     def compute(folder: Path) -> None:
-        shapes, free = cache_shapes(dataset, extractor), shutil.disk_usage(cache_dir()).free
-        size = 2 * sum(map(math.prod, shapes))  # bytes of float16
-        if size > free:
-            found = f"features would take {size / 1e9:.1f} GB and {cache_dir()} has {free / 1e9:.1f} GB free"
-            remedy = "set PARTLIB_CACHE to a larger disk, or a lower feature_cache_gb to compute them at every step"
-            raise ConfigError(f"{found}; {remedy}")
-        files = zip((folder / f"{layer}.npy" for layer in extractor.layers), shapes, strict=True)
-        arrays = [np.lib.format.open_memmap(file, "w+", np.float16, shape) for file, shape in files]
+        shapes = dict(zip(extractor.layers, cache_shapes(dataset, extractor), strict=True))
+        check_room(shapes, f"features of {len(dataset)} images")
+        arrays = open_maps(folder, shapes)
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
         title = f"features of {dataset.name} {dataset.split}"
         for start in progress_bar(range(0, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
-            for array, z in zip(arrays, extractor(batch.images.to(device)), strict=True):
+            for array, z in zip(arrays.values(), extractor(batch.images.to(device)), strict=True):
                 array[start : start + len(z)] = z.half().cpu().numpy()
 
-    digest = hashlib.sha256()
-    for name, tensor in extractor.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
-    key = [dataset.fingerprint(), digest.hexdigest(), extractor.layers, extractor.size, len(dataset)]
+    key = [dataset.fingerprint(), digest_of(extractor), extractor.layers, extractor.size, len(dataset)]
     arrays = cached_arrays("features", key, compute)
     return CachedFeatures([arrays[layer] for layer in extractor.layers], extractor.layers)
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf) -> float:
+    """How many 10^9 bytes arrays of float16 take; refused where they are too many for the cache."""
+    size, free = 2 * sum(map(math.prod, shapes.values())) / 1e9, shutil.disk_usage(cache_dir()).free / 1e9
+    if size > min(free, limit_gb):
+        found = f"{what} would take {size:.1f} GB; {cache_dir()} has {free:.1f} GB free"
+        found += f" and the limit is {limit_gb:g} GB" if limit_gb < math.inf else ""
+        raise ConfigError(f"{found}; set PARTLIB_CACHE to a larger disk, or take fewer images, views or pixels")
+    return size
+
+
+def open_maps(folder: Path, shapes: Shapes) -> dict[str, np.ndarray]:
+    """A new float16 file ``folder/name.npy`` for every shape, to be filled."""
+    return {n: np.lib.format.open_memmap(folder / f"{n}.npy", "w+", np.float16, s) for n, s in shapes.items()}
+
+
+def digest_of(network: nn.Module) -> str:
+    """What tells the weights of a network from all others."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass

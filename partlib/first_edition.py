@@ -7,7 +7,7 @@ from partlib.errors import ConfigError
 
 RENAMED = {
     **{loss: f"lambda_{loss}" for loss in LOSSES},
-    **{"visual_end": "lambda_visual_end", "start_steps": "trial_steps", "warmup_steps": "decoder_steps"},
+    **{"visual_end": "lambda_visual_end", "start_steps": "trial_steps"},
     **{"start_losses": "select_by", "backbone": "arch"},
 }
 ARCHS = {"efficientnet_lite0": "fpn_lite0", "resnet50": "deeplab_resnet50", "resnet50_paper": "deeplab_resnet50_paper"}
@@ -24,14 +24,17 @@ RECIPE: dict[str, Any] = {
     **{"lr_horizon": 100_000},
 }
 QUIRKS = {"positives": "release", "masked_features": True, "warp_fill": "mean", "release_data": True}
-# All of them, with values of their kinds.
+# All of them, with values of their kinds. The warm-up of decoders decides nothing once a start has been chosen.
 GONE = {**USUAL, **RECIPE, "pretrained": True, "backbone_weights": "", "feature_weights": ""}
+GONE |= {"warmup_steps": 0, "decoder_steps": 0}
 
 
 def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Fields of :class:`TrainConfig` from those that the first edition wrote; current ones stay as they are."""
     found: dict[str, Any] = {RENAMED.get(name, name): value for name, value in values.items() if name not in GONE}
     gone = {name: value for name, value in values.items() if name in USUAL}
+    if values and "views" not in values:
+        found["views"] = 0  # its encoder has learned from the first step
     if "arch" in found:
         found["arch"] = ARCHS.get(found["arch"], found["arch"])
     # The paper's recipe, whose further quirks have names

@@ -1,23 +1,90 @@
 """Batches by step number, with their features, read ahead of the device.
 
 What a step reads depends on seed and step alone: any process may read it, and a resumed run sees the same batches.
+Where the encoder is frozen, what it sees of a view never changes: :class:`ViewBank` keeps its maps of some views of
+every image, and a step reads those instead of computing them.
 """
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from partlib import distributed
-from partlib.data.base import Batch, PartDataset, collate
-from partlib.features import Features
+from partlib import distributed, warps
+from partlib.augment import ColorJitter
+from partlib.data.base import Batch, PartDataset, ViewBatch, collate
+from partlib.features import Features, check_room, digest_of, open_maps
+from partlib.paths import cached_arrays
 
 Loaded = tuple[Batch, list[Tensor]]
+
+
+@dataclass
+class ViewBank:
+    """Maps of V jittered views of every image, and of V jittered and warped ones: what a frozen encoder sees of them.
+
+    ``maps`` are (N, 2 V, C_l, h_l, w_l) float16 per layer, memory-mapped, the warped views last; ``points`` are their
+    warps (N, V, 25, 2); ``images`` (N, 3, S, S) and ``foreground`` (N, 1, S, S) the clean images at the losses' size.
+    """
+
+    maps: list[np.ndarray]
+    points: Tensor
+    images: np.ndarray
+    foreground: np.ndarray
+
+    def batch(self, indices: list[int], choice: Tensor) -> ViewBatch:
+        """The images at ``indices``, with the jittered and the warped view of each that ``choice`` (2, B) names."""
+        images, foreground = (torch.from_numpy(array[indices]).float() for array in (self.images, self.foreground))
+        first, second = choice[0].tolist(), (choice[1] + self.points.shape[1]).tolist()
+        maps = [[torch.from_numpy(z[indices, views]) for z in self.maps] for views in (first, second)]
+        points = self.points[indices, choice[1]]  # (B, 25, 2)
+        return ViewBatch(images, foreground, None, None, torch.zeros(len(indices)), [], maps, points)
+
+
+@torch.no_grad()
+def view_bank(dataset: PartDataset, encoder: nn.Module, views: int, size: int, limit_gb: float = 20.0) -> ViewBank:
+    """The bank of ``views`` jittered and as many warped views of ``dataset``, computed once, then read from the cache.
+
+    The same for every seed of a run, which decides what views a step reads.
+    """
+    device, total, jitter = next(encoder.parameters()).device, len(dataset), ColorJitter()
+    generator = torch.Generator().manual_seed(0)
+    points = warps.random_points(total * views, generator).view(total, views, -1, 2)  # (N V, 25, 2) -> (N, V, 25, 2)
+    draws = jitter.draw(total * 2 * views, generator).view(-1, total, 2 * views)  # (6, 2 N V) -> (6, N, 2 V)
+    layers: tuple[str, ...] = encoder.layers  # type: ignore[assignment]
+
+    def maps_of(index: int) -> list[Tensor]:
+        """What the encoder sees of all views of an image, (2 V, C_l, h_l, w_l) per layer."""
+        image = dataset[index].image.to(device).expand(2 * views, -1, -1, -1)  # (2 V, 3, H, W)
+        jittered = jitter(image, draws=draws[:, index])
+        grid = warps.thin_plate_grid(points[index].to(device), (image.shape[-2], image.shape[-1]))
+        both = torch.cat([jittered[:views], warps.warp(jittered[views:], grid)])
+        return encoder(both.contiguous(memory_format=torch.channels_last))
+
+    def compute(folder: Path) -> None:
+        shapes = {layer: (total, *z.shape) for layer, z in zip(layers, maps_of(0), strict=True)}
+        small = {"images": (total, 3, size, size), "foreground": (total, 1, size, size)}
+        gigabytes = check_room({**shapes, **small}, f"maps of {2 * views} views of {total} images", limit_gb)
+        arrays = open_maps(folder, {**shapes, **small})
+        title = f"views of {dataset.name} {dataset.split} ({gigabytes:.1f} GB)"
+        for i in distributed.progress_bar(range(total), title, leave=False):
+            sample = dataset[i]
+            arrays["images"][i] = F.interpolate(sample.image[None], (size, size), mode="area")[0]
+            arrays["foreground"][i] = F.interpolate(sample.foreground[None], (size, size), mode="area")[0] > 0.5
+            for layer, z in zip(layers, maps_of(i), strict=True):
+                arrays[layer][i] = z.half().cpu()
+
+    key = [dataset.fingerprint(), digest_of(encoder), layers, views, dataset.image_size, size, total]
+    arrays = cached_arrays("views", key, compute)
+    return ViewBank([arrays[layer] for layer in layers], points, arrays["images"], arrays["foreground"])
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -58,6 +125,7 @@ class StepBatches(Dataset[Loaded]):
     batch_size: int
     seed: int
     steps: int
+    bank: ViewBank | None = None  # of a frozen encoder; None where the network sees the images themselves
 
     def __post_init__(self) -> None:
         self.shard = distributed.shard(self.batch_size)  # asked here: a reading process does not know its rank
@@ -67,7 +135,12 @@ class StepBatches(Dataset[Loaded]):
 
     def __getitem__(self, step: int) -> Loaded:
         indices = batch_indices(len(self.dataset), self.batch_size, self.seed, step)
-        batch = seeded_batch(self.dataset, indices, self.seed, step, self.shard)
+        if self.bank is None:
+            batch = seeded_batch(self.dataset, indices, self.seed, step, self.shard)
+        else:
+            generator, views = step_generator(self.seed, step), self.bank.points.shape[1]
+            choice = torch.randint(views, (2, self.batch_size), generator=generator)  # (2, B)
+            batch = self.bank.batch(indices[self.shard], choice[:, self.shard])
         return batch, self.features.load(indices[self.shard]) if self.features is not None else []
 
 
@@ -88,10 +161,18 @@ class StepLoader:
     ) -> None:
         self.batches, self.device, self.scale, self.workers, self.autocast = batches, device, scale, workers, autocast
         self._ahead: Iterator[Loaded] | None = None
-        self._next = -1
+        self._next = self._kept = -1
 
     def __call__(self, step: int) -> Loaded:
-        """Images, masks and feature maps of one step; with several processes, the shard of this one."""
+        """Images, masks and feature maps of one step; with several processes, the shard of this one.
+
+        A step that is asked for again and again, as by several starts, is read once.
+        """
+        if step != self._kept:
+            self._step, self._kept = self._load(step), step
+        return self._step
+
+    def _load(self, step: int) -> Loaded:
         batch, loaded = self._read(step)
         batch, loaded = batch.to(self.device), [z.to(self.device, non_blocking=True) for z in loaded]
         if self.batches.features is None:

@@ -1,16 +1,17 @@
 """One training step's forward pass: a batch in, the total loss and its named terms out (paper eq. 1 to 8)."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from partlib import distributed, losses, warps
 from partlib.augment import ColorJitter, rgb_to_lab
-from partlib.data.base import Batch
+from partlib.data.base import Batch, ViewBatch
 from partlib.segmenter import part_maps
 
-Segmenter = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, K, H, W)
+Segmenter = Callable[[Any], Tensor]  # images (B, 3, H, W), or the encoder's maps of them -> logits (B, K, H, W)
 
 
 class Objective:
@@ -36,10 +37,7 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out."""
         # Two views, the second of them warped
-        views, grid = [self.jitter(batch.images, generator)], None
-        if weights["equivariance"]:
-            grid = self.random_grid(batch.images, generator)
-            views.append(self.warp_view(self.jitter(batch.images, generator), grid))
+        views, grid = self.views(batch, generator, warped=bool(weights["equivariance"]))
         # One pass of the network
         logits = self.segment(segmenter, views)
         # Four losses
@@ -75,6 +73,18 @@ class Objective:
 
     # The pieces, one method each: a variant replaces one. Processes draw for all images and keep their own rows.
 
+    def views(self, batch: Batch, generator: Generator, warped: bool) -> tuple[list[Any], Tensor | None]:
+        """What is segmented, one or two views, and the warp of the second; encoder maps where the batch brings them."""
+        if isinstance(batch, ViewBatch):
+            size = (batch.images.shape[-2], batch.images.shape[-1])
+            maps = [[z.float() for z in view] for view in batch.maps]
+            return (maps, warps.thin_plate_grid(batch.points, size)) if warped else (maps[:1], None)
+        views = [self.jitter(batch.images, generator)]
+        if not warped:
+            return views, None
+        grid = self.random_grid(batch.images, generator)
+        return [*views, self.warp_view(self.jitter(batch.images, generator), grid)], grid
+
     def jitter(self, images: Tensor, generator: Generator) -> Tensor:
         """Color-jittered copies of images (B, 3, H, W)."""
         draws = distributed.own_rows(lambda total: self.color_jitter.draw(total, generator), len(images), dim=1)
@@ -90,9 +100,11 @@ class Objective:
         """Warped images, black beyond their edge."""
         return warps.warp(images, grid)
 
-    def segment(self, segmenter: Segmenter, views: list[Tensor]) -> list[Tensor]:
+    def segment(self, segmenter: Segmenter, views: list[Any]) -> list[Tensor]:
         """Logits (B, K, H, W) of every view, from one pass of the network."""
-        return list(segmenter(torch.cat(views)).chunk(len(views)))
+        maps = isinstance(views[0], list)
+        joined: Any = [torch.cat(layer) for layer in zip(*views, strict=True)] if maps else torch.cat(views)
+        return list(segmenter(joined).chunk(len(views)))
 
     def lab(self, images: Tensor) -> Tensor:
         """The colors that the visual loss reads, (B, 3, H, W), of RGB images in [0, 1]."""

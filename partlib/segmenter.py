@@ -125,9 +125,7 @@ class PartSegmenter(nn.Module):
         """Part logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
         images = images.contiguous(memory_format=torch.channels_last)
         logits = self.decoder(self.encoder(images))  # (B, K, h, w)
-        if logits.dtype == torch.bfloat16:  # enough for convolutions, too coarse to interpolate between
-            logits = logits.float()
-        return resize(logits, images.shape[-2:])
+        return resize(logits.float(), images.shape[-2:])  # bfloat16 is too coarse to interpolate between
 
     @torch.no_grad()
     def segment(self, images: Tensor, foreground: Tensor) -> Tensor:

@@ -82,12 +82,6 @@ class Trainer:
         self.step += 1
         return {name: value.detach() for name, value in terms.items()}
 
-    def restart(self, weights: dict[str, Tensor]) -> None:
-        """Go back to step 0 with other weights, in the same network: a new one would have to be compiled anew."""
-        self.segmenter.load_state_dict(weights)
-        self.optimizer.state.clear()
-        self.step = 0
-
     def state(self) -> dict[str, Any]:
         """Everything needed to go on from here, as plain values and tensors; refused where a weight is not finite."""
         if not all(bool(p.isfinite().all()) for p in self.segmenter.parameters()):

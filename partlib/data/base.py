@@ -120,6 +120,18 @@ class Batch:
         return replace(self, **changed)
 
 
+@dataclass(frozen=True)
+class ViewBatch(Batch):
+    """A batch of small images, with what the encoder sees of two views of them at full size."""
+
+    maps: list[list[Tensor]]  # per view and layer (B, C_l, h_l, w_l)
+    points: Tensor  # (B, 25, 2), the warps of the second view, see partlib.warps
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "ViewBatch":
+        changed: Any = super()._with_tensors(change)
+        return replace(changed, maps=[[change(z) for z in view] for view in self.maps])
+
+
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one data set and one size into a :class:`Batch`."""
     *columns, labels, names = zip(*(vars(sample).values() for sample in samples), strict=True)

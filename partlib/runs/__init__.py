@@ -19,8 +19,8 @@ from partlib.evaluation import evaluate
 from partlib.metrics import part_share
 from partlib.paths import runs_dir, write_atomically
 from partlib.runs import checkpoint
-from partlib.runs.build import Recipe, Runtime, build_trainer, pick_device
-from partlib.runs.starts import select_start
+from partlib.runs.build import Recipe, Runtime, build_trainers, pick_device
+from partlib.runs.starts import race
 from partlib.segmenter import PartSegmenter
 from partlib.training import Trainer, TrainingError
 
@@ -54,44 +54,54 @@ def train(
     folder = None if out is None else Path(out)
     written = folder if distributed.rank() == 0 else None
     state = distributed.broadcast_object(lambda: _saved_state(folder, resume))
-    # The parts of the run
-    parts = recipe(config)
-    trainer = build_trainer(config, device, datasets[0] if datasets else None, runtime, recipe)
-    train_set = trainer.loader.batches.dataset
-    val_set = datasets[1] if datasets else parts.dataset("val")
-    log: Log = []
+    own, val_set = datasets or (None, recipe(config).dataset("val"))
+    log: Log = [] if state is None else state["log"]
+    weights: dict[str, Tensor] | None = None  # of the phase before
+    phases = config.phases()
 
-    def save() -> None:
+    def save(trainer: Trainer, phase: int) -> None:
         state = trainer.state()  # raises where a weight is not finite
         if written is not None:
-            state |= {"config": config.to_dict(), "data": train_set.fingerprint(), "log": log}
+            images = trainer.loader.batches.dataset
+            state |= {"config": config.to_dict(), "data": images.fingerprint(), "phase": phase, "log": log}
             checkpoint.save_checkpoint(written / "checkpoint.pt", state)
             if log:  # to be watched while the run goes on
                 write_atomically(written / "log.csv", lambda p: pd.DataFrame(log).to_csv(p, index=False))
 
-    # Go on where an earlier run stopped, or choose where to start from
-    if state is not None and folder is not None:
-        _check(state, config, train_set, folder / "checkpoint.pt")
-        trainer.load_state(state)
-        log.extend(state["log"])
-    elif config.starts > 1:
-        select_start(trainer, parts, progress)
-        save()  # the trials are not lost
     if written is not None:
         checkpoint.write_json(written / "config.json", config.to_dict())
-    # The steps
-    try:
-        for terms in _steps(trainer, config, val_set, log, progress):
-            if on_step is not None:
-                on_step(trainer, terms)
-            if config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
-                save()
-    except KeyboardInterrupt:
-        if written is not None:
-            print(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
-        raise
+    first = state.get("phase", 0) if state is not None else 0
+    for number, phase in list(enumerate(phases))[first:]:
+        # The parts of the run
+        before = sum(earlier.steps for earlier in phases[:number])
+        trainers = build_trainers(phase if state is None else phase.replace(starts=1), device, own, runtime, recipe)
+        trainer = trainers[0]
+        # Go on where an earlier run or phase stopped, or choose where to start from
+        if state is not None and folder is not None:
+            _check(state, config, trainer.loader.batches.dataset, folder / "checkpoint.pt")
+            trainer.load_state(state)
+            state = None
+        elif weights is not None:
+            trainer.segmenter.load_state_dict(weights)
+        elif len(trainers) > 1:
+            trainer, losses = race(trainers, config, progress)
+            every = config.log_every or math.inf
+            log.extend(_entry(n, trainer, terms) for n, terms in enumerate(losses, start=1) if n % every == 0)
+            save(trainer, number)  # the race is not lost
+        # The steps
+        try:
+            for terms in _steps(trainer, phase, before, val_set, log, progress):
+                if on_step is not None:
+                    on_step(trainer, terms)
+                if config.checkpoint_every and trainer.step % config.checkpoint_every == 0:
+                    save(trainer, number)
+        except KeyboardInterrupt:
+            if written is not None:
+                print(f"interrupted; --resume --out {folder} goes on from the last checkpoint")
+            raise
+        save(trainer, number)
+        weights = trainer.segmenter.state_dict()
     # What is left of it
-    save()
     segmenter = trainer.segmenter.eval()
     if written is not None:
         checkpoint.save_model(written / "model.safetensors", segmenter, config)
@@ -118,30 +128,36 @@ def _check(state: dict[str, Any], config: TrainConfig, train_set: PartDataset, s
 
 
 def _steps(
-    trainer: Trainer, config: TrainConfig, val_set: PartDataset | None, log: Log, progress: bool
+    trainer: Trainer, config: TrainConfig, before: int, val_set: PartDataset | None, log: Log, progress: bool
 ) -> Iterator[dict[str, Tensor]]:
-    """Run the trainer to its end, keeping the log and the progress bar, yielding the losses of every step."""
+    """Run the trainer to its end, ``before`` steps of the run lie behind it; yields the losses of every step."""
 
     def due(every: int) -> bool:
         return every > 0 and (trainer.step % every == 0 or trainer.step == config.steps)
 
-    with distributed.progress_bar(total=config.steps, initial=trainer.step, desc="training", shown=progress) as bar:
+    options: dict[str, Any] = {"total": config.steps, "initial": trainer.step, "shown": progress}
+    with distributed.progress_bar(desc="training the encoder too" if before else "training", **options) as bar:
         while trainer.step < config.steps:
             terms = trainer.advance()
             if due(config.log_every) or due(config.eval_every):  # reading a loss waits for the device
-                entry: dict[str, float] = {"step": trainer.step, "lr": trainer.optimizer.param_groups[-1]["lr"]}
-                values = distributed.all_reduce_mean(torch.stack(list(terms.values()))).tolist()
-                entry |= dict(zip(terms, values, strict=True))
-                for name, value in entry.items():
-                    if not math.isfinite(value):  # no later step can mend it
-                        what = f"loss {name} is {value} at step {trainer.step}"
-                        raise TrainingError(f"{what}; start again in another folder with a lower lr")
+                entry = _entry(before + trainer.step, trainer, terms)
                 if due(config.eval_every):
                     entry |= look_at(trainer, val_set)
                 log.append(entry)
                 bar.set_postfix({name: f"{entry[name]:.3f}" for name in terms})
             bar.update()
             yield terms
+
+
+def _entry(step: int, trainer: Trainer, terms: dict[str, Tensor]) -> dict[str, float]:
+    """A row of the log; refused where a loss is not finite."""
+    entry: dict[str, float] = {"step": step, "lr": trainer.optimizer.param_groups[-1]["lr"]}
+    entry |= dict(zip(terms, distributed.all_reduce_mean(torch.stack(list(terms.values()))).tolist(), strict=True))
+    for name, value in entry.items():
+        if not math.isfinite(value):  # no later step can mend it
+            problem = f"loss {name} is {value} at step {step}"
+            raise TrainingError(f"{problem}; start again in another folder with a lower lr")
+    return entry
 
 
 def look_at(trainer: Trainer, val_set: PartDataset | None) -> dict[str, float]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from partlib import distributed
@@ -14,9 +13,9 @@ from partlib.config import LOSSES, TrainConfig
 from partlib.data import LARGEST_SIZE, PartDataset, load_dataset, read_options
 from partlib.errors import ConfigError
 from partlib.features import CachedFeatures, Features, FeatureScaling, PerceptualFeatures, cached_features, features_of
-from partlib.loader import StepBatches, StepLoader
+from partlib.loader import StepBatches, StepLoader, view_bank
 from partlib.objective import Objective
-from partlib.segmenter import PartSegmenter
+from partlib.segmenter import PartSegmenter, resize
 from partlib.training import Schedule, Trainer
 
 STRIDE = 104_729  # far apart, so that no start of one seed is a start of another seed that people choose
@@ -40,7 +39,7 @@ class Runtime:
     precision: str = "auto"  # of activations: "float32", "bfloat16" (autocast), or the latter on GPUs that have it
     compile: bool = False  # compile the segmenter with torch.compile, which takes minutes at the start; for GPUs
     workers: int | None = None  # processes that read images ahead; None for 4 with a GPU, none on the CPU
-    feature_cache_gb: float = 20.0  # largest cache of features in 10^9 bytes; above it they are computed at every step
+    feature_cache_gb: float = 20.0  # largest cache of features or of views, in 10^9 bytes; larger features are not kept
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -61,15 +60,21 @@ class Runtime:
         return usual if self.workers is None else self.workers
 
 
-def training_forward(segmenter: nn.Module, device: torch.device, runtime: Runtime) -> Callable[[Tensor], Tensor]:
-    """The segmenter as a training step calls it, replicated over the ranks: images -> (B, K, H, W) float32 logits."""
-    network = distributed.replicate(segmenter)
+def training_forward(
+    network: nn.Module, device: torch.device, runtime: Runtime, size: int | None = None
+) -> Callable[[Any], Tensor]:
+    """The network as a training step calls it, replicated over the ranks: what it sees -> float32 logits (B, K, H, W).
+
+    A decoder alone gives the small logits of its finest map, which are brought to ``size`` pixels.
+    """
+    network = distributed.replicate(network)
     network = torch.compile(network) if runtime.compile else network  # type: ignore[assignment]
 
-    def forward(images: Tensor) -> Tensor:
+    def forward(inputs: Any) -> Tensor:
         with runtime.autocast(device):
-            logits: Tensor = network(images)
-        return logits.float()  # autocast ends here: warps, colors and losses do not survive eight bits of mantissa
+            logits: Tensor = network(inputs)
+        logits = logits.float()  # autocast ends here: warps, colors and losses do not survive eight bits of mantissa
+        return logits if size is None else resize(logits, (size, size))
 
     return forward
 
@@ -140,27 +145,23 @@ class Recipe:
         return Schedule(c.steps, {name: c.weight(name) for name in LOSSES}, c.lambda_visual_end)
 
 
-def build_trainer(
+def build_trainer(config: TrainConfig, *arguments: Any, **options: Any) -> Trainer:
+    """The first of :func:`build_trainers`."""
+    return build_trainers(config.replace(starts=1), *arguments, **options)[0]
+
+
+def build_trainers(
     config: TrainConfig,
     device: str = "auto",
     train_set: PartDataset | None = None,
     runtime: Runtime | None = None,
     recipe: type[Recipe] = Recipe,
-) -> Trainer:
-    """A run before its first step, on the images that ``config`` names or on ``train_set``."""
+) -> list[Trainer]:
+    """A run before its first step, from each of its starts, on the images that ``config`` names or on ``train_set``."""
     runtime, place, parts = runtime or Runtime(), pick_device(device), recipe(config)
     # Data
     with distributed.local_main_first():
         images = train_set if train_set is not None else parts.dataset("train")
-    # Network; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
-    segmenter = parts.segmenter()
-    if segmenter.batchnorm != "frozen" and place.type == "cuda" and distributed.world_size() > 1:
-        convert_sync_batchnorm(segmenter)  # statistics of all ranks; PyTorch has no such layer for CPUs
-    segmenter = segmenter.to(place).to(memory_format=torch.channels_last).train()
-    # Optimizer: encoder and decoder with their own learning rates
-    encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]
-    decoder = list(segmenter.decoder.parameters())
-    optimizer = parts.optimizer([{"params": encoder, "lr": config.backbone_lr}, {"params": decoder, "lr": config.lr}])
     # Features of the images, cached or live
     features, scale = None, None
     if config.lambda_feature or config.lambda_contrastive:
@@ -170,7 +171,37 @@ def build_trainer(
             larger = parts.dataset("train", parts.feature_size()) if both else None
             features = features_of(images, parts.extractor(place), larger, runtime.feature_cache_gb)
             scale = parts.scale(features, images, place)
-    batches = StepBatches(images, features, config.batch_size, config.seed, config.steps)
+    # Networks; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
+    networks = [parts.segmenter(start) for start in range(config.starts)]
+    networks = [segmenter.to(place).to(memory_format=torch.channels_last) for segmenter in networks]
+    # What a frozen encoder sees of views of the images
+    bank = None
+    if config.views:
+        encoder = networks[0].encoder.requires_grad_(False)
+        for segmenter in networks:
+            segmenter.encoder = encoder
+        with distributed.local_main_first():
+            bank = view_bank(images, encoder.eval(), config.views, config.loss_size, runtime.feature_cache_gb)
+    batches = StepBatches(images, features, config.batch_size, config.seed, config.steps, bank)
     loader = StepLoader(batches, place, scale, runtime.number_of_workers(place), lambda: runtime.autocast(place))
-    forward = training_forward(segmenter, place, runtime)
-    return Trainer(segmenter, loader, parts.objective(), optimizer, parts.schedule(), config.seed, forward)
+    return [_trainer(segmenter.train(), loader, parts, place, runtime) for segmenter in networks]
+
+
+def _trainer(
+    segmenter: PartSegmenter, loader: StepLoader, parts: Recipe, place: torch.device, runtime: Runtime
+) -> Trainer:
+    config = parts.config
+    if segmenter.batchnorm != "frozen" and place.type == "cuda" and distributed.world_size() > 1:
+        from timm.layers import convert_sync_batchnorm  # on use: it takes seconds
+
+        convert_sync_batchnorm(segmenter)  # statistics of all ranks; PyTorch has no such layer for CPUs
+    # Encoder and decoder with their own learning rates
+    encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": encoder, "lr": config.backbone_lr}] if encoder else []
+    groups.append({"params": list(segmenter.decoder.parameters()), "lr": config.lr})
+    if loader.batches.bank is None:
+        forward = training_forward(segmenter, place, runtime)
+    else:
+        forward = training_forward(segmenter.decoder, place, runtime, config.loss_size)
+    optimizer, schedule = parts.optimizer(groups), parts.schedule()
+    return Trainer(segmenter, loader, parts.objective(), optimizer, schedule, config.seed, forward)

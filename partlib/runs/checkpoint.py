@@ -54,8 +54,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> None:
-    """Weights as safetensors, with the configuration in the file's metadata."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in segmenter.state_dict().items()}
+    """Weights as safetensors, with the configuration in the file's metadata; an encoder that was frozen is left out."""
+    kept = "decoder." if config.frozen else ""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in segmenter.state_dict().items() if k.startswith(kept)}
     write_tensors(path, tensors, {"partlib": version("partlib"), "config": json.dumps(config.to_dict())})
 
 
@@ -75,7 +76,11 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     if "config" not in metadata:
         raise CheckpointError(f"{path} has no configuration in its metadata; expected a file that partlib wrote")
     config = TrainConfig.from_dict(current_fields(json.loads(metadata["config"])))
-    segmenter = PartSegmenter(config.num_parts, config.arch.partition(":")[0], "random")
-    check_tensors(segmenter.state_dict(), tensors, str(path))
-    segmenter.load_state_dict(tensors)
+    # an encoder that was frozen is not in the file: its weights are those that the configuration names
+    frozen = not any(name.startswith("encoder.") for name in tensors)
+    arch, _, weights = config.arch.partition(":")
+    segmenter = PartSegmenter(config.num_parts, arch, weights if frozen else "random")
+    encoder = {f"encoder.{name}": tensor for name, tensor in segmenter.encoder.state_dict().items()} if frozen else {}
+    check_tensors(segmenter.state_dict(), {**encoder, **tensors}, str(path))
+    segmenter.load_state_dict({**encoder, **tensors})
     return segmenter.eval(), config

@@ -13,7 +13,7 @@ The method in fifteen files, in the order to read them:
  9. moments      sums over upsampled features without upsampling them
 10. losses       the four losses
 11. objective    two views of a batch -> four losses -> their weighted sum
-12. loader       step number -> images and features of that step
+12. loader       step number -> images and features of that step; the maps of a frozen encoder
 13. training     the training step
 14. metrics      NMI, ARI and keypoint regression
 15. evaluation   a segmentation of a whole data set, and its scores
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from partlib.data import PartDataset, Sample, load_dataset
     from partlib.features import PerceptualFeatures
     from partlib.runs import TrainResult, load_or_train, train
+    from partlib.runs.checkpoint import load_pretrained
     from partlib.segmenter import PartSegmenter
 
 __version__ = version("partlib")
@@ -39,9 +40,10 @@ __version__ = version("partlib")
 _HOMES = {"TrainConfig": "config", "PartSegmenter": "segmenter", "PerceptualFeatures": "features"}
 _HOMES |= dict.fromkeys(("PartDataset", "Sample", "load_dataset"), "data")
 _HOMES |= dict.fromkeys(("TrainResult", "load_or_train", "train"), "runs")
+_HOMES["load_pretrained"] = "runs.checkpoint"
 _HOMES |= dict.fromkeys(("losses", "metrics", "warps"), "")
 __all__ = ["PartDataset", "PartSegmenter", "PerceptualFeatures", "Sample", "TrainConfig", "TrainResult"]
-__all__ += ["load_dataset", "load_or_train", "losses", "metrics", "train", "warps"]
+__all__ += ["load_dataset", "load_or_train", "load_pretrained", "losses", "metrics", "train", "warps"]
 
 
 def __getattr__(name: str):

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     paper = "runs/cub --protocol cub --masks runs/foreground/masks"
     add = command(_evaluate, "score a run on a data set", "runs/birds --baselines --json scores.json", paper)
-    add("directory", type=Path, help="folder of a run, or a model.safetensors")
+    add("directory", type=Path, help="folder of a run, a model.safetensors, or the name of a shipped model")
     add("--data", default="", help="data set; by default the one of the run")
     add("--split", default="test", help="train, val or test (default test)")
     _add_options(add)
@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
     add("--device", default="auto", help="auto, cpu or cuda")
 
-    add = command(_segment, "segment your own photographs", "runs/birds photo.jpg --mask mask.png --out parts")
-    add("directory", type=Path, help="folder of a run, or a model.safetensors")
+    add = command(_segment, "segment your own photographs", "--model photographs-k4 photo.jpg --mask mask.png")
     add("images", type=Path, nargs="+", help="photographs")
+    add("--model", help="a run's folder, a model.safetensors, or a shipped model's name (default: the first word)")
     add("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
     add("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
 
@@ -211,10 +211,14 @@ def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> No
     print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 
 
-def _segment(directory: Path, images: list[Path], mask: list[Path], out: Path) -> None:
+def _segment(model: str | None, images: list[Path], mask: list[Path], out: Path) -> None:
     from partlib.report.inference import segment_files
 
-    print(*segment_files(directory, images, mask, out), sep="\n")
+    if model is None:  # `partlib segment runs/birds photo.jpg`
+        model, *images = images  # type: ignore[assignment]
+    if not images:
+        raise ConfigError(f"{model}: no photograph is given; expected partlib segment --model MODEL PHOTO ...")
+    print(*segment_files(str(model), images, mask, out), sep="\n")
 
 
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
@@ -236,6 +240,9 @@ def _data(action: str, name: str, root: str, data_options: list[str], image_size
 def _info() -> None:
     from partlib.data import DATASETS
     from partlib.report.tables import environment
+    from partlib.runs.checkpoint import model_card, pretrained
 
     for key, value in {**environment(), "presets": ", ".join(PRESETS), "data sets": ", ".join(DATASETS)}.items():
         print(f"{key:12} {value}")
+    for name, path in pretrained().items():
+        print("{:12} {}: {scores}; {licence}".format("model", name, **model_card(path)))

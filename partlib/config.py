@@ -12,7 +12,12 @@ from typing import Any, get_origin, get_type_hints
 from partlib.errors import ConfigError
 
 LOSSES = ("feature", "visual", "contrastive", "equivariance")
-ARCHS = ("fpn_lite0", "deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for layout in ("paper", "caffe", "release")))
+ARCHS = (
+    "fpn8_lite0",
+    "fpn_lite0",
+    "deeplab_resnet50",
+    *(f"deeplab_resnet50_{layout}" for layout in ("paper", "caffe", "release")),
+)
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
@@ -32,7 +37,7 @@ class TrainConfig:
     num_images: int = 0  # number of training images used, 0 for all
     # networks; "name:weights" takes other weights than ImageNet's: "random", a name of torchvision's, or a file
     num_parts: int = 4  # K
-    arch: str = "fpn_lite0"  # encoder and decoder of the segmenter, or name:weights
+    arch: str = "fpn8_lite0"  # encoder and decoder of the segmenter, or name:weights
     feature_network: str = "efficientnet_lite0"  # frozen network of the features: this or vgg19, or name:weights
     feature_layers: tuple[str, ...] = ()  # its layers, empty for its default
     feature_size: int = 384  # side in pixels of the images that it sees
@@ -44,9 +49,7 @@ class TrainConfig:
     lambda_equivariance: float = 1.0  # weight of the equivariance loss
     temperature: float = 0.19  # of the contrastive loss
     # what is trained
-    views: int = (
-        2  # jittered, and as many warped, that a frozen encoder sees of an image; 0: it learns, from fresh ones
-    )
+    views: int = 2  # jittered and warped ones of an image that a frozen encoder sees; 0: it learns, from fresh ones
     loss_size: int = 64  # side in pixels of the part maps that losses read while the encoder is frozen
     refine_steps: int = 0  # further steps, in which the encoder learns too, from fresh views
     starts: int = 8  # initial weights that race; the one with the lowest training loss goes on
@@ -153,6 +156,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 # The encoder trained from its first step on with fresh views, as in the paper; on a CPU, of small images.
 FULL: dict[str, Any] = {
+    **{"arch": "fpn_lite0"},
     **{"views": 0, "starts": 6, "image_size": 128, "batch_size": 6, "steps": 1000, "lambda_contrastive": 1.0},
     **{"lambda_visual_end": 0.0, "eval_every": 250},
 }

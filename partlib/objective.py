@@ -77,8 +77,7 @@ class Objective:
         """What is segmented, one or two views, and the warp of the second; encoder maps where the batch brings them."""
         if isinstance(batch, ViewBatch):
             size = (batch.images.shape[-2], batch.images.shape[-1])
-            maps = [[z.float() for z in view] for view in batch.maps]
-            return (maps, warps.thin_plate_grid(batch.points, size)) if warped else (maps[:1], None)
+            return (batch.maps, warps.thin_plate_grid(batch.points, size)) if warped else (batch.maps[:1], None)
         views = [self.jitter(batch.images, generator)]
         if not warped:
             return views, None

@@ -13,6 +13,8 @@ from partlib.backbones import Lite0Encoder, ResNet50Encoder
 from partlib.errors import ConfigError
 
 INITIAL_STD = 0.2
+# FPNs on EfficientNet-Lite0, by their layers. Beside a frozen encoder the finest layer costs most and gains nothing.
+FPNS = {"fpn_lite0": ("stride4", "stride8", "stride16", "stride32"), "fpn8_lite0": ("stride8", "stride16", "stride32")}
 # DeepLab-v2 on torchvision's ResNet-50, and on the paper's layout of it in three input scales
 DEEPLABS = {
     "deeplab_resnet50": {"paper": False, "scale": "imagenet"},
@@ -84,7 +86,7 @@ class DeepLabHead(nn.Module):
 class PartSegmenter(nn.Module):
     """Assigns each pixel logits over ``num_parts`` parts, at least 2.
 
-    ``arch`` is "fpn_lite0" (EfficientNet-Lite0 and an FPN, logits at stride 4) or one of ``DEEPLABS`` (stride 8; in the
+    ``arch`` is one of ``FPNS`` (logits at the stride of the finest layer) or one of ``DEEPLABS`` (stride 8; in the
     paper's layout the head reads the last half of the channels), ``weights`` see :mod:`partlib.backbones`. BatchNorm is
     "frozen" with its ImageNet statistics and parameters; or has the statistics of the batch, and trains its parameters
     ("train") or only those in the shortcut branches of a ResNet ("statistics", the paper).
@@ -95,15 +97,15 @@ class PartSegmenter(nn.Module):
         assert num_parts >= 2
         assert batchnorm in ("frozen", "train", "statistics")
         self.num_parts, self.batchnorm = num_parts, batchnorm
-        if arch == "fpn_lite0":
-            self.encoder: nn.Module = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), weights)
+        if arch in FPNS:
+            self.encoder: nn.Module = Lite0Encoder(FPNS[arch], weights)
             self.decoder: nn.Module = FPNDecoder(self.encoder.channels, num_parts)
         elif arch in DEEPLABS:
             layout = DEEPLABS[arch]
             self.encoder = ResNet50Encoder(weights, **layout)  # type: ignore[arg-type]
             self.decoder = DeepLabHead(num_parts, 1024 if layout["paper"] else 2048)
         else:
-            raise ConfigError(f"arch {arch!r} is unknown; expected fpn_lite0 or one of {', '.join(DEEPLABS)}")
+            raise ConfigError(f"arch {arch!r} is unknown; expected one of {', '.join((*FPNS, *DEEPLABS))}")
         for name, module in self._batchnorms():
             trained = batchnorm == "train" or (batchnorm == "statistics" and "downsample" in name)
             for parameter in module.parameters(recurse=False):

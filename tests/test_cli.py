@@ -84,13 +84,11 @@ def test_train_writes_a_run_with_the_options_given(run, bird_folder, tmp_path):
     assert config.checkpoint_every == TrainConfig.preset("ci").checkpoint_every
 
 
-def test_without_a_preset_train_takes_the_one_of_the_data_set(run, bird_folder, tmp_path):
+def test_without_a_preset_train_takes_the_recipe_with_a_frozen_encoder(run, bird_folder, tmp_path):
     small = [*TINY[2:], "--starts", 1]
-    assert run("train", "--data", "birds", "--out", tmp_path / "birds", *small)[0] == 0
-    assert list(load_model(tmp_path / "birds")[1].feature_layers) == PRESETS["birds"]["feature_layers"]
     assert run("train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "folder", *small)[0] == 0
     config = load_model(tmp_path / "folder")[1]
-    assert (config.feature_layers, config.lambda_contrastive) == ((), PRESETS["cpu"]["lambda_contrastive"])
+    assert (config.arch, config.views) == (TrainConfig.arch, TrainConfig.views)
 
 
 def test_options_of_the_first_edition_are_understood_or_refused_in_one_line(run, bird_folder, tmp_path):

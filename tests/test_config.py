@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from partlib.config import PRESETS, SIZES, TrainConfig, default_preset
-from partlib.data import DATASETS
+from partlib.config import PRESETS, SIZES, TrainConfig
 from partlib.errors import ConfigError
 
 # Another value for every field that is no number: the digest must notice each, or ignore it on purpose.
@@ -33,10 +32,8 @@ def test_preset_takes_changes():
     assert config.num_images == PRESETS["ci"]["num_images"]
 
 
-def test_every_data_set_has_a_preset_and_those_that_were_measured_have_their_own():
-    chosen = {data: default_preset(data) for data in DATASETS}
-    assert set(chosen.values()) <= set(PRESETS)
-    assert {data: name for data, name in chosen.items() if name != "cpu"} == {"birds": "birds", "ccp": "photographs"}
+def test_the_defaults_are_a_preset_and_lessons_have_three_sizes():
+    assert TrainConfig.preset("frozen") == TrainConfig()
     assert set(SIZES) < set(PRESETS)
 
 
@@ -67,9 +64,9 @@ def test_digest_does_not_depend_on_how_a_value_is_written():
     assert hash(written) == hash(TrainConfig(feature_layers=("stride8",)))
 
 
-def test_a_single_start_has_neither_trial_nor_decoder_steps():
+def test_a_single_start_has_no_trial():
     plain = TrainConfig(starts=1)
-    tried = plain.replace(trial_steps=7, decoder_steps=5, select_by=("feature",))
+    tried = plain.replace(trial_steps=7, select_by=("feature",))
     assert tried.digest() == plain.digest()
     assert not tried.differences(plain)
     assert tried.replace(starts=2).digest() != plain.replace(starts=2).digest()
@@ -79,6 +76,18 @@ def test_a_visual_loss_that_is_off_stays_off():
     off = TrainConfig(lambda_visual=0)
     assert off.replace(lambda_visual_end=60).digest() == off.digest()
     assert TrainConfig(lambda_visual_end=60).digest() != TrainConfig().digest()
+
+
+def test_a_run_that_refines_has_a_second_phase_in_which_the_encoder_learns():
+    config = TrainConfig(lambda_visual=5, lambda_visual_end=20, refine_steps=7, seed=3)
+    find, refine = config.phases()
+    assert find == config.replace(refine_steps=0)
+    assert find.phases() == [find]
+    assert (refine.views, refine.steps, refine.starts, refine.seed) == (0, 7, 1, 3)
+    assert (refine.lambda_visual, refine.lambda_visual_end) == (20, 0)
+    assert config.replace(lambda_visual=0).phases()[1].lambda_visual == 0
+    assert [c.frozen for c in (config, find, refine)] == [False, True, False]
+    assert refine.replace(loss_size=32).digest() == refine.digest() != refine.replace(views=1).digest()
 
 
 def test_missing_fields_take_their_defaults_and_replace_leaves_the_original_as_it_was():
@@ -99,7 +108,7 @@ def test_unknown_option_is_named_with_the_known_ones(make):
 
 
 def test_unknown_preset_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match="'tpu' is unknown; expected one of ci, cpu, gpu"):
+    with pytest.raises(ConfigError, match="'tpu' is unknown; expected one of frozen, ci, cpu, gpu"):
         TrainConfig.preset("tpu")
 
 
@@ -114,7 +123,7 @@ def test_unknown_preset_is_named_with_the_known_ones():
         ("lr", math.nan, "expected at least 0"),
         ("lambda_visual", -1, "expected at least 0"),
         ("lambda_visual_end", -1, "expected at least 0"),
-        ("arch", "efficientnet_lite0", "expected one of fpn_lite0, deeplab_resnet50"),
+        ("arch", "efficientnet_lite0", "expected one of fpn8_lite0, fpn_lite0, deeplab_resnet50"),
         ("feature_network", "alexnet:random", "expected one of efficientnet_lite0, vgg19"),
         ("steps", "10", "type int"),
         ("steps", 10.0, "type int"),

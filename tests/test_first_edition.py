@@ -27,9 +27,17 @@ OLD = {
     **{"grad_clip": 5.0, "eval_every": 0, "log_every": 1, "checkpoint_every": 2},
 }
 NOW = TrainConfig(
-    **{"image_size": 32, "num_parts": 3, "feature_size": 32, "lambda_feature": 4.0, "lambda_visual": 2.0},
+    **{
+        "views": 0,
+        "arch": "fpn_lite0",
+        "image_size": 32,
+        "num_parts": 3,
+        "feature_size": 32,
+        "lambda_feature": 4.0,
+        "lambda_visual": 2.0,
+    },
     **{"lambda_contrastive": 0.5, "lambda_equivariance": 0.5, "lambda_visual_end": 8.0, "starts": 2, "trial_steps": 1},
-    **{"decoder_steps": 1, "select_by": ("feature",), "steps": 4, "batch_size": 4},
+    **{"select_by": ("feature",), "steps": 4, "batch_size": 4},
     **{"eval_every": 0, "log_every": 1, "checkpoint_every": 2},
 )
 

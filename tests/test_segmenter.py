@@ -9,7 +9,12 @@ from partlib import PartSegmenter
 from partlib.errors import ConfigError
 from partlib.segmenter import DeepLabHead, part_maps, resize
 
-LOGITS = {"fpn_lite0": 16, "deeplab_resnet50": 8, "deeplab_resnet50_paper": 9}  # side, for images of 64 x 64
+LOGITS = {
+    "fpn_lite0": 16,
+    "fpn8_lite0": 8,
+    "deeplab_resnet50": 8,
+    "deeplab_resnet50_paper": 9,
+}  # side, for images of 64 x 64
 
 
 @pytest.fixture(scope="module", params=LOGITS)
@@ -72,7 +77,9 @@ def test_a_seed_decides_the_decoder_and_the_encoder_is_imagenets():
 
 
 def test_an_unknown_arch_is_named():
-    with pytest.raises(ConfigError, match="'vit' is unknown; expected fpn_lite0 or one of deeplab_resnet50, "):
+    with pytest.raises(
+        ConfigError, match="'vit' is unknown; expected one of fpn_lite0, fpn8_lite0, deeplab_resnet50, "
+    ):
         PartSegmenter(4, "vit")
 
 

@@ -3,6 +3,8 @@
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.multiprocessing as multiprocessing
@@ -15,15 +17,16 @@ from partlib.losses import contrastive_loss
 from partlib.objective import Objective
 from partlib.paper.release import PaperRecipe
 from partlib.runs.build import Recipe
-from partlib.runs.starts import best_start
+from partlib.runs.starts import race
 from partlib.training import Trainer
 
 CONFIG = TrainConfig(
-    **{"image_size": 32, "feature_size": 32, "starts": 1, "batch_size": 4, "steps": 3, "lr": 0.05, "backbone_lr": 0.01},
+    **{"arch": "fpn_lite0", "views": 0, "image_size": 32, "feature_size": 32, "starts": 1, "batch_size": 4, "steps": 3},
+    **{"lr": 0.05, "backbone_lr": 0.01},
     **{"lambda_feature": 5.0, "lambda_visual": 2.0, "lambda_contrastive": 0.5, "lambda_equivariance": 0.5},
     **{"eval_every": 2, "log_every": 1, "checkpoint_every": 1},
 )
-STARTS = {"starts": 3, "trial_steps": 2, "decoder_steps": 2}
+STARTS = {"starts": 3, "trial_steps": 2}
 
 
 class Sgd(Recipe):
@@ -43,6 +46,7 @@ class Paper(PaperRecipe):
 RUNS: dict[str, tuple[TrainConfig, type[Recipe]]] = {
     "sgd": (CONFIG, Sgd),
     "adam": (CONFIG.replace(lr=1e-3, backbone_lr=1e-4), Recipe),
+    "frozen": (CONFIG.replace(views=2, loss_size=16, refine_steps=2, **STARTS), Sgd),
     "paper": (CONFIG.replace(quirks=("recipe", "masked_features"), lambda_feature=0.1, **STARTS), Paper),
 }
 
@@ -114,9 +118,8 @@ def _exchange(rank: int) -> dict:
 
 def _start(losses: list[float]) -> int:
     """The start that is chosen where every step of start n has the loss n of this process."""
-    tried: list[int] = []
-    config = CONFIG.replace(**STARTS)
-    return best_start(config, lambda: {"total": torch.tensor(losses[tried[-1]])}, tried.append, progress=False)
+    trainers: Any = [SimpleNamespace(advance=lambda x=x: {"total": torch.tensor(x)}) for x in losses]
+    return trainers.index(race(trainers, CONFIG.replace(**STARTS), progress=False)[0])
 
 
 def _runs(folder: Path, rank: int) -> dict:

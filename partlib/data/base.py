@@ -127,6 +127,11 @@ class ViewBatch(Batch):
     maps: list[list[Tensor]]  # per view and layer (B, C_l, h_l, w_l)
     points: Tensor  # (B, 25, 2), the warps of the second view, see partlib.warps
 
+    def to(self, device: torch.device | str) -> "ViewBatch":
+        """The same batch with its tensors on ``device``, the maps, stored as halves, in float32."""
+        moved: Any = super().to(device)
+        return replace(moved, maps=[[z.float() for z in view] for view in moved.maps])
+
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "ViewBatch":
         changed: Any = super()._with_tensors(change)
         return replace(changed, maps=[[change(z) for z in view] for view in self.maps])

@@ -53,18 +53,38 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return {**state, "config": current_fields(state["config"])}
 
 
-def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig) -> None:
+def save_model(path: Path, segmenter: PartSegmenter, config: TrainConfig, **card: str) -> None:
     """Weights as safetensors, with the configuration in the file's metadata; an encoder that was frozen is left out."""
     kept = "decoder." if config.frozen else ""
     tensors = {k: v.detach().cpu().contiguous() for k, v in segmenter.state_dict().items() if k.startswith(kept)}
-    write_tensors(path, tensors, {"partlib": version("partlib"), "config": json.dumps(config.to_dict())})
+    write_tensors(path, tensors, {"partlib": version("partlib"), "config": json.dumps(config.to_dict()), **card})
+
+
+def pretrained() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    return {path.stem: path for path in sorted(Path(__file__).with_name("pretrained").glob("*.safetensors"))}
+
+
+def load_pretrained(name: str) -> tuple[PartSegmenter, TrainConfig]:
+    """A model that comes with the package, such as "birds-k4", ready to segment, and how it was trained."""
+    if name not in pretrained():
+        raise CheckpointError(f"no model {name!r} comes with partlib; expected one of {', '.join(pretrained())}")
+    return load_model(pretrained()[name])
+
+
+def model_card(path: Path) -> dict[str, str]:
+    """What a model file says of itself: its configuration, and for a shipped one data, scores and licence, as JSON."""
+    with safe_open(str(path), framework="pt") as stored:
+        return stored.metadata() or {}
 
 
 def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
-    """The segmenter in a ``model.safetensors``, or in the run folder that holds one, ready to segment."""
-    path = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
+    """The segmenter in a ``model.safetensors``, in the run folder that holds one, or of a shipped name; in eval mode."""
+    shipped, path = pretrained(), Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
+    path = path if path.is_file() else shipped.get(str(path), path)
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; train first: partlib train --out {path.parent}")
+        remedy = f"train first: partlib train --out {path.parent}, or take one of {', '.join(shipped)}"
+        raise CheckpointError(f"{path} does not exist; {remedy}")
     if path.suffix == ".pth":
         raise CheckpointError(f"{path} is not a model of partlib; if the release wrote it: partlib convert {path}")
     try:

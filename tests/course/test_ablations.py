@@ -12,7 +12,9 @@ from partlib_course.ablations import ALL, CHANGES, STORED, boundary_scores, grid
 from partlib import TrainConfig
 from tests.course.test_widgets import change
 
-SMALL = TrainConfig(image_size=32, feature_size=32, num_images=8, batch_size=2, steps=2, starts=1, eval_every=0)
+SMALL = TrainConfig(
+    views=0, image_size=32, feature_size=32, num_images=8, batch_size=2, steps=2, starts=1, eval_every=0
+)
 SHOWN = [0, 1, 2]
 
 

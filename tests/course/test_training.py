@@ -17,7 +17,7 @@ from tests.course.test_widgets import change
 CONFIG = TrainConfig(
     image_size=32,
     feature_size=32,
-    **{"starts": 1, "batch_size": 4, "steps": 4, "eval_every": 0, "log_every": 1, "checkpoint_every": 2},
+    **{"views": 0, "starts": 1, "batch_size": 4, "steps": 4, "eval_every": 0, "log_every": 1, "checkpoint_every": 2},
 )
 LOG = [
     {"step": s, "lr": 1e-3, "total": 5 * 0.9 + 15 * 0.2 + 4.0 + 0.5, "feature": 0.9, "visual": 0.2}

@@ -15,8 +15,8 @@ from partlib.paper.release import recipe_of
 from partlib.runs.build import Recipe, Runtime, build_trainer, pick_device, training_forward
 
 CONFIG = TrainConfig(
-    **{"image_size": 32, "feature_size": 32, "batch_size": 4, "steps": 3, "starts": 1, "backbone_lr": 1e-4},
-    **{"eval_every": 0, "log_every": 1, "checkpoint_every": 0},
+    **{"arch": "fpn_lite0", "views": 0, "image_size": 32, "feature_size": 32, "batch_size": 4, "steps": 3, "starts": 1},
+    **{"backbone_lr": 1e-4, "eval_every": 0, "log_every": 1, "checkpoint_every": 0},
 )
 CPU = torch.device("cpu")
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

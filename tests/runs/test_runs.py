@@ -19,7 +19,8 @@ from partlib.runs.checkpoint import load_checkpoint, load_model
 from partlib.training import TrainingError
 
 CONFIG = TrainConfig(
-    **{"image_size": 32, "feature_size": 32, "num_parts": 4, "starts": 1, "batch_size": 4, "steps": 4},
+    **{"arch": "fpn_lite0", "views": 0, "image_size": 32, "feature_size": 32, "num_parts": 4, "starts": 1},
+    **{"batch_size": 4, "steps": 4},
     **{"lambda_feature": 5.0, "lambda_visual": 2.0, "lambda_contrastive": 0.5, "lambda_equivariance": 0.5},
     **{"lambda_visual_end": 8.0, "backbone_lr": 1e-4, "eval_every": 2, "log_every": 3, "checkpoint_every": 2},
 )
@@ -150,7 +151,7 @@ def test_interrupted_in_the_middle_of_a_step_killed_and_interrupted_again_it_end
 
 
 def test_trials_of_several_starts_are_not_lost(fit, tmp_path):
-    config, tried = CONFIG.replace(starts=2, trial_steps=2, decoder_steps=1), []
+    config, tried = CONFIG.replace(starts=2, trial_steps=1, log_every=1, eval_every=0), []
 
     class Counting(Recipe):
         def segmenter(self, start=0):
@@ -159,12 +160,43 @@ def test_trials_of_several_starts_are_not_lost(fit, tmp_path):
 
     whole = fit(config)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, tmp_path, on_step=stop_at(1, KeyboardInterrupt))
-    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 0
+        fit(config, tmp_path, on_step=stop_at(2, KeyboardInterrupt))
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 1
     resumed = fit(config, tmp_path, resume=True, recipe=Counting)
     assert tried == [0]  # the network that takes the weights
     assert same(weights(resumed), weights(whole))
     assert resumed.log == whole.log
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_run_of_two_phases_goes_on_in_either(stop, fit, tmp_path):
+    config = CONFIG.replace(views=1, loss_size=16, refine_steps=3, log_every=1, eval_every=0, checkpoint_every=1)
+    whole, seen = fit(config), []
+
+    def stopping(trainer, terms):
+        seen.append(trainer.step)
+        if len(seen) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path, on_step=stopping)
+    resumed = fit(config, tmp_path, resume=True)
+    assert [entry["step"] for entry in resumed.log] == [1, 2, 3, 4, 5, 6, 7]
+    assert resumed.log == whole.log
+    assert same(weights(resumed), weights(whole))
+    found = fit(config.replace(refine_steps=0))  # the first phase alone: the encoder stays ImageNet's
+    changed = [name for name, tensor in weights(found).items() if not torch.equal(tensor, weights(whole)[name])]
+    assert any(name.startswith("encoder.") for name in changed)
+    assert found.log == whole.log[:4]
+
+
+def test_a_frozen_encoder_is_not_saved_with_the_model(fit, tmp_path):
+    config = CONFIG.replace(views=1, loss_size=16, eval_every=0)
+    result = fit(config, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 300_000
+    segmenter, saved = load_model(tmp_path)
+    assert saved == config
+    assert same(segmenter.state_dict(), weights(result))
 
 
 def test_bookkeeping_may_change_on_resume(fit, reference, tmp_path):

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from benchmarks import recipe
 from benchmarks.bench import CASES, FLOOR, SIZES, from_proc, in_processes, measure, scaling
 from partlib.paths import write_atomically
 
@@ -23,7 +24,7 @@ Row = dict[str, Any]
 
 
 def main(words: list[str] | None = None) -> None:
-    known = [*CASES, "scaling"]
+    known = [*CASES, "scaling", "recipe"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("cases", nargs="*", help=f"what to measure, of {', '.join(known)} (default everything)")
     parser.add_argument("--size", default="paper", choices=("paper", "small"), help="paper takes minutes and 18 GB")
@@ -37,7 +38,10 @@ def main(words: list[str] | None = None) -> None:
         parser.error(f"benchmark {unknown[0]!r} is unknown; expected one of {', '.join(known)}")
     rows = json.loads(a.out.read_text(encoding="utf-8"))["rows"] if a.out.exists() else {}
     for name in tqdm(a.cases or known, desc="benchmarks"):
-        row = scaling(a.device, a.size) if name == "scaling" else measured(name, a.size, a.device, a.threads, a.runs)
+        if name in CASES:
+            row = measured(name, a.size, a.device, a.threads, a.runs)
+        else:
+            row = scaling(a.device, a.size) if name == "scaling" else recipe.recipes(a.size, a.threads)
         rows[f"{name}, {a.size}, {a.device}"] = row | {"on": conditions(a.device, a.threads)}
         write_atomically(a.out, lambda path: path.write_text(json.dumps({"rows": rows}, indent=2) + "\n"))
     print(table(rows))
@@ -72,7 +76,7 @@ def conditions(device: str, threads: int) -> Row:
 
 def table(rows: dict[str, Row]) -> str:
     """Markdown: the rows, the conditions, the efficiency of several processes."""
-    lines = [line for row in rows.values() if "measured" not in row for line in _lines(row)]
+    lines = [line for row in rows.values() if not {"measured", "recipes"} & set(row) for line in _lines(row)]
     if not any(row["device"] == "cuda" for row in rows.values()):
         lines.append(["all of it on a GPU", "not measured", "not measured", "", "", "step: 5 times faster"])
     text = pd.DataFrame(lines, columns=COLUMNS).to_markdown(index=False, disable_numparse=True)
@@ -87,6 +91,8 @@ def table(rows: dict[str, Row]) -> str:
             frame.insert(0, "measured on this machine", pd.DataFrame(row["measured"]).T["efficiency"])
             numbers = frame.T.to_markdown(floatfmt=".0%").replace("nan%", "    ")  # one empty cell per missing number
             text += f"\n\nEfficiency of N processes ({row['title']}):\n\n{numbers}"
+        if "recipes" in row:
+            text += f"\n\n{recipe.table(row)}"
     return text
 
 

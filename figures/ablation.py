@@ -1,70 +1,105 @@
-"""The stored runs of notebook 08: with and without pixels, longer than the notebook itself can train.
+"""The stored ablations: one thing about the recipe changed at a time, test scores of every seed.
 
-    python figures/ablation.py longer           # four rows, 300 steps, part of the birds: about ten minutes
-    python figures/ablation.py birds            # the preset birds at full length, with and without the visual loss
-    python figures/ablation.py ccp              # the preset photographs, the same
+    python figures/ablation.py birds                   # each loss left out, features alone, features and pixels
+    python figures/ablation.py birds-resolution        # pixels against the number of cells of the feature maps
+    python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution
 
-The last two take half an hour each on two idle cores.
-
-Trains, or loads from runs/, and writes figures/ablation-NAME.json, and the parts of the first seed into
-figures/results/ablation-NAME.png.
+Trains, or loads from runs/, and writes figures/results/ablation-NAME.json, the parts of the first seed into
+ablation-NAME.png beside it, and the paired differences into ablation-NAME-differences.png. A study is whole seeds: one
+that was interrupted goes on.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from partlib_course import ablations
+from torch import Tensor
+from torch.nn import functional as F
 
-from partlib.config import TrainConfig
+from partlib.config import TrainConfig, default_preset
+from partlib.paths import runs_dir
 from partlib.report import plots
 from partlib.report import tables as report
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe
 
-# study -> a preset, what differs from it, and the rows
-STUDIES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
-    "longer": (
-        "cpu",
-        {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "lambda_contrastive": 3.0, "eval_every": 0},
-        (ablations.ALL, "no visual", "features", "features + pixels"),
-    ),
-    "birds": ("birds", {}, (ablations.ALL, "no visual")),
-    "ccp": ("photographs", {"data": "ccp"}, (ablations.ALL, "no visual")),
-}
-HERE = Path(__file__).parent
+RESULTS = Path(__file__).parent / "results"
+LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
+CELLS = (6, 12, 24, 48)
+# One layer whose maps have 48 x 48 cells; coarser grids are averages of these, so that resolution alone differs.
+FINE: dict[str, Any] = {"feature_layers": ["stride16"], "feature_size": 768}
+
+
+def pooled(cells: int) -> type[Recipe]:
+    """The recipe with feature maps of ``cells`` x ``cells``."""
+
+    class Pooled(Recipe):
+        def scale(self, *arguments: Any) -> Callable[[list[Tensor]], list[Tensor]]:
+            scaled = super().scale(*arguments)
+            return lambda maps: [F.normalize(F.adaptive_avg_pool2d(z, cells), dim=1) for z in scaled(maps)]
+
+    return Pooled
+
+
+def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, Any], type[Recipe]]]]:
+    """The base of a study, and title -> what differs from it, and its recipe."""
+    data, _, kind = name.partition("-")
+    base = TrainConfig.preset(default_preset(data), data=data, root=root, eval_every=0)
+    if not kind:
+        return base, {title: (ablations.CHANGES[title], Recipe) for title in LOSSES}
+    base, rows = base.replace(**FINE), {}
+    for cells in CELLS:
+        rows[f"{cells} cells"] = ({}, pooled(cells))
+        rows[f"{cells} cells, no visual"] = ({"lambda_visual": 0.0}, pooled(cells))
+    return base, rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("study", choices=[data + kind for data in ("birds", "ccp") for kind in ("", "-resolution")])
+    parser.add_argument("--root", default="", help="folder of the data set; not stored")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
-    preset, options, titles = STUDIES[arguments.study]
-    base = TrainConfig.preset(preset, **options)
+    name = arguments.study
+    base, rows = study(name, arguments.root)
     test_set = Recipe(base).dataset("test")
     pick = torch.linspace(0, len(test_set) - 1, 6).round().int().tolist()
-    shown = [test_set[i] for i in pick]
-    scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in titles}
+    scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in rows}
     for seed in arguments.seeds:
         labels = {}
-        for (title, _), config in ablations.grid(base, [seed], titles).items():
-            outcome = ablations.outcome(config, test_set, pick)
+        for title, (changes, recipe) in rows.items():
+            config = base.replace(seed=seed, **changes)
+            out = None if recipe is Recipe else runs_dir() / f"{name}-{title.replace(' ', '-')}-{config.digest()}"
+            outcome = ablations.outcome(config, test_set, pick, recipe=recipe, out=out)
             scores[title][str(seed)], labels[title] = outcome.scores, outcome.labels
-            print(f"{title}, seed {seed}: FG-NMI {scores[title][str(seed)]['fg_nmi']:.1f}", flush=True)
+            print(f"{title}, seed {seed}: FG-NMI {outcome.scores['fg_nmi']:.1f}", flush=True)
         if seed == arguments.seeds[0]:
-            picture = HERE / "results" / f"ablation-{arguments.study}.png"
-            plots.results_grid(shown, labels, picture, part_names=test_set.part_names)
-        done = " ".join(scores[titles[0]])
-        stored = {
-            "command": f"python figures/ablation.py {arguments.study} --seeds {done}",
-            "environment": report.environment(),
-            "config": base.to_dict(),
-            "scores": scores,
-        }
-        target = HERE.parent / ablations.STORED.format(arguments.study)
-        checkpoint.write_json(target, stored)  # after every seed: what is there is whole
+            picture = RESULTS / f"ablation-{name}.png"
+            plots.results_grid([test_set[i] for i in pick], labels, picture, part_names=test_set.part_names)
+        done = " ".join(next(iter(scores.values())))
+        stored = {"command": f"python figures/ablation.py {name} --seeds {done}", "environment": report.environment()}
+        stored |= {"config": base.replace(root="").to_dict(), "scores": scores}
+        checkpoint.write_json(RESULTS / f"ablation-{name}.json", stored)  # after every seed: what is there is whole
+    draw(name, {(title, int(seed)): one for title, seeds in scores.items() for seed, one in seeds.items()})
+
+
+def draw(name: str, scores: ablations.Scores) -> None:
+    """Paired differences around zero: what leaving a loss out changes, or what pixels add to features of a grid."""
+    rows, minus = list(LOSSES[1:]), ablations.ALL
+    if "resolution" in name:
+        rows, minus = [f"{cells} cells" for cells in CELLS], "no visual loss"
+        gain = {}
+        for cells in rows:
+            for seed in (seed for title, seed in scores if title == cells):
+                without = scores[f"{cells}, no visual", seed]
+                gain[cells, seed] = {key: value - without[key] for key, value in scores[cells, seed].items()}
+                gain[minus, seed] = dict.fromkeys(without, 0.0)
+        scores = gain
+    figure = ablations.interval_plot(scores, rows, minus=minus)
+    figure.savefig(RESULTS / f"ablation-{name}-differences.png", dpi=150, bbox_inches="tight")
 
 
 if __name__ == "__main__":

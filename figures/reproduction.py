@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from partlib.config import TrainConfig
+from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
 from partlib.masks import MaskConfig
 from partlib.masks.network import foreground
@@ -39,13 +39,13 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("measure", "formats", "table"))
-    parser.add_argument("--preset", default="frozen")
+    parser.add_argument("--preset", default="", help="the one that fits the data set by default")
     parser.add_argument("--num-parts", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", default="birds", help="to train on, and to measure; formats writes out the birds")
     given = parser.parse_args()
     if given.command != "table":
-        preset = given.preset
+        preset = given.preset or default_preset(given.data)
         config = TrainConfig.preset(preset, data=given.data, num_parts=given.num_parts)
         store((measure if given.command == "measure" else formats)(config, given.seeds))
     PAGE.write_text(page(json.loads(FILE.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from partlib.config import TrainConfig
+from partlib.config import TrainConfig, default_preset
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
 from partlib.report import tables as report
@@ -33,7 +33,7 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("--data", default="birds")
     run.add_argument("--root", default="", help="left out of the stored command: it is a place on one machine")
-    run.add_argument("--preset", default="frozen")
+    run.add_argument("--preset", default="", help="the one that fits the data set by default")
     run.add_argument("--num-parts", type=int, default=4)
     run.add_argument("--steps", type=int, help="the preset's by default")
     for loss in ("contrastive", "visual"):
@@ -48,7 +48,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> None:
     names = ("data", "root", "num_parts", "lambda_contrastive", "lambda_visual", "steps")
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    base = TrainConfig.preset(arguments.preset, **changes)
+    base = TrainConfig.preset(arguments.preset or default_preset(arguments.data), **changes)
     seeds, evaluations = {}, {}
     for seed in arguments.seeds:
         config = base.replace(seed=seed)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from partlib.config import PRESETS, TrainConfig
+from partlib.config import PRESETS, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
 from partlib.first_edition import GONE, RENAMED, current_fields
 from partlib.masks import MaskConfig
@@ -110,7 +110,8 @@ def _add_options(add: Callable[..., Any]) -> None:
 
 
 def _add_config(add: Callable[..., Any]) -> None:
-    add("--preset", default="frozen", help=f"{', '.join(PRESETS)} (default frozen), changed by the options below")
+    text = f"{', '.join(PRESETS)} (default birds for --data birds, else photographs), changed by the options below"
+    add("--preset", default="", help=text)
     add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
     _add_fields(add, TrainConfig)
     for name, value in {**GONE, **{old: getattr(TrainConfig, new) for old, new in RENAMED.items()}}.items():
@@ -147,7 +148,7 @@ def _config(preset: str, reproduce_release: bool, **options: Any) -> tuple[Train
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     new = {name: value for name, value in options.items() if name in known and value is not None}
     old = {name: value for name, value in options.items() if name not in known and value is not None}
-    config = TrainConfig.preset(preset, **new)
+    config = TrainConfig.preset(preset or default_preset(new.get("data", TrainConfig.data)), **new)
     config = TrainConfig.from_dict(current_fields(config.to_dict() | old))
     config = release_config(config) if reproduce_release else config
     return config, recipe_of(config)

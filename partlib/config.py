@@ -12,12 +12,8 @@ from typing import Any, get_origin, get_type_hints
 from partlib.errors import ConfigError
 
 LOSSES = ("feature", "visual", "contrastive", "equivariance")
-ARCHS = (
-    "fpn8_lite0",
-    "fpn_lite0",
-    "deeplab_resnet50",
-    *(f"deeplab_resnet50_{layout}" for layout in ("paper", "caffe", "release")),
-)
+DEEPLABS = ("deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for layout in ("paper", "caffe", "release")))
+ARCHS = ("fpn8_lite0", "fpn_lite0", *DEEPLABS)
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
@@ -44,7 +40,7 @@ class TrainConfig:
     # losses; weight 0 switches one off
     lambda_feature: float = 5.0  # weight of the feature loss
     lambda_visual: float = 15.0  # weight of the visual loss
-    lambda_visual_end: float = 0.0  # weight of the visual loss at the end, grown geometrically; 0 keeps it constant
+    lambda_visual_end: float = 150.0  # weight of the visual loss at the end, grown geometrically; 0 keeps it constant
     lambda_contrastive: float = 3.0  # weight of the contrastive loss
     lambda_equivariance: float = 1.0  # weight of the equivariance loss
     temperature: float = 0.19  # of the contrastive loss
@@ -53,8 +49,7 @@ class TrainConfig:
     loss_size: int = 64  # side in pixels of the part maps that losses read while the encoder is frozen
     refine_steps: int = 0  # further steps, in which the encoder learns too, from fresh views
     starts: int = 8  # initial weights that race; the one with the lowest training loss goes on
-    trial_steps: int = 150  # steps after which it is chosen
-    select_by: tuple[str, ...] = ("feature", "equivariance")  # losses whose weighted sum decides, empty for all
+    trial_steps: int = 100  # steps after which it is chosen
     # optimization
     steps: int = 400  # optimization steps
     batch_size: int = 16  # images per step, of all processes together
@@ -76,8 +71,6 @@ class TrainConfig:
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
             if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
-        if not set(self.select_by) <= set(LOSSES):
-            raise ConfigError(f"select_by is {', '.join(self.select_by)}; expected some of {', '.join(LOSSES)}")
         if not any(self.weight(name) for name in LOSSES):
             raise ConfigError("all four loss weights are 0; switch at least one on")
 
@@ -127,7 +120,7 @@ class TrainConfig:
         """:meth:`to_dict` without the fields that do not change the result."""
         values = {k: v for k, v in self.to_dict().items() if k not in ("eval_every", "log_every", "checkpoint_every")}
         if self.starts == 1:  # no trial
-            values |= {"trial_steps": 0, "select_by": []}
+            values["trial_steps"] = 0
         if not self.views:
             values["loss_size"] = 0
         return values | ({} if self.lambda_visual else {"lambda_visual_end": 0.0})
@@ -173,9 +166,12 @@ PAPER: dict[str, Any] = {
     **{"eval_every": 5000, "log_every": 100, "checkpoint_every": 1000},
 }
 
-# Each lists only what differs from the defaults of TrainConfig, which are the recipe for a laptop, "frozen".
+# Each lists only what differs from the defaults of TrainConfig: the recipe for a laptop, with the encoder frozen.
 PRESETS: dict[str, dict[str, Any]] = {
-    "frozen": {},
+    # once features have found the parts, colors tell where they end
+    "photographs": {},
+    # plumage is patterned: its colors divide no parts, and a strong contrast makes a part of every eye
+    "birds": {"lambda_visual_end": 0.0, "lambda_contrastive": 1.0},
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": FULL,
@@ -183,3 +179,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": PAPER,
 }
 SIZES = ("ci", "cpu", "gpu")  # those that a lesson can run at; the others are recipes
+
+
+def default_preset(data: str) -> str:
+    """The name of the preset that fits a data set best."""
+    return "birds" if data == "birds" else "photographs"

@@ -31,7 +31,7 @@ Loaded = tuple[Batch, list[Tensor]]
 class ViewBank:
     """Maps of V jittered views of every image, and of V jittered and warped ones: what a frozen encoder sees of them.
 
-    ``maps`` are (N, 2 V, C_l, h_l, w_l) float16 per layer, memory-mapped, the warped views last; ``points`` are their
+    ``maps`` are (N, 2 V, h_l, w_l, C_l) float16 per layer, memory-mapped, the warped views last; ``points`` are their
     warps (N, V, 25, 2); ``images`` (N, 3, S, S) and ``foreground`` (N, 1, S, S) the clean images at the losses' size.
     """
 
@@ -43,8 +43,10 @@ class ViewBank:
     def batch(self, indices: list[int], choice: Tensor) -> ViewBatch:
         """The images at ``indices``, with the jittered and the warped view of each that ``choice`` (2, B) names."""
         images, foreground = (torch.from_numpy(array[indices]).float() for array in (self.images, self.foreground))
-        first, second = choice[0].tolist(), (choice[1] + self.points.shape[1]).tolist()
-        maps = [[torch.from_numpy(z[indices, views]) for z in self.maps] for views in (first, second)]
+        rows, views = 2 * indices, [*choice[0].tolist(), *(choice[1] + self.points.shape[1]).tolist()]
+        maps = [
+            torch.from_numpy(z[rows, views]).permute(0, 3, 1, 2) for z in self.maps
+        ]  # (2 B, h, w, C) -> channels last
         points = self.points[indices, choice[1]]  # (B, 25, 2)
         return ViewBatch(images, foreground, None, None, torch.zeros(len(indices)), [], maps, points)
 
@@ -70,7 +72,7 @@ def view_bank(dataset: PartDataset, encoder: nn.Module, views: int, size: int, l
         return encoder(both.contiguous(memory_format=torch.channels_last))
 
     def compute(folder: Path) -> None:
-        shapes = {layer: (total, *z.shape) for layer, z in zip(layers, maps_of(0), strict=True)}
+        shapes = {layer: (total, *z.permute(0, 2, 3, 1).shape) for layer, z in zip(layers, maps_of(0), strict=True)}
         small = {"images": (total, 3, size, size), "foreground": (total, 1, size, size)}
         gigabytes = check_room({**shapes, **small}, f"maps of {2 * views} views of {total} images", limit_gb)
         arrays = open_maps(folder, {**shapes, **small})
@@ -80,7 +82,7 @@ def view_bank(dataset: PartDataset, encoder: nn.Module, views: int, size: int, l
             arrays["images"][i] = F.interpolate(sample.image[None], (size, size), mode="area")[0]
             arrays["foreground"][i] = F.interpolate(sample.foreground[None], (size, size), mode="area")[0] > 0.5
             for layer, z in zip(layers, maps_of(i), strict=True):
-                arrays[layer][i] = z.half().cpu()
+                arrays[layer][i] = z.permute(0, 2, 3, 1).half().cpu()
 
     key = [dataset.fingerprint(), digest_of(encoder), layers, views, dataset.image_size, size, total]
     arrays = cached_arrays("views", key, compute)

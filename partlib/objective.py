@@ -36,10 +36,18 @@ class Objective:
         generator: Generator,  # on the CPU; draws jitter and warps
     ) -> dict[str, Tensor]:
         """Named losses, unweighted, and their weighted sum under "total"; terms of weight 0 are left out."""
-        # Two views, the second of them warped
-        views, grid = self.views(batch, generator, warped=bool(weights["equivariance"]))
-        # One pass of the network
-        logits = self.segment(segmenter, views)
+        # Two views, the second of them warped, and one pass of the network
+        warped, grid = bool(weights["equivariance"]), None
+        if isinstance(batch, ViewBatch):  # what a frozen encoder sees of them is known
+            maps = batch.maps if warped else [z[: len(batch.images)] for z in batch.maps]
+            grid = warps.thin_plate_grid(batch.points, _size(batch.images)) if warped else None
+            logits = list(segmenter(maps).split(len(batch.images)))
+        else:
+            views = [self.jitter(batch.images, generator)]
+            if warped:
+                grid = self.random_grid(batch.images, generator)
+                views.append(self.warp_view(self.jitter(batch.images, generator), grid))
+            logits = self.segment(segmenter, views)
         # Four losses
         lab = self.lab(batch.images) if weights["visual"] else None
         return self.terms(logits, batch.foreground, features, lab, grid, weights, generator)
@@ -73,17 +81,6 @@ class Objective:
 
     # The pieces, one method each: a variant replaces one. Processes draw for all images and keep their own rows.
 
-    def views(self, batch: Batch, generator: Generator, warped: bool) -> tuple[list[Any], Tensor | None]:
-        """What is segmented, one or two views, and the warp of the second; encoder maps where the batch brings them."""
-        if isinstance(batch, ViewBatch):
-            size = (batch.images.shape[-2], batch.images.shape[-1])
-            return (batch.maps, warps.thin_plate_grid(batch.points, size)) if warped else (batch.maps[:1], None)
-        views = [self.jitter(batch.images, generator)]
-        if not warped:
-            return views, None
-        grid = self.random_grid(batch.images, generator)
-        return [*views, self.warp_view(self.jitter(batch.images, generator), grid)], grid
-
     def jitter(self, images: Tensor, generator: Generator) -> Tensor:
         """Color-jittered copies of images (B, 3, H, W)."""
         draws = distributed.own_rows(lambda total: self.color_jitter.draw(total, generator), len(images), dim=1)
@@ -93,17 +90,15 @@ class Objective:
         """One random warp per image, (B, H, W, 2)."""
         points = distributed.own_rows(lambda total: warps.random_points(total, generator), len(images))  # (B, 25, 2)
         points = points.to(images.device, images.dtype, non_blocking=True)
-        return warps.thin_plate_grid(points, (images.shape[-2], images.shape[-1]))
+        return warps.thin_plate_grid(points, _size(images))
 
     def warp_view(self, images: Tensor, grid: Tensor) -> Tensor:
         """Warped images, black beyond their edge."""
         return warps.warp(images, grid)
 
-    def segment(self, segmenter: Segmenter, views: list[Any]) -> list[Tensor]:
+    def segment(self, segmenter: Segmenter, views: list[Tensor]) -> list[Tensor]:
         """Logits (B, K, H, W) of every view, from one pass of the network."""
-        maps = isinstance(views[0], list)
-        joined: Any = [torch.cat(layer) for layer in zip(*views, strict=True)] if maps else torch.cat(views)
-        return list(segmenter(joined).chunk(len(views)))
+        return list(segmenter(torch.cat(views)).chunk(len(views)))
 
     def lab(self, images: Tensor) -> Tensor:
         """The colors that the visual loss reads, (B, 3, H, W), of RGB images in [0, 1]."""
@@ -117,3 +112,7 @@ class Objective:
 
     def contrastive_loss(self, descriptors: Tensor, generator: Generator | None, positives: Tensor | None) -> Tensor:
         return losses.contrastive_loss(descriptors, self.temperature, "all" if positives is None else positives)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]

@@ -74,12 +74,12 @@ def test_every_field_of_the_configuration_is_an_option(run):
 
 
 def test_train_writes_a_run_with_the_options_given(run, bird_folder, tmp_path):
-    options = shlex.split("--lambda-visual 2 --feature-layers stride32 stride16 --lr 0.002 --select-by feature")
+    options = shlex.split("--lambda-visual 2 --feature-layers stride32 stride16 --lr 0.002")
     code, out, _ = run("train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY, *options)
     assert code == 0
     assert str(tmp_path / "run") in out
     config = load_model(tmp_path / "run")[1]
-    assert (config.lambda_visual, config.lr, config.select_by) == (2.0, 0.002, ("feature",))
+    assert (config.lambda_visual, config.lr) == (2.0, 0.002)
     assert config.feature_layers == ("stride32", "stride16")
     assert config.checkpoint_every == TrainConfig.preset("ci").checkpoint_every
 
@@ -95,7 +95,7 @@ def test_options_of_the_first_edition_are_understood_or_refused_in_one_line(run,
     where = ["train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY]
     assert run(*where, "--visual", 2, "--start-losses", "feature", "visual", "--pretrained", "no")[0] == 0
     config = load_model(tmp_path / "run")[1]
-    assert (config.lambda_visual, config.select_by) == (2.0, ("feature", "visual"))
+    assert config.lambda_visual == 2.0
     assert (config.arch, config.feature_network) == ("fpn_lite0:random", "efficientnet_lite0:random")
     code, _, err = run(*where, "--lab-scale", 7)
     assert code == 1

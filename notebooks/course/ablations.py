@@ -26,7 +26,7 @@ from partlib.report.plots import INK, Picture, match_parts, overlay, part_color,
 from partlib.runs import load_or_train
 
 ALL = "all four"
-STORED = "figures/ablation-{}.json"  # written by figures/ablation.py, which lists the names
+STORED = "figures/results/ablation-{}.json"  # written by figures/ablation.py, which lists the names
 # study -> {title: what differs from the base}; the base itself stands in the first
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "one loss removed": {
@@ -136,9 +136,12 @@ def measure(labels: Tensor, truth: Tensor, images: Tensor, num_parts: int) -> di
     return scores | {"edges": boundary_contrast(images, labels), "smallest": smallest}
 
 
-def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int]) -> Outcome:
-    """Train or load one run and measure it on ``dataset``, whose images ``shown`` are kept for pictures."""
-    result = load_or_train(config, progress=False)
+def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int], **options: Any) -> Outcome:
+    """Train or load one run and measure it on ``dataset``, whose images ``shown`` are kept for pictures.
+
+    ``options`` are those of :func:`partlib.load_or_train`.
+    """
+    result = load_or_train(config, **{"progress": False, **options})
     if result.out is not None:  # the optimizer is three quarters of a run, and dozens would fill a small disk
         (result.out / "checkpoint.pt").unlink(missing_ok=True)
     labels, truth = predict(result.segmenter, dataset), annotated_parts(dataset)  # (N, H, W)
@@ -147,7 +150,7 @@ def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int]) -> 
 
 
 def stored_scores(name: str) -> dict[Run, dict[str, float]]:
-    """Scores in ``figures/ablation-NAME.json`` (longer, birds, ccp); empty outside of a copy of the repository."""
+    """Scores in ``figures/results/ablation-NAME.json``; empty outside of a copy of the repository."""
     root = repository_root()
     if root is None or not (root / STORED.format(name)).is_file():
         return {}

@@ -124,17 +124,17 @@ class Batch:
 class ViewBatch(Batch):
     """A batch of small images, with what the encoder sees of two views of them at full size."""
 
-    maps: list[list[Tensor]]  # per view and layer (B, C_l, h_l, w_l)
+    maps: list[Tensor]  # per layer (2 B, C_l, h_l, w_l), those of the first views, then those of the second
     points: Tensor  # (B, 25, 2), the warps of the second view, see partlib.warps
 
     def to(self, device: torch.device | str) -> "ViewBatch":
         """The same batch with its tensors on ``device``, the maps, stored as halves, in float32."""
         moved: Any = super().to(device)
-        return replace(moved, maps=[[z.float() for z in view] for view in moved.maps])
+        return replace(moved, maps=[z.float() for z in moved.maps])
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "ViewBatch":
         changed: Any = super()._with_tensors(change)
-        return replace(changed, maps=[[change(z) for z in view] for view in self.maps])
+        return replace(changed, maps=[change(z) for z in self.maps])
 
 
 def collate(samples: list[Sample]) -> Batch:

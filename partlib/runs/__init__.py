@@ -68,14 +68,14 @@ def train(
             if log:  # to be watched while the run goes on
                 write_atomically(written / "log.csv", lambda p: pd.DataFrame(log).to_csv(p, index=False))
 
-    if written is not None:
-        checkpoint.write_json(written / "config.json", config.to_dict())
     first = state.get("phase", 0) if state is not None else 0
     for number, phase in list(enumerate(phases))[first:]:
         # The parts of the run
         before = sum(earlier.steps for earlier in phases[:number])
         trainers = build_trainers(phase if state is None else phase.replace(starts=1), device, own, runtime, recipe)
         trainer = trainers[0]
+        if written is not None and number == first:
+            checkpoint.write_json(written / "config.json", config.to_dict())
         # Go on where an earlier run or phase stopped, or choose where to start from
         if state is not None and folder is not None:
             _check(state, config, trainer.loader.batches.dataset, folder / "checkpoint.pt")

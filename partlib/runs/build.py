@@ -162,6 +162,9 @@ def build_trainers(
     # Data
     with distributed.local_main_first():
         images = train_set if train_set is not None else parts.dataset("train")
+    # Networks; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
+    networks = [parts.segmenter(start) for start in range(config.starts)]
+    networks = [segmenter.to(place).to(memory_format=torch.channels_last) for segmenter in networks]
     # Features of the images, cached or live
     features, scale = None, None
     if config.lambda_feature or config.lambda_contrastive:
@@ -171,9 +174,6 @@ def build_trainers(
             larger = parts.dataset("train", parts.feature_size()) if both else None
             features = features_of(images, parts.extractor(place), larger, runtime.feature_cache_gb)
             scale = parts.scale(features, images, place)
-    # Networks; channels last: the convolutions of CPUs and GPUs alike are written for it (a third faster here)
-    networks = [parts.segmenter(start) for start in range(config.starts)]
-    networks = [segmenter.to(place).to(memory_format=torch.channels_last) for segmenter in networks]
     # What a frozen encoder sees of views of the images
     bank = None
     if config.views:

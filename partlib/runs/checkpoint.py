@@ -79,7 +79,7 @@ def model_card(path: Path) -> dict[str, str]:
 
 
 def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
-    """The segmenter in a ``model.safetensors``, in the run folder that holds one, or of a shipped name; in eval mode."""
+    """The segmenter in a ``model.safetensors``, in a run folder that holds one, or of a shipped name; in eval mode."""
     shipped, path = pretrained(), Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
     path = path if path.is_file() else shipped.get(str(path), path)
     if not path.is_file():

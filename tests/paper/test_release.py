@@ -169,7 +169,7 @@ def test_quirks_choose_the_recipe_and_must_be_known(cub):
     for quirks in (("recipe", "magic"), ("positives",), ()):
         with pytest.raises(ConfigError, match=r"quirks is .*; expected recipe, and some of positives, masked_features"):
             PaperRecipe(small(cub, quirks=quirks))
-    with pytest.raises(ConfigError, match="--reproduce-release is for the paper's network, arch is 'fpn_lite0'"):
+    with pytest.raises(ConfigError, match="--reproduce-release is for the paper's network, arch is 'fpn8_lite0'"):
         release_config(TrainConfig())
 
 

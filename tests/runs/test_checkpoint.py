@@ -82,7 +82,7 @@ def test_a_file_of_another_program_is_not_a_checkpoint(content, tmp_path):
 def model(tmp_path_factory):
     """(path, segmenter, config) of a saved model."""
     torch.manual_seed(0)
-    config = TrainConfig(num_parts=3, feature_layers=("stride16",))
+    config = TrainConfig(arch="fpn_lite0", views=0, num_parts=3, feature_layers=("stride16",))
     segmenter = PartSegmenter(3).to(memory_format=torch.channels_last).eval()
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     save_model(path, segmenter, config)
@@ -115,7 +115,7 @@ def test_files_that_are_no_model_are_refused_in_one_line(model, tmp_path):
     for content, message in (
         (model[0].read_bytes()[:-1000], r"model\.safetensors is not a readable safetensors file"),
         (save({"w": torch.zeros(2)}), r"model\.safetensors has no configuration in its metadata"),
-        (save({}, metadata=own), r"model\.safetensors is of another network: encoder\..* is no tensor; expected \("),
+        (save({}, metadata=own), r"model\.safetensors is of another network: decoder\..* is no tensor; expected \("),
         (save({**tensors, "w": torch.zeros(2)}, metadata=own), r"another network: decoder\..* is \(3, 64, 1, 1\)"),
         (save(tensors, metadata=own), r"classify\.weight is \(3, 64, 1, 1\); expected \(4, 64"),
         (save({}, metadata=other), "'magic' is unknown"),

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from partlib import TrainConfig, train
-from partlib.config import LOSSES
 from partlib.runs.build import build_trainers
-from partlib.runs.starts import race, selection_loss
+from partlib.runs.starts import EQUIVARIANCE, comparison_loss, race
 
 CONFIG = TrainConfig(
     **{"image_size": 32, "feature_size": 32, "loss_size": 16, "batch_size": 4, "steps": 6, "starts": 3},
@@ -31,16 +30,19 @@ def test_the_start_with_the_lowest_later_loss_is_chosen(trials, chosen):
     trainers = [SimpleNamespace(advance=lambda p=p: {"total": torch.tensor(float(next(p)))}) for p in played]
     trainer, terms = race(trainers, CONFIG, progress=False)
     assert trainers.index(trainer) == chosen
-    torch.testing.assert_close([step["total"].item() for step in terms], trials[chosen], equal_nan=True)
+    assert [step["total"].item() for step in terms] == pytest.approx(trials[chosen], nan_ok=True)
 
 
-@pytest.mark.parametrize("changes", [{}, {"select_by": (), "views": 0, "image_size": 32}], ids=["frozen", "full"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"lambda_equivariance": 2.0, "views": 0, "image_size": 32}], ids=["frozen", "full"]
+)
 def test_a_run_is_that_of_the_chosen_start_from_its_first_step(changes, tiny_birds):
     config, runs = CONFIG.replace(**changes), []
     log = train(config, progress=False, device="cpu", datasets=(tiny_birds[0], None)).log
     for trainer in build_trainers(config, "cpu", tiny_birds[0]):
         steps = [trainer.advance() for _ in range(config.steps)]
-        loss = sum(config.weight(name) * step[name] for step in steps[2:4] for name in config.select_by or LOSSES)
+        feature, equivariance = (sum(step[name] for step in steps[2:4]) for name in ("feature", "equivariance"))
+        loss = config.lambda_feature * feature + EQUIVARIANCE * config.lambda_equivariance * equivariance
         runs.append((loss.item(), [step["total"].item() for step in steps]))
     assert [entry["total"] for entry in log] == pytest.approx(min(runs)[1], rel=1e-6)
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
@@ -65,10 +67,9 @@ def test_one_start_needs_no_race_and_a_run_shorter_than_a_race_is_no_error(tiny_
     assert len(train(CONFIG.replace(steps=2, trial_steps=80), **options).log) == 2
 
 
-def test_starts_are_judged_by_the_named_losses_that_are_trained():
+def test_starts_are_judged_by_features_and_equivariance_where_they_are_trained():
     terms = {name: torch.tensor(value) for name, value in (("total", 9.0), ("feature", 2.0), ("equivariance", 3.0))}
-    named = CONFIG.replace(select_by=("feature", "equivariance"))
-    assert selection_loss(named, terms) == CONFIG.lambda_feature * 2 + CONFIG.lambda_equivariance * 3
-    assert selection_loss(CONFIG.replace(select_by=("feature", "visual")), terms) == CONFIG.lambda_feature * 2
-    assert selection_loss(CONFIG.replace(select_by=("visual",)), terms) == 9
-    assert selection_loss(CONFIG.replace(select_by=()), terms) == 9
+    expected = CONFIG.lambda_feature * 2 + EQUIVARIANCE * CONFIG.lambda_equivariance * 3
+    assert comparison_loss(CONFIG, terms) == expected
+    assert comparison_loss(CONFIG, {"total": terms["total"], "feature": terms["feature"]}) == CONFIG.lambda_feature * 2
+    assert comparison_loss(CONFIG, {"total": terms["total"]}) == 9

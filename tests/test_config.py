@@ -32,7 +32,6 @@ def test_preset_takes_changes():
 
 
 def test_the_defaults_are_a_preset_and_lessons_have_three_sizes():
-    assert TrainConfig.preset("photographs") == TrainConfig()
     assert set(SIZES) < set(PRESETS)
     assert [default_preset(data) for data in ("birds", "ccp", "folder")] == ["birds", "photographs", "photographs"]
 

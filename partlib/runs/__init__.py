@@ -74,8 +74,6 @@ def train(
         before = sum(earlier.steps for earlier in phases[:number])
         trainers = build_trainers(phase if state is None else phase.replace(starts=1), device, own, runtime, recipe)
         trainer = trainers[0]
-        if written is not None and number == first:
-            checkpoint.write_json(written / "config.json", config.to_dict())
         # Go on where an earlier run or phase stopped, or choose where to start from
         if state is not None and folder is not None:
             _check(state, config, trainer.loader.batches.dataset, folder / "checkpoint.pt")
@@ -88,6 +86,8 @@ def train(
             every = config.log_every or math.inf
             log.extend(_entry(n, trainer, terms) for n, terms in enumerate(losses, start=1) if n % every == 0)
             save(trainer, number)  # the race is not lost
+        if written is not None:
+            checkpoint.write_json(written / "config.json", config.to_dict())
         # The steps
         try:
             for terms in _steps(trainer, phase, before, val_set, log, progress):

@@ -28,20 +28,23 @@ from partlib.runs.build import Recipe
 
 RESULTS = Path(__file__).parent / "results"
 LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
-CELLS = (6, 12, 24, 48)
-# One layer whose maps have 48 x 48 cells; coarser grids are averages of these, so that resolution alone differs.
-FINE: dict[str, Any] = {"feature_layers": ["stride16"], "feature_size": 768}
+CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is the recipe
 
 
 def pooled(cells: int) -> type[Recipe]:
-    """The recipe with feature maps of ``cells`` x ``cells``."""
+    """The recipe with feature maps averaged over at most ``cells`` x ``cells``: resolution alone differs."""
 
     class Pooled(Recipe):
         def scale(self, *arguments: Any) -> Callable[[list[Tensor]], list[Tensor]]:
             scaled = super().scale(*arguments)
-            return lambda maps: [F.normalize(F.adaptive_avg_pool2d(z, cells), dim=1) for z in scaled(maps)]
+            return lambda maps: [coarser(z, cells) for z in scaled(maps)]
 
     return Pooled
+
+
+def coarser(z: Tensor, cells: int) -> Tensor:
+    """Maps (B, C, h, w) of unit vectors on a grid of at most ``cells`` x ``cells``, again of unit vectors."""
+    return z if z.shape[-1] <= cells else F.normalize(F.adaptive_avg_pool2d(z, cells), dim=1)
 
 
 def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, Any], type[Recipe]]]]:
@@ -50,11 +53,10 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
     base = TrainConfig.preset(default_preset(data), data=data, root=root, eval_every=0)
     if not kind:
         return base, {title: (ablations.CHANGES[title], Recipe) for title in LOSSES}
-    base, rows = base.replace(**FINE), {}
-    for cells in CELLS:
-        rows[f"{cells} cells"] = ({}, pooled(cells))
-        rows[f"{cells} cells, no visual"] = ({"lambda_visual": 0.0}, pooled(cells))
-    return base, rows
+    recipes = {cells: Recipe if cells == max(CELLS) else pooled(cells) for cells in CELLS}
+    with_pixels = {f"{cells} cells": ({}, recipe) for cells, recipe in recipes.items()}
+    without = {f"{title}, no visual": ({"lambda_visual": 0.0}, recipe) for title, (_, recipe) in with_pixels.items()}
+    return base, with_pixels | without
 
 
 def main() -> None:

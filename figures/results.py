@@ -96,7 +96,7 @@ def rows(stored: dict) -> pd.DataFrame:
 
 
 def write_table(_: argparse.Namespace) -> None:
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*-k?.json"))]
     made = "`{command}` (torch {environment[torch]}, {environment[device]}, {number} seeds)"
     commands = "; ".join(made.format(**stored, number=len(stored["seeds"])) for stored in results)
     table = pd.concat(map(rows, results)).to_markdown(index=False, disable_numparse=True)

@@ -1,6 +1,6 @@
 """Rivals without training: feature k-means whose borders are moved to edges of the image.
 
-    python figures/rivals.py --data birds --num-parts 4            # into figures/results/rivals-birds-k4.json
+    python figures/rivals.py --data birds --num-parts 4            # into figures/results/birds-k4-rivals.json
     python figures/rivals.py --data ccp --num-parts 4 --root FOLDER
 
 Superpixels (SLIC): every superpixel takes the part that most of its pixels have. Guided filter (He, Sun, Tang, ECCV
@@ -114,7 +114,7 @@ def main() -> None:
         print(seed, {name: np.round(list(seeds[str(seed)].values()), 1).tolist() for name, seeds in found.items()})
     command = f"python figures/rivals.py --data {given.data} --num-parts {given.num_parts}"
     stored = {"command": command, "environment": report.environment(), "settings": chosen, "scores": found}
-    checkpoint.write_json(RESULTS / f"rivals-{given.data}-k{given.num_parts}.json", stored)
+    checkpoint.write_json(RESULTS / f"{given.data}-k{given.num_parts}-rivals.json", stored)
 
 
 if __name__ == "__main__":

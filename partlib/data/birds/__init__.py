@@ -12,6 +12,10 @@ How bird ``i`` of a split is drawn, from ``(seed, split, i)`` alone:
 Shapes are signed distances (``raster``), surfaces gray ``textures``; only colors may differ from machine to machine.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +68,12 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
         "boxes": np.empty((num_images, 4), np.float32),  # x, y, width, height of the visible bird in whole pixels
     }
     slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
-    for i in progress_bar(range(num_images), f"birds {split}", leave=False, shown=slow):
-        for array, value in zip(arrays.values(), _render(i, split, image_size, seed), strict=True):
-            array[i] = value
+    draw = partial(_render, split=split, size=image_size, seed=seed)
+    # numpy lets go of the interpreter while it paints; closing gives up the rest where the user interrupts
+    with ThreadPoolExecutor(os.cpu_count()) as threads, closing(threads.map(draw, range(num_images))) as drawn:  # type: ignore[type-var]
+        for i, values in enumerate(progress_bar(drawn, f"birds {split}", num_images, leave=False, shown=slow)):
+            for array, value in zip(arrays.values(), values, strict=True):
+                array[i] = value
     return arrays
 
 

@@ -16,7 +16,15 @@ DEEPLABS = ("deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for layout in ("p
 ARCHS = ("fpn8_lite0", "fpn_lite0", *DEEPLABS)
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
-    **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
+    **{
+        "temperature": 1e-6,
+        "steps": 1,
+        "starts": 1,
+        "trial_steps": 1,
+        "batch_size": 2,
+        "num_parts": 2,
+        "refine_batch_size": 2,
+    },
     **{"image_size": 16, "feature_size": 16, "loss_size": 8},
 }
 
@@ -47,7 +55,8 @@ class TrainConfig:
     # what is trained
     views: int = 2  # jittered and warped ones of an image that a frozen encoder sees; 0: it learns, from fresh ones
     loss_size: int = 64  # side in pixels of the part maps that losses read while the encoder is frozen
-    refine_steps: int = 0  # further steps, in which the encoder learns too, from fresh views
+    refine_steps: int = 0  # further steps, in which the encoder's later layers learn too
+    refine_batch_size: int = 6  # images in each of these
     starts: int = 6  # initial weights that race; the one with the lowest training loss goes on
     trial_steps: int = 100  # steps after which it is chosen
     # optimization
@@ -71,6 +80,8 @@ class TrainConfig:
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
             if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
+        if self.refine_steps and not self.views:
+            raise ConfigError("refine_steps goes with a frozen encoder; with views 0 it learns from the first step")
         if not any(self.weight(name) for name in LOSSES):
             raise ConfigError("all four loss weights are 0; switch at least one on")
 
@@ -84,12 +95,13 @@ class TrainConfig:
         return bool(self.views) and not self.refine_steps
 
     def phases(self) -> list["TrainConfig"]:
-        """The run as one or two of one phase each: decoder alone, then the encoder too, at the last visual weight."""
+        """The run as one or two: the decoder alone, then later layers of the encoder too, at the last visual weight."""
         first = self.replace(refine_steps=0)
         if not self.refine_steps:
             return [first]
         visual = {"lambda_visual": self.lambda_visual and (self.lambda_visual_end or self.lambda_visual)}
-        return [first, first.replace(views=0, steps=self.refine_steps, starts=1, lambda_visual_end=0.0, **visual)]
+        sizes = {"steps": self.refine_steps, "batch_size": self.refine_batch_size}
+        return [first, first.replace(**sizes, starts=1, lambda_visual_end=0.0, **visual)]
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "TrainConfig":
@@ -121,6 +133,8 @@ class TrainConfig:
         values = {k: v for k, v in self.to_dict().items() if k not in ("eval_every", "log_every", "checkpoint_every")}
         if self.starts == 1:  # no trial
             values["trial_steps"] = 0
+        if not self.refine_steps:
+            values["refine_batch_size"] = 0
         if not self.views:
             values["loss_size"] = 0
         return values | ({} if self.lambda_visual else {"lambda_visual_end": 0.0})
@@ -174,7 +188,7 @@ FROZEN: dict[str, Any] = {"feature_layers": ["stride8", "stride16", "stride32"]}
 PRESETS: dict[str, dict[str, Any]] = {
     "photographs": FROZEN,
     # plumage is patterned, its colors end no part; and a strong contrast makes a part of a beak
-    "birds": {**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0},
+    "birds": {**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "refine_steps": 100},
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": FULL,

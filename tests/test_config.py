@@ -77,16 +77,19 @@ def test_a_visual_loss_that_is_off_stays_off():
     assert TrainConfig(lambda_visual_end=60).digest() != TrainConfig().digest()
 
 
-def test_a_run_that_refines_has_a_second_phase_in_which_the_encoder_learns():
+def test_a_run_that_refines_has_a_second_phase():
     config = TrainConfig(lambda_visual=5, lambda_visual_end=20, refine_steps=7, seed=3)
     find, refine = config.phases()
     assert find == config.replace(refine_steps=0)
     assert find.phases() == [find]
-    assert (refine.views, refine.steps, refine.starts, refine.seed) == (0, 7, 1, 3)
+    assert (refine.batch_size, refine.steps, refine.starts, refine.seed) == (6, 7, 1, 3)
     assert (refine.lambda_visual, refine.lambda_visual_end) == (20, 0)
     assert config.replace(lambda_visual=0).phases()[1].lambda_visual == 0
-    assert [c.frozen for c in (config, find, refine)] == [False, True, False]
-    assert refine.replace(loss_size=32).digest() == refine.digest() != refine.replace(views=1).digest()
+    assert [c.frozen for c in (config, find, TrainConfig(views=0))] == [False, True, False]
+    full = TrainConfig(views=0)
+    assert full.replace(loss_size=32, refine_batch_size=4).digest() == full.digest() != find.digest()
+    with pytest.raises(ConfigError, match="refine_steps goes with a frozen encoder"):
+        full.replace(refine_steps=1)
 
 
 def test_missing_fields_take_their_defaults_and_replace_leaves_the_original_as_it_was():

@@ -46,7 +46,10 @@ class Paper(PaperRecipe):
 RUNS: dict[str, tuple[TrainConfig, type[Recipe]]] = {
     "sgd": (CONFIG, Sgd),
     "adam": (CONFIG.replace(lr=1e-3, backbone_lr=1e-4), Recipe),
-    "frozen": (CONFIG.replace(views=2, loss_size=16, refine_steps=2, **STARTS), Sgd),
+    "frozen": (
+        CONFIG.replace(arch="fpn8_lite0", views=2, loss_size=16, refine_steps=2, refine_batch_size=4, **STARTS),
+        Sgd,
+    ),
     "paper": (CONFIG.replace(quirks=("recipe", "masked_features"), lambda_feature=0.1, **STARTS), Paper),
 }
 

@@ -72,7 +72,8 @@ def train(
     for number, phase in list(enumerate(phases))[first:]:
         # The parts of the run
         before = sum(earlier.steps for earlier in phases[:number])
-        trainers = build_trainers(phase if state is None else phase.replace(starts=1), device, own, runtime, recipe)
+        phase = phase if state is None else phase.replace(starts=1)
+        trainers = build_trainers(phase, device, own, runtime, recipe, refine=number > 0)
         trainer = trainers[0]
         # Go on where an earlier run or phase stopped, or choose where to start from
         if state is not None and folder is not None:
@@ -136,7 +137,7 @@ def _steps(
         return every > 0 and (trainer.step % every == 0 or trainer.step == config.steps)
 
     options: dict[str, Any] = {"total": config.steps, "initial": trainer.step, "shown": progress}
-    with distributed.progress_bar(desc="training the encoder too" if before else "training", **options) as bar:
+    with distributed.progress_bar(desc="refining" if before else "training", **options) as bar:
         while trainer.step < config.steps:
             terms = trainer.advance()
             if due(config.log_every) or due(config.eval_every):  # reading a loss waits for the device

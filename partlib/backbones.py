@@ -73,7 +73,8 @@ class Lite0Encoder(nn.Module):
     def rest(self) -> nn.ModuleDict:
         """The blocks behind the finest layer, by their numbers in the network."""
         first, *_ = self._stages()
-        return nn.ModuleDict({str(n): block for n, block in enumerate(self.network.blocks, start=1) if n > first})
+        blocks: Any = self.network.blocks
+        return nn.ModuleDict({str(n): block for n, block in enumerate(blocks, start=1) if n > first})
 
     def from_finest(self, finest: Tensor) -> list[Tensor]:
         """The maps of all layers, from that of the finest."""

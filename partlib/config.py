@@ -16,16 +16,8 @@ DEEPLABS = ("deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for layout in ("p
 ARCHS = ("fpn8_lite0", "fpn_lite0", *DEEPLABS)
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
-    **{
-        "temperature": 1e-6,
-        "steps": 1,
-        "starts": 1,
-        "trial_steps": 1,
-        "batch_size": 2,
-        "num_parts": 2,
-        "refine_batch_size": 2,
-    },
-    **{"image_size": 16, "feature_size": 16, "loss_size": 8},
+    **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
+    **{"refine_batch_size": 2, "image_size": 16, "feature_size": 16, "loss_size": 8},
 }
 
 
@@ -133,8 +125,6 @@ class TrainConfig:
         values = {k: v for k, v in self.to_dict().items() if k not in ("eval_every", "log_every", "checkpoint_every")}
         if self.starts == 1:  # no trial
             values["trial_steps"] = 0
-        if not self.refine_steps:
-            values["refine_batch_size"] = 0
         if not self.views:
             values["loss_size"] = 0
         return values | ({} if self.lambda_visual else {"lambda_visual_end": 0.0})

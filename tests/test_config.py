@@ -87,7 +87,7 @@ def test_a_run_that_refines_has_a_second_phase():
     assert config.replace(lambda_visual=0).phases()[1].lambda_visual == 0
     assert [c.frozen for c in (config, find, TrainConfig(views=0))] == [False, True, False]
     full = TrainConfig(views=0)
-    assert full.replace(loss_size=32, refine_batch_size=4).digest() == full.digest() != find.digest()
+    assert full.replace(loss_size=32).digest() == full.digest() != find.digest()
     with pytest.raises(ConfigError, match="refine_steps goes with a frozen encoder"):
         full.replace(refine_steps=1)
 

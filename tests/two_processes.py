@@ -26,6 +26,7 @@ CONFIG = TrainConfig(
     **{"lambda_feature": 5.0, "lambda_visual": 2.0, "lambda_contrastive": 0.5, "lambda_equivariance": 0.5},
     **{"eval_every": 2, "log_every": 1, "checkpoint_every": 1},
 )
+FROZEN = {"arch": "fpn8_lite0", "views": 2, "loss_size": 16, "refine_steps": 2, "refine_batch_size": 4}
 STARTS = {"starts": 3, "trial_steps": 2}
 
 
@@ -46,10 +47,7 @@ class Paper(PaperRecipe):
 RUNS: dict[str, tuple[TrainConfig, type[Recipe]]] = {
     "sgd": (CONFIG, Sgd),
     "adam": (CONFIG.replace(lr=1e-3, backbone_lr=1e-4), Recipe),
-    "frozen": (
-        CONFIG.replace(arch="fpn8_lite0", views=2, loss_size=16, refine_steps=2, refine_batch_size=4, **STARTS),
-        Sgd,
-    ),
+    "frozen": (CONFIG.replace(**FROZEN, **STARTS), Sgd),
     "paper": (CONFIG.replace(quirks=("recipe", "masked_features"), lambda_feature=0.1, **STARTS), Paper),
 }
 

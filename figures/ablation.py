@@ -3,6 +3,7 @@
     python figures/ablation.py birds                   # each loss left out, features alone, features and pixels
     python figures/ablation.py birds-resolution        # pixels against the number of cells of the feature maps
     python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution
+    python figures/ablation.py longer                  # short runs in which the encoder learns, for notebook 08
 
 Trains, or loads from runs/, and writes figures/results/ablation-NAME.json, the parts of the first seed into
 ablation-NAME.png beside it, and the paired differences into ablation-NAME-differences.png. A study is whole seeds: one
@@ -10,6 +11,7 @@ that was interrupted goes on.
 """
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,11 @@ def coarser(z: Tensor, cells: int) -> Tensor:
 
 def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, Any], type[Recipe]]]]:
     """The base of a study, and title -> what differs from it, and its recipe."""
+    if name == "longer":
+        short = {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "lambda_contrastive": 3.0}
+        titles = (ablations.ALL, "no visual", "features", "features + pixels")
+        rows = {title: (ablations.CHANGES[title], Recipe) for title in titles}
+        return TrainConfig.preset("cpu", **short, eval_every=0), rows
     data, _, kind = name.partition("-")
     base = TrainConfig.preset(default_preset(data), data=data, root=root, eval_every=0)
     if not kind:
@@ -61,12 +68,15 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=[data + kind for data in ("birds", "ccp") for kind in ("", "-resolution")])
+    studies = [data + kind for data in ("birds", "ccp") for kind in ("", "-resolution")]
+    parser.add_argument("study", choices=[*studies, "longer"])
+    parser.add_argument("--rows", nargs="+", help="some of its rows, by their titles")
     parser.add_argument("--root", default="", help="folder of the data set; not stored")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
     name = arguments.study
     base, rows = study(name, arguments.root)
+    rows = {title: row for title, row in rows.items() if title in (arguments.rows or rows)}
     test_set = Recipe(base).dataset("test")
     pick = torch.linspace(0, len(test_set) - 1, 6).round().int().tolist()
     scores: dict[str, dict[str, dict[str, float]]] = {title: {} for title in rows}
@@ -82,7 +92,9 @@ def main() -> None:
             picture = RESULTS / f"ablation-{name}.png"
             plots.results_grid([test_set[i] for i in pick], labels, picture, part_names=test_set.part_names)
         done = " ".join(next(iter(scores.values())))
-        stored = {"command": f"python figures/ablation.py {name} --seeds {done}", "environment": report.environment()}
+        words = ["--rows", *arguments.rows] if arguments.rows else []
+        command = shlex.join(["python", "figures/ablation.py", name, *words, "--seeds", *done.split()])
+        stored = {"command": command, "environment": report.environment()}
         stored |= {"config": base.replace(root="").to_dict(), "scores": scores}
         checkpoint.write_json(RESULTS / f"ablation-{name}.json", stored)  # after every seed: what is there is whole
     draw(name, {(title, int(seed)): one for title, seeds in scores.items() for seed, one in seeds.items()})
@@ -90,7 +102,7 @@ def main() -> None:
 
 def draw(name: str, scores: ablations.Scores) -> None:
     """Paired differences around zero: what leaving a loss out changes, or what pixels add to features of a grid."""
-    rows, minus = list(LOSSES[1:]), ablations.ALL
+    rows, minus = [title for title in dict.fromkeys(t for t, _ in scores) if title != ablations.ALL], ablations.ALL
     if "resolution" in name:
         rows, minus = [f"{cells} cells" for cells in CELLS], "no visual loss"
         gain = {}

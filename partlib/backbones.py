@@ -70,23 +70,6 @@ class Lite0Encoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         return self.network(self.normalize(images))
 
-    def rest(self) -> nn.ModuleDict:
-        """The blocks behind the finest layer, by their numbers in the network."""
-        first, *_ = self._stages()
-        blocks: Any = self.network.blocks
-        return nn.ModuleDict({str(n): block for n, block in enumerate(blocks, start=1) if n > first})
-
-    def from_finest(self, finest: Tensor) -> list[Tensor]:
-        """The maps of all layers, from that of the finest."""
-        maps, here, stages = [finest], finest, self._stages()
-        for number, block in self.rest().items():
-            here = block(here)
-            maps += [here] if int(number) in stages else []
-        return maps
-
-    def _stages(self) -> list[int]:
-        return [info["stage"] for info in self.network.feature_info.get_dicts()]  # type: ignore[operator, union-attr]
-
 
 class VGG19Encoder(nn.Module):
     """Feature maps of VGG19 after the named ReLUs, finest first; relu{b}_{i} has stride 2 ** (b - 1)."""

@@ -47,7 +47,7 @@ class TrainConfig:
     # what is trained
     views: int = 2  # jittered and warped ones of an image that a frozen encoder sees; 0: it learns, from fresh ones
     loss_size: int = 64  # side in pixels of the part maps that losses read while the encoder is frozen
-    refine_steps: int = 0  # further steps, in which the encoder's later layers learn too
+    refine_steps: int = 0  # further steps, in which the encoder learns too, from fresh views
     refine_batch_size: int = 6  # images in each of these
     starts: int = 6  # initial weights that race; the one with the lowest training loss goes on
     trial_steps: int = 100  # steps after which it is chosen
@@ -87,13 +87,13 @@ class TrainConfig:
         return bool(self.views) and not self.refine_steps
 
     def phases(self) -> list["TrainConfig"]:
-        """The run as one or two: the decoder alone, then later layers of the encoder too, at the last visual weight."""
+        """The run as one or two of one phase each: decoder alone, then the encoder too, at the last visual weight."""
         first = self.replace(refine_steps=0)
         if not self.refine_steps:
             return [first]
         visual = {"lambda_visual": self.lambda_visual and (self.lambda_visual_end or self.lambda_visual)}
         sizes = {"steps": self.refine_steps, "batch_size": self.refine_batch_size}
-        return [first, first.replace(**sizes, starts=1, lambda_visual_end=0.0, **visual)]
+        return [first, first.replace(views=0, **sizes, starts=1, lambda_visual_end=0.0, **visual)]
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "TrainConfig":
@@ -178,7 +178,10 @@ FROZEN: dict[str, Any] = {"feature_layers": ["stride8", "stride16", "stride32"]}
 PRESETS: dict[str, dict[str, Any]] = {
     "photographs": FROZEN,
     # plumage is patterned, its colors end no part; and a strong contrast makes a part of a beak
-    "birds": {**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "refine_steps": 100},
+    "birds": {
+        **{**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0},
+        **{"arch": "fpn_lite0", "image_size": 128, "refine_steps": 300},
+    },
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": FULL,

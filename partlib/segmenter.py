@@ -83,22 +83,6 @@ class DeepLabHead(nn.Module):
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)  # (B, K, h, w)
 
 
-class LaterLayers(nn.Module):
-    """What learns of a segmenter while it is refined: the encoder's blocks behind its finest layer, and the decoder."""
-
-    def __init__(self, segmenter: "PartSegmenter") -> None:
-        super().__init__()
-        assert isinstance(segmenter.encoder, Lite0Encoder)
-        self.blocks, self.decoder = segmenter.encoder.rest(), segmenter.decoder
-        self.from_finest = segmenter.encoder.from_finest
-        for name, parameter in self.blocks.named_parameters():
-            parameter.requires_grad_(".bn" not in name)
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Logits (B, K, h, w) of the finest map."""
-        return self.decoder(self.from_finest(maps[0]))
-
-
 class PartSegmenter(nn.Module):
     """Assigns each pixel logits over ``num_parts`` parts, at least 2.
 

@@ -10,7 +10,7 @@ from partlib.errors import ConfigError
 from partlib.loader import StepBatches, StepLoader, batch_indices, view_bank
 from partlib.objective import Objective
 from partlib.runs.build import Recipe, Runtime, build_trainers
-from partlib.segmenter import LaterLayers, PartSegmenter, resize
+from partlib.segmenter import PartSegmenter, resize
 
 CONFIG = TrainConfig(
     **{"image_size": 32, "feature_size": 32, "loss_size": 16, "batch_size": 4, "steps": 6, "starts": 2},
@@ -128,16 +128,3 @@ def test_random_crops_have_no_views_to_keep(tiny_birds):
     drawn.fixed_crop = False
     with pytest.raises(ConfigError, match="random crops"):
         build_trainers(CONFIG, "cpu", drawn, Runtime(), Recipe)
-
-
-def test_the_later_layers_compute_from_the_finest_map_what_the_segmenter_computes_from_the_image(segmenter):
-    images = torch.rand(2, 3, 32, 32)
-    segmenter.encoder.requires_grad_(False)
-    maps = segmenter.encoder(images)
-    later = LaterLayers(segmenter)
-    torch.testing.assert_close(later(maps[:1]), segmenter.decoder(maps))
-    assert all(torch.equal(a, b) for a, b in zip(segmenter.encoder.from_finest(maps[0]), maps, strict=True))
-    later(maps).sum().backward()
-    learning = {name for name, p in segmenter.encoder.named_parameters() if p.requires_grad and p.grad is not None}
-    assert learning
-    assert all(int(name.split(".")[2]) >= 3 and ".bn" not in name for name in learning)  # behind stride 8

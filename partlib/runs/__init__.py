@@ -73,7 +73,7 @@ def train(
         # The parts of the run
         before = sum(earlier.steps for earlier in phases[:number])
         phase = phase if state is None else phase.replace(starts=1)
-        trainers = build_trainers(phase, device, own, runtime, recipe, refine=number > 0)
+        trainers = build_trainers(phase, device, own, runtime, recipe)
         trainer = trainers[0]
         # Go on where an earlier run or phase stopped, or choose where to start from
         if state is not None and folder is not None:

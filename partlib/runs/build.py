@@ -15,7 +15,7 @@ from partlib.errors import ConfigError
 from partlib.features import CachedFeatures, Features, FeatureScaling, PerceptualFeatures, cached_features, features_of
 from partlib.loader import StepBatches, StepLoader, view_bank
 from partlib.objective import Objective
-from partlib.segmenter import LaterLayers, PartSegmenter, resize
+from partlib.segmenter import PartSegmenter, resize
 from partlib.training import Schedule, Trainer
 
 STRIDE = 104_729  # far apart, so that no start of one seed is a start of another seed that people choose
@@ -156,7 +156,6 @@ def build_trainers(
     train_set: PartDataset | None = None,
     runtime: Runtime | None = None,
     recipe: type[Recipe] = Recipe,
-    refine: bool = False,  # whether later layers of the encoder learn too, on the maps of its finest layer
 ) -> list[Trainer]:
     """A run before its first step, from each of its starts, on the images that ``config`` names or on ``train_set``."""
     runtime, place, parts = runtime or Runtime(), pick_device(device), recipe(config)
@@ -185,11 +184,11 @@ def build_trainers(
             bank = view_bank(images, encoder.eval(), config.views, config.loss_size, runtime.feature_cache_gb)
     batches = StepBatches(images, features, config.batch_size, config.seed, config.steps, bank)
     loader = StepLoader(batches, place, scale, runtime.number_of_workers(place), lambda: runtime.autocast(place))
-    return [_trainer(segmenter.train(), loader, parts, place, runtime, refine) for segmenter in networks]
+    return [_trainer(segmenter.train(), loader, parts, place, runtime) for segmenter in networks]
 
 
 def _trainer(
-    segmenter: PartSegmenter, loader: StepLoader, parts: Recipe, place: torch.device, runtime: Runtime, refine: bool
+    segmenter: PartSegmenter, loader: StepLoader, parts: Recipe, place: torch.device, runtime: Runtime
 ) -> Trainer:
     config, size = parts.config, None
     network: nn.Module = segmenter
@@ -198,7 +197,7 @@ def _trainer(
 
         convert_sync_batchnorm(segmenter)  # statistics of all ranks; PyTorch has no such layer for CPUs
     if loader.batches.bank is not None:
-        network, size = LaterLayers(segmenter) if refine else segmenter.decoder, config.loss_size
+        network, size = segmenter.decoder, config.loss_size
     # Encoder and decoder with their own learning rates
     encoder = [p for p in segmenter.encoder.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": encoder, "lr": config.backbone_lr}] if encoder else []

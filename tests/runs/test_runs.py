@@ -188,8 +188,6 @@ def test_a_run_of_two_phases_goes_on_in_either(stop, fit, tmp_path):
     found = fit(config.replace(refine_steps=0))  # the first phase alone: the encoder stays ImageNet's
     changed = [name for name, tensor in weights(found).items() if not torch.equal(tensor, weights(whole)[name])]
     assert any(name.startswith("encoder.") for name in changed)
-    early = ("encoder.network.conv_stem", "encoder.network.bn1", "encoder.network.blocks.0")
-    assert not any(name.startswith(early) or ".bn" in name for name in changed)
     assert found.log == whole.log[:4]
 
 

@@ -58,7 +58,7 @@ class TrainConfig:
     backbone_lr: float = 5e-4  # learning rate of the encoder
     seed: int = 0  # decides initial weights, batches, jitter and warps
     # bookkeeping, which never changes the result; 0 for never
-    eval_every: int = 100  # steps between looks at the validation split
+    eval_every: int = 200  # steps between looks at the validation split
     log_every: int = 10  # steps between entries of the log
     checkpoint_every: int = 100  # steps between checkpoints
     quirks: tuple[str, ...] = ()  # what is computed as in the paper or its code, see partlib.paper.release
@@ -178,10 +178,7 @@ FROZEN: dict[str, Any] = {"feature_layers": ["stride8", "stride16", "stride32"]}
 PRESETS: dict[str, dict[str, Any]] = {
     "photographs": FROZEN,
     # plumage is patterned, its colors end no part; and a strong contrast makes a part of a beak
-    "birds": {
-        **{**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0},
-        **{"arch": "fpn_lite0", "image_size": 128, "refine_steps": 300},
-    },
+    "birds": {**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "refine_steps": 100},
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": FULL,

@@ -34,7 +34,7 @@ def main() -> None:
     config = TrainConfig.preset(default_preset(given.data), data=given.data, root=given.root)
     config = config.replace(num_parts=given.num_parts, starts=given.starts, seed=100)  # other starts than the results'
     trainers, seen = build_trainers(config), []
-    for step in tqdm(range(config.steps)):
+    for _ in tqdm(range(config.steps)):
         terms = [trainer.advance() for trainer in trainers]
         seen.append([[float(one[name]) for name in LOSSES] for one in terms])
     losses = np.array(seen)[config.trial_steps // 2 : config.trial_steps].mean(0)  # (starts, 4)

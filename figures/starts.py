@@ -42,8 +42,10 @@ def main() -> None:
     scores = [evaluate(trainer.segmenter, val_set)[1] for trainer in trainers]
     weighted = {name: config.weight(name) * losses[:, k] for k, name in enumerate(LOSSES)}
     criteria = {
+        "features + contrast + 6 x equivariance": sum(
+            (weighted["feature"], weighted["contrastive"], EQUIVARIANCE * weighted["equivariance"])
+        ),
         "features + 6 x equivariance": weighted["feature"] + EQUIVARIANCE * weighted["equivariance"],
-        "features + equivariance": weighted["feature"] + weighted["equivariance"],
         "total": sum(weighted.values()),
         **weighted,
     }

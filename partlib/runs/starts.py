@@ -3,7 +3,7 @@
 Where the decoder begins decides which division of the object a run settles on. As k-means keeps the best of several
 clusterings, so here: all starts take the first steps of the run on the same batches, and the one with the lowest loss
 goes on. Parts that are easy to find again in a warped image are the better ones: in the comparison equivariance counts
-``EQUIVARIANCE`` times as much as in training. Contrast and colors do not count: thin parts and flat ones lower them.
+``EQUIVARIANCE`` times as much as in training. Colors do not count: patches of one color lower their loss.
 """
 
 import math
@@ -38,7 +38,7 @@ def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) ->
 
 
 def comparison_loss(config: TrainConfig, terms: Tensors) -> Tensor:
-    """Weighted feature and equivariance loss, of those that are trained; the total where neither is."""
-    factors = {"feature": 1.0, "equivariance": EQUIVARIANCE}
+    """The weighted losses that are trained, equivariance more and colors not at all; the total where there is no other."""
+    factors = {"feature": 1.0, "contrastive": 1.0, "equivariance": EQUIVARIANCE}
     found = [factor * config.weight(name) * terms[name] for name, factor in factors.items() if name in terms]
     return torch.stack(found).sum() if found else terms["total"]

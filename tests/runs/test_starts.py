@@ -41,8 +41,7 @@ def test_a_run_is_that_of_the_chosen_start_from_its_first_step(changes, tiny_bir
     log = train(config, progress=False, device="cpu", datasets=(tiny_birds[0], None)).log
     for trainer in build_trainers(config, "cpu", tiny_birds[0]):
         steps = [trainer.advance() for _ in range(config.steps)]
-        feature, equivariance = (sum(step[name] for step in steps[2:4]) for name in ("feature", "equivariance"))
-        loss = config.lambda_feature * feature + EQUIVARIANCE * config.lambda_equivariance * equivariance
+        loss = sum(comparison_loss(config, step) for step in steps[2:4])
         runs.append((loss.item(), [step["total"].item() for step in steps]))
     assert [entry["total"] for entry in log] == pytest.approx(min(runs)[1], rel=1e-6)
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
@@ -67,9 +66,10 @@ def test_one_start_needs_no_race_and_a_run_shorter_than_a_race_is_no_error(tiny_
     assert len(train(CONFIG.replace(steps=2, trial_steps=80), **options).log) == 2
 
 
-def test_starts_are_judged_by_features_and_equivariance_where_they_are_trained():
-    terms = {name: torch.tensor(value) for name, value in (("total", 9.0), ("feature", 2.0), ("equivariance", 3.0))}
-    expected = CONFIG.lambda_feature * 2 + EQUIVARIANCE * CONFIG.lambda_equivariance * 3
+def test_starts_are_judged_by_all_trained_losses_but_that_of_colors():
+    values = {"total": 9.0, "feature": 2.0, "visual": 7.0, "contrastive": 4.0, "equivariance": 3.0}
+    terms = {name: torch.tensor(value) for name, value in values.items()}
+    expected = CONFIG.lambda_feature * 2 + CONFIG.lambda_contrastive * 4 + EQUIVARIANCE * CONFIG.lambda_equivariance * 3
     assert comparison_loss(CONFIG, terms) == expected
     assert comparison_loss(CONFIG, {"total": terms["total"], "feature": terms["feature"]}) == CONFIG.lambda_feature * 2
-    assert comparison_loss(CONFIG, {"total": terms["total"]}) == 9
+    assert comparison_loss(CONFIG, {"total": terms["total"], "visual": terms["visual"]}) == 9

@@ -38,7 +38,7 @@ def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) ->
 
 
 def comparison_loss(config: TrainConfig, terms: Tensors) -> Tensor:
-    """The weighted losses that are trained, equivariance more and colors not at all; the total where there is no other."""
+    """The trained losses, weighted, equivariance more and colors not at all; the total where there is no other."""
     factors = {"feature": 1.0, "contrastive": 1.0, "equivariance": EQUIVARIANCE}
     found = [factor * config.weight(name) * terms[name] for name, factor in factors.items() if name in terms]
     return torch.stack(found).sum() if found else terms["total"]

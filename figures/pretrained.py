@@ -1,10 +1,10 @@
-"""The models that come with the package: one run each of seed 0, whatever it scores, with the encoder frozen to the end.
+"""The models that come with the package: a run each of seed 0, whatever it scores, with the encoder frozen to the end.
 
     python figures/pretrained.py                        # all of them; the photographs need --root FOLDER
     python figures/pretrained.py birds-k4 birds-k8
 
-Trains them (or loads them from runs/), scores them on the test split and writes partlib/runs/pretrained/<name>.safetensors,
-a decoder with configuration, scores, data and licence inside.
+Trains them (or loads them from runs/), scores them on the test split and writes them into partlib/runs/pretrained:
+decoders with configuration, scores, data and licence inside.
 """
 
 import argparse

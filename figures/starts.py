@@ -34,18 +34,31 @@ def main() -> None:
     config = TrainConfig.preset(default_preset(given.data), data=given.data, root=given.root)
     config = config.replace(num_parts=given.num_parts, starts=given.starts, seed=100)  # other starts than the results'
     trainers, seen = build_trainers(config), []
-    for _ in tqdm(range(config.steps)):
+    for step in tqdm(range(config.steps)):
         terms = [trainer.advance() for trainer in trainers]
-        seen.append([[float(one[name]) for name in LOSSES] for one in terms])
-    losses = np.array(seen)[config.trial_steps // 2 : config.trial_steps].mean(0)  # (starts, 4)
+        if step < config.trial_steps:
+            seen.append([[float(one[name]) for name in LOSSES] for one in terms])
+    losses = np.array(seen)[config.trial_steps // 2 :].mean(0)  # (starts, 4)
     val_set = Recipe(config).dataset("val")
     scores = [evaluate(trainer.segmenter, val_set)[1] for trainer in trainers]
+    table = ranked(config, losses, scores)
+    for title, found in table.items():
+        print(f"{title:40}", {key: round(value, 2) for key, value in found.items()})
+    command = f"python figures/starts.py --data {given.data} --num-parts {given.num_parts} --starts {given.starts}"
+    stored = {"command": command, "environment": report.environment(), "config": config.replace(root="").to_dict()}
+    stored |= {"losses": losses.round(4).tolist(), "scores": scores, "criteria": table}
+    checkpoint.write_json(RESULTS / f"{given.data}-k{given.num_parts}-starts.json", stored)
+    mean = {key: np.mean([one[key] for one in scores]) for key in ("fg_nmi", "fg_ari")}
+    print("mean of all starts", {key: round(float(value), 1) for key, value in mean.items()})
+
+
+def ranked(config: TrainConfig, losses: np.ndarray, scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Rank correlation of sums of weighted losses (starts, 4) with the scores, and the scores of the start chosen so."""
     weighted = {name: config.weight(name) * losses[:, k] for k, name in enumerate(LOSSES)}
+    far = weighted["feature"] + EQUIVARIANCE * weighted["equivariance"]
     criteria = {
-        "features + contrast + 6 x equivariance": sum(
-            (weighted["feature"], weighted["contrastive"], EQUIVARIANCE * weighted["equivariance"])
-        ),
-        "features + 6 x equivariance": weighted["feature"] + EQUIVARIANCE * weighted["equivariance"],
+        "features + contrast + 6 x equivariance": far + weighted["contrastive"],
+        "features + 6 x equivariance": far,
         "total": sum(weighted.values()),
         **weighted,
     }
@@ -54,15 +67,7 @@ def main() -> None:
         best = scores[int(np.argmin(values))]
         table[title] = {key: float(spearmanr(values, [one[key] for one in scores])[0]) for key in ("fg_nmi", "fg_ari")}
         table[title] |= {f"chosen {key}": best[key] for key in ("fg_nmi", "fg_ari")}
-        print(f"{title:30}", {key: round(value, 2) for key, value in table[title].items()})
-    command = f"python figures/starts.py --data {given.data} --num-parts {given.num_parts} --starts {given.starts}"
-    stored = {"command": command, "environment": report.environment(), "config": config.replace(root="").to_dict()}
-    # means of every 16th of the run, in its first half: (8, starts, 4)
-    early = np.array(seen)[: config.steps // 2].reshape(-1, config.steps // 16, *losses.shape).mean(1)
-    stored |= {"losses": early.round(4).tolist(), "scores": scores, "criteria": table}
-    checkpoint.write_json(RESULTS / f"{given.data}-k{given.num_parts}-starts.json", stored)
-    mean = {key: np.mean([one[key] for one in scores]) for key in ("fg_nmi", "fg_ari")}
-    print("mean of all starts", {key: round(float(value), 1) for key, value in mean.items()})
+    return table
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def ranked(config: TrainConfig, losses: np.ndarray, scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Rank correlation of sums of weighted losses (starts, 4) with the scores, and the scores of the start chosen so."""
+    """Rank correlation of sums of weighted losses (starts, 4) with the scores, and what the start chosen so scores."""
     weighted = {name: config.weight(name) * losses[:, k] for k, name in enumerate(LOSSES)}
     far = weighted["feature"] + EQUIVARIANCE * weighted["equivariance"]
     criteria = {

@@ -51,6 +51,7 @@ class TrainConfig:
     refine_batch_size: int = 6  # images in each of these
     starts: int = 6  # initial weights that race; the one with the lowest training loss goes on
     trial_steps: int = 100  # steps after which it is chosen
+    select_by: tuple[str, ...] = ("feature", "contrastive", "equivariance")  # losses that they are compared by
     # optimization
     steps: int = 400  # optimization steps
     batch_size: int = 16  # images per step, of all processes together
@@ -72,6 +73,8 @@ class TrainConfig:
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
             if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
+        if not set(self.select_by) <= set(LOSSES):
+            raise ConfigError(f"select_by is {', '.join(self.select_by)}; expected some of {', '.join(LOSSES)}")
         if self.refine_steps and not self.views:
             raise ConfigError("refine_steps goes with a frozen encoder; with views 0 it learns from the first step")
         if not any(self.weight(name) for name in LOSSES):
@@ -124,7 +127,7 @@ class TrainConfig:
         """:meth:`to_dict` without the fields that do not change the result."""
         values = {k: v for k, v in self.to_dict().items() if k not in ("eval_every", "log_every", "checkpoint_every")}
         if self.starts == 1:  # no trial
-            values["trial_steps"] = 0
+            values |= {"trial_steps": 0, "select_by": []}
         if not self.views:
             values["loss_size"] = 0
         return values | ({} if self.lambda_visual else {"lambda_visual_end": 0.0})
@@ -178,7 +181,10 @@ FROZEN: dict[str, Any] = {"feature_layers": ["stride8", "stride16", "stride32"]}
 PRESETS: dict[str, dict[str, Any]] = {
     "photographs": FROZEN,
     # plumage is patterned, its colors end no part; and a strong contrast makes a part of a beak
-    "birds": {**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "refine_steps": 100},
+    "birds": {
+        **{**FROZEN, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "select_by": ["feature", "equivariance"]},
+        "refine_steps": 100,
+    },
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": FULL,

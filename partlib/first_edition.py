@@ -7,7 +7,8 @@ from partlib.errors import ConfigError
 
 RENAMED = {
     **{loss: f"lambda_{loss}" for loss in LOSSES},
-    **{"visual_end": "lambda_visual_end", "start_steps": "trial_steps", "backbone": "arch"},
+    **{"visual_end": "lambda_visual_end", "start_steps": "trial_steps"},
+    **{"start_losses": "select_by", "backbone": "arch"},
 }
 ARCHS = {"efficientnet_lite0": "fpn_lite0", "resnet50": "deeplab_resnet50", "resnet50_paper": "deeplab_resnet50_paper"}
 # Fields that are gone, with the values that the two recipes of this edition compute: the usual one, and the paper's.
@@ -23,9 +24,9 @@ RECIPE: dict[str, Any] = {
     **{"lr_horizon": 100_000},
 }
 QUIRKS = {"positives": "release", "masked_features": True, "warp_fill": "mean", "release_data": True}
-# All of them, with values of their kinds. How a start was warmed up and chosen decides nothing afterwards.
+# All of them, with values of their kinds. How a start was warmed up decides nothing afterwards.
 GONE = {**USUAL, **RECIPE, "pretrained": True, "backbone_weights": "", "feature_weights": ""}
-GONE |= {"warmup_steps": 0, "decoder_steps": 0, "start_losses": [], "select_by": []}
+GONE |= {"warmup_steps": 0, "decoder_steps": 0}
 
 
 def current_fields(values: dict[str, Any]) -> dict[str, Any]:

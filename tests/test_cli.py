@@ -95,7 +95,7 @@ def test_options_of_the_first_edition_are_understood_or_refused_in_one_line(run,
     where = ["train", "--data", "folder", "--root", bird_folder, "--out", tmp_path / "run", *TINY]
     assert run(*where, "--visual", 2, "--start-losses", "feature", "visual", "--pretrained", "no")[0] == 0
     config = load_model(tmp_path / "run")[1]
-    assert config.lambda_visual == 2.0
+    assert (config.lambda_visual, config.select_by) == (2.0, ("feature", "visual"))
     assert (config.arch, config.feature_network) == ("fpn_lite0:random", "efficientnet_lite0:random")
     code, _, err = run(*where, "--lab-scale", 7)
     assert code == 1

@@ -12,6 +12,7 @@ from partlib.errors import ConfigError
 # Another value for every field that is no number: the digest must notice each, or ignore it on purpose.
 CHANGES = {
     **{"data": "ccp", "root": "elsewhere", "data_options": ("seed=3",), "quirks": ("recipe",)},
+    "select_by": ("feature",),
     **{"arch": "fpn_lite0:random", "feature_network": "vgg19:vgg.pth", "feature_layers": ("stride8",)},
 }
 BOOKKEEPING = ("eval_every", "log_every", "checkpoint_every")
@@ -65,7 +66,7 @@ def test_digest_does_not_depend_on_how_a_value_is_written():
 
 def test_a_single_start_has_no_trial():
     plain = TrainConfig(starts=1)
-    tried = plain.replace(trial_steps=7)
+    tried = plain.replace(trial_steps=7, select_by=("feature",))
     assert tried.digest() == plain.digest()
     assert not tried.differences(plain)
     assert tried.replace(starts=2).digest() != plain.replace(starts=2).digest()
@@ -105,7 +106,7 @@ def test_missing_fields_take_their_defaults_and_replace_leaves_the_original_as_i
     [TrainConfig.from_dict, lambda v: TrainConfig.preset("cpu", **v), lambda v: TrainConfig().replace(**v)],
 )
 def test_unknown_option_is_named_with_the_known_ones(make):
-    with pytest.raises(ConfigError, match=r"'step' is unknown; expected one of .*seed, starts, steps"):
+    with pytest.raises(ConfigError, match=r"'step' is unknown; expected one of .*seed, select_by, starts, steps"):
         make({"step": 3})
 
 
@@ -143,3 +144,5 @@ def test_at_least_one_loss_is_needed():
     with pytest.raises(ConfigError, match="all four loss weights are 0"):
         TrainConfig(lambda_feature=0, lambda_visual=0, lambda_contrastive=0, lambda_equivariance=0)
     assert TrainConfig(lambda_feature=0, lambda_visual=0, lambda_contrastive=0).weight("equivariance") > 0
+    with pytest.raises(ConfigError, match="select_by is feature, total; expected some of feature, visual, contrastive"):
+        TrainConfig(select_by=("feature", "total"))

@@ -3,7 +3,8 @@
 Where the decoder begins decides which division of the object a run settles on. As k-means keeps the best of several
 clusterings, so here: all starts take the first steps of the run on the same batches, and the one with the lowest loss
 goes on. Parts that are easy to find again in a warped image are the better ones: in the comparison equivariance counts
-``EQUIVARIANCE`` times as much as in training. Colors do not count: patches of one color lower their loss.
+``EQUIVARIANCE`` times as much as in training. Colors do not count: patches of one color lower their loss; where the
+object has very small parts, contrast does not either: they alone lower it.
 """
 
 import math
@@ -38,7 +39,7 @@ def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) ->
 
 
 def comparison_loss(config: TrainConfig, terms: Tensors) -> Tensor:
-    """The trained losses, weighted, equivariance more and colors not at all; the total where there is no other."""
-    factors = {"feature": 1.0, "contrastive": 1.0, "equivariance": EQUIVARIANCE}
-    found = [factor * config.weight(name) * terms[name] for name, factor in factors.items() if name in terms]
-    return torch.stack(found).sum() if found else terms["total"]
+    """The weighted losses named by ``select_by``, equivariance more; the total where none of them is trained."""
+    factors = {name: EQUIVARIANCE if name == "equivariance" else 1.0 for name in config.select_by if name in terms}
+    chosen = [factor * config.weight(name) * terms[name] for name, factor in factors.items()]
+    return torch.stack(chosen).sum() if chosen else terms["total"]

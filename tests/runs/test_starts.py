@@ -66,10 +66,12 @@ def test_one_start_needs_no_race_and_a_run_shorter_than_a_race_is_no_error(tiny_
     assert len(train(CONFIG.replace(steps=2, trial_steps=80), **options).log) == 2
 
 
-def test_starts_are_judged_by_all_trained_losses_but_that_of_colors():
+def test_starts_are_judged_by_the_named_losses_that_are_trained():
     values = {"total": 9.0, "feature": 2.0, "visual": 7.0, "contrastive": 4.0, "equivariance": 3.0}
     terms = {name: torch.tensor(value) for name, value in values.items()}
     expected = CONFIG.lambda_feature * 2 + CONFIG.lambda_contrastive * 4 + EQUIVARIANCE * CONFIG.lambda_equivariance * 3
     assert comparison_loss(CONFIG, terms) == expected
     assert comparison_loss(CONFIG, {"total": terms["total"], "feature": terms["feature"]}) == CONFIG.lambda_feature * 2
     assert comparison_loss(CONFIG, {"total": terms["total"], "visual": terms["visual"]}) == 9
+    assert comparison_loss(CONFIG.replace(select_by=("feature", "visual")), terms) == CONFIG.lambda_feature * 2 + 15 * 7
+    assert comparison_loss(CONFIG.replace(select_by=()), terms) == 9

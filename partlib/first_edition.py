@@ -33,7 +33,7 @@ def current_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Fields of :class:`TrainConfig` from those that the first edition wrote; current ones stay as they are."""
     found: dict[str, Any] = {RENAMED.get(name, name): value for name, value in values.items() if name not in GONE}
     gone = {name: value for name, value in values.items() if name in USUAL}
-    if values and "views" not in values:
+    if "batch_size" in values and "views" not in values:  # a whole configuration
         found["views"] = 0  # its encoder has learned from the first step
     if "arch" in found:
         found["arch"] = ARCHS.get(found["arch"], found["arch"])

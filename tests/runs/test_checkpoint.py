@@ -19,7 +19,7 @@ from partlib.runs.checkpoint import (
 )
 
 STATE = {
-    "config": {"views": 2, "steps": 3, "feature_layers": []},
+    "config": {"steps": 3, "feature_layers": []},
     "step": 2,
     "model": {"w": torch.arange(3.0)},
     "log": [{"a": 0.5}],

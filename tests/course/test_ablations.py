@@ -13,7 +13,8 @@ from partlib import TrainConfig
 from tests.course.test_widgets import change
 
 SMALL = TrainConfig(
-    views=0, image_size=32, feature_size=32, num_images=8, batch_size=2, steps=2, starts=1, eval_every=0
+    **{"views": 0, "lambda_visual_end": 0.0, "starts": 1, "steps": 2, "batch_size": 2, "eval_every": 0},
+    **{"image_size": 32, "feature_size": 32, "num_images": 8},
 )
 SHOWN = [0, 1, 2]
 
@@ -111,7 +112,7 @@ def test_a_comparison_claims_a_difference_only_where_the_interval_leaves_zero_ou
 
 def test_scores_come_back_from_the_file_as_they_were(scores, tmp_path, monkeypatch):
     seeds = {title: {str(seed): scores[title, seed] for seed in range(3)} for title in (ALL, "no visual")}
-    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "results").mkdir(parents=True)
     (tmp_path / STORED.format("birds")).write_text(json.dumps({"scores": seeds}), encoding="utf-8")
     monkeypatch.setattr("partlib_course.ablations.repository_root", lambda: tmp_path)
     assert ablations.stored_scores("birds") == scores

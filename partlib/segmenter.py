@@ -127,7 +127,9 @@ class PartSegmenter(nn.Module):
         """Part logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
         images = images.contiguous(memory_format=torch.channels_last)
         logits = self.decoder(self.encoder(images))  # (B, K, h, w)
-        return resize(logits.float(), images.shape[-2:])  # bfloat16 is too coarse to interpolate between
+        if logits.dtype == torch.bfloat16:  # enough for convolutions, too coarse to interpolate between
+            logits = logits.float()
+        return resize(logits, images.shape[-2:])
 
     @torch.no_grad()
     def segment(self, images: Tensor, foreground: Tensor) -> Tensor:

@@ -1,8 +1,6 @@
 """Time to a trained network, from images on disk: the recipe beside the one before it, and how both costs grow."""
 
 import os
-import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.bench import in_processes
+from benchmarks.bench import in_processes, peak_memory
 from partlib.config import TrainConfig
 from partlib.data import load_dataset
 from partlib.runs import train
@@ -67,7 +65,7 @@ def timed(preset: str, options: dict[str, Any], cache: str, threads: int) -> Row
     started = time.perf_counter()
     train(config, device="cpu", progress=False)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_memory(torch.device("cpu"))
     trainer = build_trainers(config.replace(starts=1, steps=1000), "cpu")[0]
     trainer.advance()
     begun, steps = time.perf_counter(), 10
@@ -87,7 +85,7 @@ def table(row: Row) -> str:
                 "caches empty": f"{case['empty']['seconds']:.0f} s",
                 "caches full": f"{case['full']['seconds']:.0f} s",
                 "images per second of a step": f"{case['full']['images per second']:.0f}",
-                "peak memory": f"{case['empty']['megabytes'] / 1000:.1f} GB",
+                "peak memory": f"{peak / 1000:.1f} GB" if (peak := case["empty"]["megabytes"]) else "",
                 "kept on disk": f"{case['empty']['cache megabytes'] / 1000:.1f} GB",
             }
             for title, case in row["recipes"].items()

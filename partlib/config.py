@@ -12,8 +12,7 @@ from typing import Any, get_origin, get_type_hints
 from partlib.errors import ConfigError
 
 LOSSES = ("feature", "visual", "contrastive", "equivariance")
-DEEPLABS = ("deeplab_resnet50", *(f"deeplab_resnet50_{layout}" for layout in ("paper", "caffe", "release")))
-ARCHS = ("fpn8_lite0", "fpn_lite0", *DEEPLABS)
+ARCHS = ("fpn8_lite0", "fpn_lite0", *(f"deeplab_resnet50{layout}" for layout in ("", "_paper", "_caffe", "_release")))
 FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},

@@ -100,7 +100,9 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     frozen = not any(name.startswith("encoder.") for name in tensors)
     arch, _, weights = config.arch.partition(":")
     segmenter = PartSegmenter(config.num_parts, arch, weights if frozen else "random")
-    encoder = {f"encoder.{name}": tensor for name, tensor in segmenter.encoder.state_dict().items()} if frozen else {}
-    check_tensors(segmenter.state_dict(), {**encoder, **tensors}, str(path))
-    segmenter.load_state_dict({**encoder, **tensors})
+    own = segmenter.state_dict()
+    if frozen:
+        tensors |= {name: tensor for name, tensor in own.items() if name.startswith("encoder.")}
+    check_tensors(own, tensors, str(path))
+    segmenter.load_state_dict(tensors)
     return segmenter.eval(), config

@@ -2,9 +2,8 @@
 
 Where the decoder begins decides which division of the object a run settles on. As k-means keeps the best of several
 clusterings, so here: all starts take the first steps of the run on the same batches, and the one with the lowest loss
-goes on. Parts that are easy to find again in a warped image are the better ones: in the comparison equivariance counts
-``EQUIVARIANCE`` times as much as in training. Colors do not count: patches of one color lower their loss; where the
-object has very small parts, contrast does not either: they alone lower it.
+goes on. Colors do not count: patches of one color lower their loss; where the object has very small parts, contrast
+does not either: they alone lower it.
 """
 
 import math
@@ -17,7 +16,6 @@ from partlib.config import TrainConfig
 from partlib.training import Trainer
 
 Tensors = dict[str, Tensor]
-EQUIVARIANCE = 6.0
 
 
 def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) -> tuple[Trainer, list[Tensors]]:
@@ -39,7 +37,6 @@ def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) ->
 
 
 def comparison_loss(config: TrainConfig, terms: Tensors) -> Tensor:
-    """The weighted losses named by ``select_by``, equivariance more; the total where none of them is trained."""
-    factors = {name: EQUIVARIANCE if name == "equivariance" else 1.0 for name in config.select_by if name in terms}
-    chosen = [factor * config.weight(name) * terms[name] for name, factor in factors.items()]
+    """The weighted losses named by ``select_by``; the total where none of them is trained."""
+    chosen = [config.weight(name) * terms[name] for name in config.select_by if name in terms]
     return torch.stack(chosen).sum() if chosen else terms["total"]

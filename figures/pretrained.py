@@ -1,4 +1,4 @@
-"""The models that come with the package: a run each of seed 0, whatever it scores, with the encoder frozen to the end.
+"""The models that come with the package: a run each of seed 0, whatever it scores.
 
     python figures/pretrained.py                        # all of them; the photographs need --root FOLDER
     python figures/pretrained.py birds-k4 birds-k8
@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.names or MODELS:
         preset, changes = MODELS[name]
-        config = TrainConfig.preset(preset, refine_steps=0, **changes)
+        config = TrainConfig.preset(preset, **changes)
         config = config.replace(root=arguments.root if config.data == "ccp" else "")
         result = load_or_train(config)
         metrics = report.evaluate(result.segmenter, config, Recipe(config).dataset("test")).metrics

@@ -19,7 +19,6 @@ from partlib.evaluation import evaluate
 from partlib.report import tables as report
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe, build_trainers
-from partlib.runs.starts import EQUIVARIANCE
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -55,10 +54,10 @@ def main() -> None:
 def ranked(config: TrainConfig, losses: np.ndarray, scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     """Rank correlation of sums of weighted losses (starts, 4) with the scores, and what the start chosen so scores."""
     weighted = {name: config.weight(name) * losses[:, k] for k, name in enumerate(LOSSES)}
-    far = weighted["feature"] + EQUIVARIANCE * weighted["equivariance"]
+    both = weighted["feature"] + weighted["equivariance"]
     criteria = {
-        "features + contrast + 6 x equivariance": far + weighted["contrastive"],
-        "features + 6 x equivariance": far,
+        "features + equivariance": both,
+        "features + contrast + equivariance": both + weighted["contrastive"],
         "total": sum(weighted.values()),
         **weighted,
     }

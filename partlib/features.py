@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partlib.backbones import Lite0Encoder, VGG19Encoder
+from partlib.backbones import Lite0Encoder, VGG19Encoder, folded
 from partlib.data.base import PartDataset, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
@@ -126,11 +126,12 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
         shapes = dict(zip(extractor.layers, cache_shapes(dataset, extractor), strict=True))
         check_room(shapes, f"features of {len(dataset)} images")
         arrays = open_maps(folder, shapes)
+        network = folded(extractor)
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
         title = f"features of {dataset.name} {dataset.split}"
         for start in progress_bar(range(0, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
-            for array, z in zip(arrays.values(), extractor(batch.images.to(device)), strict=True):
+            for array, z in zip(arrays.values(), network(batch.images.to(device)), strict=True):
                 array[start : start + len(z)] = z.half().cpu().numpy()
 
     key = [dataset.fingerprint(), digest_of(extractor), extractor.layers, extractor.size, len(dataset)]

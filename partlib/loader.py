@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from partlib import distributed, warps
 from partlib.augment import ColorJitter
+from partlib.backbones import folded
 from partlib.data.base import Batch, PartDataset, ViewBatch, collate
 from partlib.features import Features, check_room, digest_of, open_maps
 from partlib.paths import cached_arrays
@@ -62,6 +63,7 @@ def view_bank(dataset: PartDataset, encoder: nn.Module, views: int, size: int, l
     points = warps.random_points(total * views, generator).view(total, views, -1, 2)  # (N V, 25, 2) -> (N, V, 25, 2)
     draws = jitter.draw(total * 2 * views, generator).view(-1, total, 2 * views)  # (6, 2 N V) -> (6, N, 2 V)
     layers: tuple[str, ...] = encoder.layers  # type: ignore[assignment]
+    network = folded(encoder)
 
     def maps_of(index: int) -> list[Tensor]:
         """What the encoder sees of all views of an image, (2 V, C_l, h_l, w_l) per layer."""
@@ -69,7 +71,7 @@ def view_bank(dataset: PartDataset, encoder: nn.Module, views: int, size: int, l
         jittered = jitter(image, draws=draws[:, index])
         grid = warps.thin_plate_grid(points[index].to(device), (image.shape[-2], image.shape[-1]))
         both = torch.cat([jittered[:views], warps.warp(jittered[views:], grid)])
-        return encoder(both.contiguous(memory_format=torch.channels_last))
+        return network(both.contiguous(memory_format=torch.channels_last))
 
     def compute(folder: Path) -> None:
         shapes = {layer: (total, *z.permute(0, 2, 3, 1).shape) for layer, z in zip(layers, maps_of(0), strict=True)}

@@ -20,6 +20,7 @@ from partlib.backbones import (
     Normalize,
     ResNet50Encoder,
     VGG19Encoder,
+    folded,
     lite0_weights,
     read_state_dict,
     torchvision_model,
@@ -84,6 +85,23 @@ def test_maps_come_finest_first_whatever_the_order_asked_for():
     assert encoder.layers == ("stride8", "stride32")
     assert [m.shape[-1] for m in maps] == [8, 2]
     assert [m.shape[1] for m in maps] == encoder.channels
+
+
+@pytest.mark.parametrize("make", [lambda: Lite0Encoder(("stride4", "stride32")), lambda: ResNet50Encoder("random")])
+def test_a_folded_network_has_no_batchnorm_and_computes_the_same(make):
+    network = make().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # other statistics than those of a new network
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.3)
+            module.running_var.uniform_(0.5, 2.0)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected, found = network(images), folded(network)(images)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(network).modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())  # the network itself is left
 
 
 @pytest.mark.parametrize(("encoder", "layer"), [(Lite0Encoder, "stride64"), (VGG19Encoder, "relu6_1")])

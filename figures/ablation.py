@@ -30,7 +30,7 @@ from partlib.runs.build import Recipe
 
 RESULTS = Path(__file__).parent / "results"
 LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
-CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is that of images of 384 pixels
+CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is the recipe
 
 
 def pooled(cells: int) -> type[Recipe]:
@@ -60,7 +60,6 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
     base = TrainConfig.preset(default_preset(data), data=data, root=root, eval_every=0)
     if not kind:
         return base, {title: (ablations.CHANGES[title], Recipe) for title in LOSSES}
-    base = base.replace(feature_size=8 * max(CELLS))
     recipes = {cells: Recipe if cells == max(CELLS) else pooled(cells) for cells in CELLS}
     with_pixels = {f"{cells} cells": ({}, recipe) for cells, recipe in recipes.items()}
     without = {f"{title}, no visual": ({"lambda_visual": 0.0}, recipe) for title, (_, recipe) in with_pixels.items()}

@@ -19,6 +19,7 @@ from partlib.evaluation import evaluate
 from partlib.report import tables as report
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe, build_trainers
+from partlib.runs.starts import EQUIVARIANCE
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -55,9 +56,10 @@ def ranked(config: TrainConfig, losses: np.ndarray, scores: list[dict[str, float
     """Rank correlation of sums of weighted losses (starts, 4) with the scores, and what the start chosen so scores."""
     weighted = {name: config.weight(name) * losses[:, k] for k, name in enumerate(LOSSES)}
     both = weighted["feature"] + weighted["equivariance"]
+    more = (EQUIVARIANCE - 1) * weighted["equivariance"]
     criteria = {
         "features + equivariance": both,
-        "features + contrast + equivariance": both + weighted["contrastive"],
+        "features + contrast + 6 x equivariance": both + weighted["contrastive"] + more,
         "total": sum(weighted.values()),
         **weighted,
     }

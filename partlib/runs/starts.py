@@ -2,8 +2,9 @@
 
 Where the decoder begins decides which division of the object a run settles on. As k-means keeps the best of several
 clusterings, so here: all starts take the first steps of the run on the same batches, and the one with the lowest loss
-goes on. Colors do not count: patches of one color lower their loss; where the object has very small parts, contrast
-does not either: they alone lower it.
+goes on. Parts that are easy to find again in a warped image are the better ones: beside the contrast, whose differences
+are far larger, equivariance counts ``EQUIVARIANCE`` times as much as in training. Colors do not count: patches of one
+color lower their loss; where the object has very small parts, contrast does not either: they alone lower it.
 """
 
 import math
@@ -16,6 +17,7 @@ from partlib.config import TrainConfig
 from partlib.training import Trainer
 
 Tensors = dict[str, Tensor]
+EQUIVARIANCE = 6.0
 
 
 def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) -> tuple[Trainer, list[Tensors]]:
@@ -37,6 +39,7 @@ def race(trainers: list[Trainer], config: TrainConfig, progress: bool = True) ->
 
 
 def comparison_loss(config: TrainConfig, terms: Tensors) -> Tensor:
-    """The weighted losses named by ``select_by``; the total where none of them is trained."""
-    chosen = [config.weight(name) * terms[name] for name in config.select_by if name in terms]
+    """The weighted losses named by ``select_by``, as the module says; the total where none of them is trained."""
+    more = {"equivariance": EQUIVARIANCE} if "contrastive" in config.select_by else {}
+    chosen = [more.get(name, 1.0) * config.weight(name) * terms[name] for name in config.select_by if name in terms]
     return torch.stack(chosen).sum() if chosen else terms["total"]

@@ -7,7 +7,7 @@ import torch
 
 from partlib import TrainConfig, train
 from partlib.runs.build import build_trainers
-from partlib.runs.starts import comparison_loss, race
+from partlib.runs.starts import EQUIVARIANCE, comparison_loss, race
 
 CONFIG = TrainConfig(
     **{"image_size": 32, "feature_size": 32, "loss_size": 16, "batch_size": 4, "steps": 6, "starts": 3},
@@ -69,8 +69,10 @@ def test_one_start_needs_no_race_and_a_run_shorter_than_a_race_is_no_error(tiny_
 def test_starts_are_judged_by_the_named_losses_that_are_trained():
     values = {"total": 9.0, "feature": 2.0, "visual": 7.0, "contrastive": 4.0, "equivariance": 3.0}
     terms = {name: torch.tensor(value) for name, value in values.items()}
-    expected = CONFIG.lambda_feature * 2 + CONFIG.lambda_contrastive * 4 + CONFIG.lambda_equivariance * 3
-    assert comparison_loss(CONFIG, terms) == expected
+    two = CONFIG.lambda_feature * 2 + CONFIG.lambda_equivariance * 3
+    more = (EQUIVARIANCE - 1) * CONFIG.lambda_equivariance * 3  # beside the contrast
+    assert comparison_loss(CONFIG, terms) == two + more + CONFIG.lambda_contrastive * 4
+    assert comparison_loss(CONFIG.replace(select_by=("feature", "equivariance")), terms) == two
     assert comparison_loss(CONFIG, {"total": terms["total"], "feature": terms["feature"]}) == CONFIG.lambda_feature * 2
     assert comparison_loss(CONFIG, {"total": terms["total"], "visual": terms["visual"]}) == 9
     assert comparison_loss(CONFIG.replace(select_by=("feature", "visual")), terms) == CONFIG.lambda_feature * 2 + 15 * 7

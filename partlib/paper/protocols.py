@@ -27,7 +27,7 @@ from partlib.evaluation import batches
 from partlib.masks.predicted import WHOLE_PHOTOGRAPHS, load_with_masks, mean_iou, sample_names
 from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers, part_moments
 from partlib.paper import release_data
-from partlib.segmenter import PartSegmenter, part_maps
+from partlib.segmenter import PartSegmenter, likeliest_part, part_maps
 
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score
 BATCH = 32  # images in memory at a time
@@ -75,7 +75,7 @@ def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], re
             assert batch.keypoints is not None
             logits = _upsample(low, batch, align_corners=not release)  # (B, K, H, W)
             centers = read_centers(part_maps(logits, batch.foreground))  # (B, K, 2)
-            labels = logits.argmax(dim=1) + 1  # (B, H, W)
+            labels = likeliest_part(logits)  # (B, H, W)
             parts, targets = read_labels(labels, batch.keypoints)  # (P,), (P,)
             masked_parts, _ = read_labels(labels * _inside(batch), batch.keypoints)  # (P,)
             images.append((centers, batch.keypoints, batch.labels))
@@ -116,10 +116,10 @@ def pixels(segmenter: PartSegmenter, test: PartDataset, gray_labels: Tensor | No
     likeliest, masked = PartScores(), PartScores()
     for batch, low, indices in _forward(segmenter, test):
         assert batch.parts is not None
-        labels, target = _upsample(low, batch).argmax(dim=1) + 1, batch.parts  # (B, H, W)
+        labels, target = likeliest_part(_upsample(low, batch)), batch.parts  # (B, H, W)
         likeliest.update(labels, target)
         if gray_labels is not None:
-            labels, target = _upsample(low, batch, align_corners=False).argmax(dim=1) + 1, gray_labels[indices]
+            labels, target = likeliest_part(_upsample(low, batch, align_corners=False)), gray_labels[indices]
         masked.update(labels * _inside(batch), target)
     return _part_scores(likeliest, masked)
 

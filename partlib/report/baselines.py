@@ -16,7 +16,7 @@ from partlib.augment import rgb_to_lab
 from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
-from partlib.segmenter import resize
+from partlib.segmenter import likeliest_part, resize
 
 BATCH, SAMPLE_BATCH = 32, 8  # images in memory while labels are made, and while vectors are drawn
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
@@ -53,7 +53,7 @@ class Baseline:
     def predict(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> Tensor:
         """Labels (N, H, W) int64: 0 off the foreground, 1..K on it. Arguments as in :meth:`fit`."""
         batches = self._batches(images, foregrounds, features, BATCH)
-        labels = [self._scores(batch).max(dim=1).indices + 1 for batch in batches]  # of this axis, argmax is slow
+        labels = [likeliest_part(self._scores(batch)) for batch in batches]
         return torch.cat(labels) * (foregrounds[:, 0] > 0.5)  # (N, H, W)
 
     def _batches(self, images: Tensor, foregrounds: Tensor, features: Features, size: int) -> Iterator[Images]:

@@ -14,7 +14,7 @@ from partlib.errors import ConfigError, DataError
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay, palette_image
 from partlib.runs.checkpoint import load_model
-from partlib.segmenter import PartSegmenter, resize
+from partlib.segmenter import PartSegmenter, likeliest_part, resize
 
 MARGIN = 0.05  # around the object, as the data sets of photographs crop it
 
@@ -51,7 +51,7 @@ def segment_photo(segmenter: PartSegmenter, photo: np.ndarray, mask: np.ndarray,
     crop = resize_photo(crop_square(photo, square, "edge"), size)
     image = torch.tensor(crop).permute(2, 0, 1).float()[None] / 255  # (1, 3, size, size)
     # logits, not labels, are brought to full size: their borders stay smooth
-    labels = resize(segmenter(image), (side, side)).argmax(dim=1)[0].numpy() + 1  # (side, side)
+    labels = likeliest_part(resize(segmenter(image), (side, side)))[0].numpy()  # (side, side)
     full = np.zeros(mask.shape, dtype=np.uint8)
     rows, columns = np.nonzero(mask)
     full[rows, columns] = labels[rows - top, columns - left]

@@ -2,7 +2,8 @@
 
     python figures/ablation.py birds                   # each loss left out, features alone, features and pixels
     python figures/ablation.py birds-resolution        # pixels against the number of cells of the feature maps
-    python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution
+    python figures/ablation.py birds-settings          # K, the temperature, a network of features that saw no images
+    python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution, ccp-settings
     python figures/ablation.py longer                  # short runs in which the encoder learns, for notebook 08
 
 Trains, or loads from runs/, and writes figures/results/ablation-NAME.json, the parts of the first seed into
@@ -31,6 +32,12 @@ from partlib.runs.build import Recipe
 RESULTS = Path(__file__).parent / "results"
 LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
 CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is the recipe
+SETTINGS: dict[str, dict[str, Any]] = {
+    ablations.ALL: {},
+    **ablations.STUDIES["number of parts"],
+    **ablations.STUDIES["temperature"],
+    "untrained features": {"feature_network": "efficientnet_lite0:random"},
+}
 
 
 def pooled(cells: int) -> type[Recipe]:
@@ -58,8 +65,9 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
         return TrainConfig.preset("cpu", **short, eval_every=0), rows
     data, _, kind = name.partition("-")
     base = TrainConfig.preset(default_preset(data), data=data, root=root, eval_every=0)
-    if not kind:
-        return base, {title: (ablations.CHANGES[title], Recipe) for title in LOSSES}
+    if kind != "resolution":
+        changes = SETTINGS if kind else {title: ablations.CHANGES[title] for title in LOSSES}
+        return base, {title: (change, Recipe) for title, change in changes.items()}
     recipes = {cells: Recipe if cells == max(CELLS) else pooled(cells) for cells in CELLS}
     with_pixels = {f"{cells} cells": ({}, recipe) for cells, recipe in recipes.items()}
     without = {f"{title}, no visual": ({"lambda_visual": 0.0}, recipe) for title, (_, recipe) in with_pixels.items()}
@@ -68,7 +76,7 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    studies = [data + kind for data in ("birds", "ccp") for kind in ("", "-resolution")]
+    studies = [data + kind for data in ("birds", "ccp") for kind in ("", "-resolution", "-settings")]
     parser.add_argument("study", choices=[*studies, "longer"])
     parser.add_argument("--rows", nargs="+", help="some of its rows, by their titles")
     parser.add_argument("--root", default="", help="folder of the data set; not stored")

@@ -10,6 +10,7 @@ validation split; test scores are those of five seeds of k-means.
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,21 @@ from partlib.report import tables as report
 from partlib.report.baselines import FeatureKMeans
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe
+from partlib.segmenter import likeliest_part
 
 RESULTS = Path(__file__).parent / "results"
 SUPERPIXELS = (50, 100, 200, 400)  # of the object
 GUIDED = [(radius, eps) for radius in (4, 8, 16) for eps in (1e-3, 1e-2)]  # pixels, and variance of gray in [0, 1]
-Refine = Callable[[Tensor, Tensor, Tensor], Tensor]  # image (3, H, W), inside (H, W) bool, scores (K, H, W) -> parts
+Refine = Callable[[Tensor, Tensor, Tensor], Tensor]  # image (3, H, W), inside (H, W) bool, scores (K, H, W) -> 0..K-1
+
+
+def nearest(image: Tensor, inside: Tensor, scores: Tensor) -> Tensor:
+    """Feature k-means itself."""
+    return likeliest_part(scores[None])[0] - 1
 
 
 def superpixels(number: int, image: Tensor, inside: Tensor, scores: Tensor) -> Tensor:
-    labels = scores.argmax(dim=0)  # (H, W)
+    labels = nearest(image, inside, scores)  # (H, W)
     if not inside.any():
         return labels
     segments = torch.from_numpy(slic(image.permute(1, 2, 0).numpy(), number, mask=inside.numpy(), start_label=1))
@@ -78,39 +85,23 @@ def main() -> None:
     parser.add_argument("--num-parts", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     given = parser.parse_args()
-    config = TrainConfig.preset(default_preset(given.data), data=given.data, root=given.root, image_size=128)
+    config = TrainConfig.preset(default_preset(given.data), data=given.data, root=given.root)
     recipe = Recipe(config)
     train, features = stacked(recipe.dataset()), report.features(recipe)
     sets = {split: recipe.dataset(split) for split in ("val", "test")}
-    levels = {split: report.features(recipe, dataset) for split, dataset in sets.items()}
+    given_to = {split: (*stacked(dataset), report.features(recipe, dataset)) for split, dataset in sets.items()}
+    methods = {"superpixels": (superpixels, SUPERPIXELS), "guided filter": (guided_filter, GUIDED)}
     chosen: dict[str, Any] = {}
-    found: dict[str, dict[str, dict[str, float]]] = {"feature k-means": {}, "superpixels": {}, "guided filter": {}}
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("feature k-means", *methods)}
     for seed in given.seeds:
-        model = FeatureKMeans(given.num_parts, seed)
-        model.fit(*train, features)
-        scores = {
-            split: torch.cat(
-                [model._scores(batch).half() for batch in model._batches(*stacked(dataset), levels[split], 16)]
-            )
-            for split, dataset in sets.items()
-        }  # (N, K, H, W)
-        # settings, once, on the validation split
-        if not chosen:
-            for name, settings, method in (
-                ("superpixels", SUPERPIXELS, superpixels),
-                ("guided filter", GUIDED, guided_filter),
-            ):
-                values = {
-                    s: refined(lambda *a, s=s, m=method: m(s, *a), sets["val"], scores["val"])["fg_nmi"]
-                    for s in settings
-                }
-                chosen[name] = max(values, key=values.__getitem__)
-        plain = refined(lambda image, inside, s: s.argmax(dim=0), sets["test"], scores["test"])
-        found["feature k-means"][str(seed)] = plain
-        for name, method in (("superpixels", superpixels), ("guided filter", guided_filter)):
-            found[name][str(seed)] = refined(
-                lambda *a, n=name, m=method: m(chosen[n], *a), sets["test"], scores["test"]
-            )
+        model = FeatureKMeans(given.num_parts, seed).fit(*train, features)
+        scores = {split: torch.cat([s.half() for s in model.scores(*its)]) for split, its in given_to.items()}
+        found["feature k-means"][str(seed)] = refined(nearest, sets["test"], scores["test"])
+        for name, (method, settings) in methods.items():
+            if name not in chosen:  # once, on the validation split
+                tried = {s: refined(partial(method, s), sets["val"], scores["val"])["fg_nmi"] for s in settings}
+                chosen[name] = max(tried, key=tried.__getitem__)
+            found[name][str(seed)] = refined(partial(method, chosen[name]), sets["test"], scores["test"])
         print(seed, {name: np.round(list(seeds[str(seed)].values()), 1).tolist() for name, seeds in found.items()})
     command = f"python figures/rivals.py --data {given.data} --num-parts {given.num_parts}"
     stored = {"command": command, "environment": report.environment(), "settings": chosen, "scores": found}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partlib.backbones import Lite0Encoder, VGG19Encoder, folded
-from partlib.data.base import PartDataset, collate
+from partlib.data.base import Column, PartDataset, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
 from partlib.paths import cache_dir, cached_arrays
@@ -177,7 +177,7 @@ class FeatureScaling:
     std: list[Tensor]  # (1, C_l, 1, 1) per layer
 
     @classmethod
-    def fit(cls, maps: Sequence[np.ndarray | Tensor], foregrounds: Tensor) -> "FeatureScaling":
+    def fit(cls, maps: Sequence[np.ndarray | Tensor], foregrounds: Tensor | Column) -> "FeatureScaling":
         """Statistics of the maps (N, C_l, h_l, w_l) over their cells under the foregrounds (N, 1, H, W)."""
         statistics = [_channel_statistics(z, foregrounds) for z in maps]
         return cls([mean for mean, _ in statistics], [std for _, std in statistics])
@@ -212,7 +212,7 @@ def foreground_cells(foregrounds: Tensor, size: Sequence[int]) -> Tensor:
     return F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (size[-2], size[-1])) > 0.5
 
 
-def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor, batch: int = 64) -> tuple[Tensor, Tensor]:
+def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor | Column, batch: int = 64) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, (1, C, 1, 1) each, over the foreground cells; a batch in memory at a time."""
     count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(z), batch):

@@ -145,6 +145,19 @@ def collate(samples: list[Sample]) -> Batch:
     return Batch(*stacks)
 
 
+class Column:
+    """One field of every sample, a tensor (N, C, H, W) of which only the slice that is asked for lies in memory."""
+
+    def __init__(self, dataset: PartDataset, field: str) -> None:
+        self.dataset, self.field = dataset, field
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, pick: slice) -> Tensor:
+        return torch.stack([getattr(self.dataset[i], self.field) for i in range(*pick.indices(len(self)))])
+
+
 def stacked(dataset: PartDataset) -> tuple[Tensor, Tensor]:
     """All images (N, 3, H, W) and foregrounds (N, 1, H, W) of a data set."""
     # filled one by one: a list of all samples beside the stack would double the memory

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from partlib.augment import rgb_to_lab
+from partlib.data.base import Column
 from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
@@ -22,6 +23,7 @@ BATCH, SAMPLE_BATCH = 32, 8  # images in memory while labels are made, and while
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
 
 Features = Sequence[np.ndarray]  # (N, C, h, w) per layer, memory-mapped halves or any floats
+Stack = Tensor | Column  # all images, or something that reads those of a slice
 Images = tuple[Tensor, Tensor, list]  # (B, 3, H, W) in [0, 1], foregrounds (B, 1, H, W), layers that are not read yet
 
 
@@ -34,7 +36,7 @@ class Baseline:
     def __init__(self, num_parts: int, seed: int = 0) -> None:
         self.num_parts, self.seed = num_parts, seed
 
-    def fit(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> "Baseline":
+    def fit(self, images: Stack, foregrounds: Stack, features: Features = ()) -> "Baseline":
         """Fit to images (N, 3, H, W) in [0, 1], foregrounds (N, 1, H, W) and features (N, C, h, w) per layer."""
         generator, per_image = torch.Generator().manual_seed(self.seed), max(1, SAMPLE // len(images))
         drawn = []
@@ -49,14 +51,18 @@ class Baseline:
         self._fit_model(sample)
         return self
 
-    @torch.no_grad()
     def predict(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> Tensor:
         """Labels (N, H, W) int64: 0 off the foreground, 1..K on it. Arguments as in :meth:`fit`."""
-        batches = self._batches(images, foregrounds, features, BATCH)
-        labels = [likeliest_part(self._scores(batch)) for batch in batches]
+        labels = [likeliest_part(scores) for scores in self.scores(images, foregrounds, features)]
         return torch.cat(labels) * (foregrounds[:, 0] > 0.5)  # (N, H, W)
 
-    def _batches(self, images: Tensor, foregrounds: Tensor, features: Features, size: int) -> Iterator[Images]:
+    @torch.no_grad()
+    def scores(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> Iterator[Tensor]:
+        """Scores (B, K, H, W) of the parts, batch by batch; the highest wins. Arguments as in :meth:`fit`."""
+        for batch in self._batches(images, foregrounds, features, BATCH):
+            yield self._scores(batch)
+
+    def _batches(self, images: Stack, foregrounds: Stack, features: Features, size: int) -> Iterator[Images]:
         for start in range(0, len(images), size):
             pick = slice(start, start + size)
             yield images[pick], foregrounds[pick], [z[pick] for z in features]
@@ -115,7 +121,7 @@ class FeatureKMeans(Baseline):
 
     name = "feature k-means"
 
-    def fit(self, images: Tensor, foregrounds: Tensor, features: Features = ()) -> Baseline:
+    def fit(self, images: Stack, foregrounds: Stack, features: Features = ()) -> Baseline:
         self.scaling = FeatureScaling.fit(features, foregrounds)
         return super().fit(images, foregrounds, features)
 
@@ -160,7 +166,7 @@ BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
 
 
 def fit_baselines(
-    images: Tensor, masks: Tensor, features: Features | None, num_parts: int, seed: int = 0, names: Sequence[str] = ()
+    images: Stack, masks: Stack, features: Features | None, num_parts: int, seed: int = 0, names: Sequence[str] = ()
 ) -> dict[str, Baseline]:
     """Name -> fitted baseline, of all or of those named; arguments as in :meth:`Baseline.fit`."""
     bar = progress_bar(names or BASELINES, desc="baselines", leave=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from partlib.config import TrainConfig
-from partlib.data.base import Batch, PartDataset, stacked
+from partlib.data.base import Batch, Column, PartDataset
 from partlib.errors import DataError
 from partlib.evaluation import Segment, evaluate_all, network
 from partlib.features import DEFAULT_LAYERS
@@ -52,8 +52,9 @@ def evaluate(
 def baselines(recipe: Recipe, dataset: PartDataset) -> dict[str, Segment]:
     """Every baseline as a method for ``dataset``: as many parts, fitted to the training split of the run."""
     c = recipe.config
-    # the training images have no name here, so that they are freed before others are read
-    fitted = fit_baselines(*stacked(recipe.dataset(fixed_crop=True)), features(recipe), c.num_parts, c.seed)
+    train_set = recipe.dataset(fixed_crop=True)
+    images, masks = Column(train_set, "image"), Column(train_set, "foreground")
+    fitted = fit_baselines(images, masks, features(recipe), c.num_parts, c.seed)
     levels = features(recipe, dataset)
 
     def segment(model: Baseline, batch: Batch, indices: list[int]) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from partlib.data import DATASETS, LARGEST_SIZE, ArrayDataset, collate, find_loader, load_dataset, read_options
-from partlib.data.base import stacked
+from partlib.data.base import Column, stacked
 from partlib.errors import ConfigError
 
 N, SIZE = 6, 16
@@ -133,6 +133,7 @@ def test_stacked_holds_every_image_and_foreground():
     images, foregrounds = stacked(make())
     assert torch.equal(images[3], make()[3].image)
     assert torch.equal(foregrounds[3], make()[3].foreground)
+    assert torch.equal(Column(make(), "image")[1:9], images[1:9])
 
 
 def test_a_run_of_samples_is_not_copied():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from partlib import TrainConfig, load_dataset
 from partlib.data import birds
+from partlib.data.base import stacked
 from partlib.errors import DataError
 from partlib.evaluation import evaluate_all, predict, score
 from partlib.report import tables as report
@@ -63,7 +64,7 @@ def test_position_beats_chance_and_every_baseline_fills_the_foreground(run):
     segmenter, config = run
     test_set = Recipe(config).dataset("test")
     evaluation = report.evaluate(segmenter, config, test_set, with_baselines=True)
-    _, foregrounds = report.stacked(test_set)
+    _, foregrounds = stacked(test_set)
     assert set(evaluation.labels) == {"ours", *BASELINES}
     for labels in evaluation.labels.values():
         assert labels.shape == (len(test_set), 32, 32)

@@ -6,10 +6,8 @@ looks the same and the cache is not too large, or live, computed at every step.
 
 import hashlib
 import math
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from partlib.backbones import Lite0Encoder, VGG19Encoder, folded
 from partlib.data.base import Column, PartDataset, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
-from partlib.paths import cache_dir, cached_arrays
+from partlib.paths import Rows, Shapes, cached_rows
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
@@ -122,39 +120,22 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
         raise ConfigError(f"crops of {dataset.name!r} are drawn anew every time; leave out jitter and mirror")
     device = next(extractor.parameters()).device
 
-    def compute(folder: Path) -> None:
+    def plan() -> tuple[str, Shapes, Callable[[int], Iterator[Rows]]]:
         shapes = dict(zip(extractor.layers, cache_shapes(dataset, extractor), strict=True))
-        check_room(shapes, f"features of {len(dataset)} images")
-        arrays = open_maps(folder, shapes)
+        return f"features of {len(dataset)} images", shapes, rows
+
+    def rows(first: int) -> Iterator[Rows]:
         network = folded(extractor)
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
         title = f"features of {dataset.name} {dataset.split}"
-        for start in progress_bar(range(0, len(dataset), step), title, leave=False):
+        for start in progress_bar(range(first, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
-            for array, z in zip(arrays.values(), network(batch.images.to(device)), strict=True):
-                array[start : start + len(z)] = z.half().cpu().numpy()
+            maps = network(batch.images.to(device))
+            yield {layer: z.half().cpu().numpy() for layer, z in zip(extractor.layers, maps, strict=True)}
 
     key = [dataset.fingerprint(), digest_of(extractor), extractor.layers, extractor.size, len(dataset)]
-    arrays = cached_arrays("features", key, compute)
+    arrays = cached_rows("features", key, plan)
     return CachedFeatures([arrays[layer] for layer in extractor.layers], extractor.layers)
-
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf) -> float:
-    """How many 10^9 bytes arrays of float16 take; refused where they are too many for the cache."""
-    size, free = 2 * sum(map(math.prod, shapes.values())) / 1e9, shutil.disk_usage(cache_dir()).free / 1e9
-    if size > min(free, limit_gb):
-        found = f"{what} would take {size:.1f} GB; {cache_dir()} has {free:.1f} GB free"
-        found += f" and the limit is {limit_gb:g} GB" if limit_gb < math.inf else ""
-        raise ConfigError(f"{found}; set PARTLIB_CACHE to a larger disk, or take fewer images, views or pixels")
-    return size
-
-
-def open_maps(folder: Path, shapes: Shapes) -> dict[str, np.ndarray]:
-    """A new float16 file ``folder/name.npy`` for every shape, to be filled."""
-    return {n: np.lib.format.open_memmap(folder / f"{n}.npy", "w+", np.float16, s) for n, s in shapes.items()}
 
 
 def digest_of(network: nn.Module) -> str:

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from partlib import distributed, warps
 from partlib.augment import ColorJitter
 from partlib.backbones import folded
 from partlib.data.base import Batch, PartDataset, ViewBatch, collate
-from partlib.features import Features, check_room, digest_of, open_maps
-from partlib.paths import cached_arrays
+from partlib.features import Features, digest_of
+from partlib.paths import Rows, Shapes, cached_rows, gigabytes
 
 Loaded = tuple[Batch, list[Tensor]]
 
@@ -73,21 +72,23 @@ def view_bank(dataset: PartDataset, encoder: nn.Module, views: int, size: int, l
         both = torch.cat([jittered[:views], warps.warp(jittered[views:], grid)])
         return network(both.contiguous(memory_format=torch.channels_last))
 
-    def compute(folder: Path) -> None:
+    def plan() -> tuple[str, Shapes, Callable[[int], Iterator[Rows]]]:
         shapes = {layer: (total, *z.permute(0, 2, 3, 1).shape) for layer, z in zip(layers, maps_of(0), strict=True)}
-        small = {"images": (total, 3, size, size), "foreground": (total, 1, size, size)}
-        gigabytes = check_room({**shapes, **small}, f"maps of {2 * views} views of {total} images", limit_gb)
-        arrays = open_maps(folder, {**shapes, **small})
-        title = f"views of {dataset.name} {dataset.split} ({gigabytes:.1f} GB)"
-        for i in distributed.progress_bar(range(total), title, leave=False):
+        shapes |= {"images": (total, 3, size, size), "foreground": (total, 1, size, size)}
+        title = f"views of {dataset.name} {dataset.split} ({gigabytes(shapes):.1f} GB)"
+        return f"maps of {2 * views} views of {total} images", shapes, lambda first: rows(first, title)
+
+    def rows(first: int, title: str) -> Iterator[Rows]:
+        for i in distributed.progress_bar(range(first, total), title, leave=False):
             sample = dataset[i]
-            arrays["images"][i] = F.interpolate(sample.image[None], (size, size), mode="area")[0]
-            arrays["foreground"][i] = F.interpolate(sample.foreground[None], (size, size), mode="area")[0] > 0.5
-            for layer, z in zip(layers, maps_of(i), strict=True):
-                arrays[layer][i] = z.permute(0, 2, 3, 1).half().cpu()
+            image = F.interpolate(sample.image[None], (size, size), mode="area")  # (1, 3, size, size)
+            inside = F.interpolate(sample.foreground[None], (size, size), mode="area") > 0.5  # (1, 1, size, size)
+            maps = [z.permute(0, 2, 3, 1)[None].half().cpu() for z in maps_of(i)]  # (1, 2 V, h, w, C)
+            stored = {**dict(zip(layers, maps, strict=True)), "images": image, "foreground": inside}
+            yield {name: tensor.numpy() for name, tensor in stored.items()}
 
     key = [dataset.fingerprint(), digest_of(encoder), layers, views, dataset.image_size, size, total]
-    arrays = cached_arrays("views", key, compute)
+    arrays = cached_rows("views", key, plan, limit_gb)
     return ViewBank([arrays[layer] for layer in layers], points, arrays["images"], arrays["foreground"])
 
 

@@ -2,13 +2,27 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+
+from partlib.errors import ConfigError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # on Windows two processes should not fill one cache at the same time
+    fcntl = None
+
+Shapes = dict[str, tuple[int, ...]]
+Rows = dict[str, np.ndarray]  # (n, ...) by name, the next n rows of every array
 
 
 def data_dir() -> Path:
@@ -42,13 +56,96 @@ def cached_arrays(name: str, key: object, make: Callable[[Path], object]) -> dic
 
     ``key`` tells them from all others, as JSON: arguments, and the content of the files that they come from.
     """
-    digest = hashlib.sha256(json.dumps([name, key], sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache_dir() / f"{name}-{digest}"
 
     def fill(temporary: Path) -> None:
         temporary.mkdir()
         make(temporary)
 
+    folder = _place(name, key)
     if not folder.is_dir():
         write_atomically(folder, fill)
+    return _mapped(folder)
+
+
+def cached_rows(
+    name: str,
+    key: object,
+    plan: Callable[[], tuple[str, Shapes, Callable[[int], Iterator[Rows]]]],
+    limit_gb: float = math.inf,
+) -> dict[str, np.ndarray]:
+    """float16 arrays like those of :func:`cached_arrays`, too long in the making to be started over.
+
+    ``plan()`` says what they are, their shapes (N, ...), and ``make(first)``, which yields the rows from ``first`` on.
+    Rows are appended to files; whoever comes after an interruption, a kill included, goes on behind the last whole row.
+    Of several processes one writes and the others wait.
+    """
+    folder = _place(name, key)
+    if not folder.is_dir():
+        partial = folder.with_name(f".{folder.name}.part")
+        partial.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            lock = stack.enter_context(open(partial / "lock", "wb"))
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
+            if not folder.is_dir():  # nobody has made it while this process waited
+                what, shapes, make = plan()
+                paths = {n: partial / f"{n}.npy" for n in shapes}
+                first = min(_whole_rows(paths[n], shape) for n, shape in shapes.items())
+                check_room({n: (shape[0] - first, *shape[1:]) for n, shape in shapes.items()}, what, limit_gb)
+                files = {n: stack.enter_context(open(path, "ab")) for n, path in paths.items()}
+                for n, shape in shapes.items():
+                    _cut(files[n], shape, first)
+                for rows in make(first):
+                    for n, values in rows.items():
+                        files[n].write(np.ascontiguousarray(values, np.float16).tobytes())
+                        files[n].flush()
+                (partial / "lock").unlink()
+                os.replace(partial, folder)
+    return _mapped(folder)
+
+
+def gigabytes(shapes: Shapes) -> float:
+    """10^9 bytes that arrays of float16 take."""
+    return 2 * sum(map(math.prod, shapes.values())) / 1e9
+
+
+def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf) -> None:
+    """ConfigError where arrays of float16 are too large for the cache."""
+    size, free = gigabytes(shapes), shutil.disk_usage(cache_dir()).free / 1e9
+    if size > min(free, limit_gb):
+        found = f"{what} would take {size:.1f} GB; {cache_dir()} has {free:.1f} GB free"
+        found += f" and the limit is {limit_gb:g} GB" if limit_gb < math.inf else ""
+        raise ConfigError(f"{found}; set PARTLIB_CACHE to a larger disk, or take fewer images, views or pixels")
+
+
+def _place(name: str, key: object) -> Path:
+    digest = hashlib.sha256(json.dumps([name, key], sort_keys=True).encode()).hexdigest()[:16]
+    return cache_dir() / f"{name}-{digest}"
+
+
+def _mapped(folder: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """The first bytes of a ``.npy`` file of float16."""
+    with tempfile.TemporaryFile() as file:
+        kind = np.lib.format.dtype_to_descr(np.dtype(np.float16))
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+        file.seek(0)
+        return file.read()
+
+
+def _whole_rows(path: Path, shape: tuple[int, ...]) -> int:
+    """Rows of an array of ``shape`` that an unfinished file holds."""
+    held = path.stat().st_size - len(_header(shape)) if path.is_file() else 0
+    return max(0, held) // (2 * math.prod(shape[1:]))
+
+
+def _cut(file: IO[bytes], shape: tuple[int, ...], rows: int) -> None:
+    """Shorten an unfinished file to so many rows; of a new one write the header."""
+    if file.tell() < len(_header(shape)):
+        file.truncate(0)
+        file.write(_header(shape))
+    else:
+        file.truncate(len(_header(shape)) + rows * 2 * math.prod(shape[1:]))

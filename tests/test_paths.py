@@ -1,9 +1,13 @@
 """The one writer and the one cache: files and folders are there whole or not at all, arrays are computed once."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
-from partlib.paths import cached_arrays, write_atomically
+from partlib.errors import ConfigError
+from partlib.paths import cached_arrays, cached_rows, write_atomically
 
 
 def broken(error, write):
@@ -46,3 +50,55 @@ def test_arrays_are_computed_once_for_each_key_and_an_interrupted_computation_le
         assert (list(arrays), arrays["a"].tolist()) == (["a", "b"], [expected] * 3)
     assert calls == [0, 1, 2]
     assert len(list(tmp_path.glob("test-*"))) == 2
+
+
+def test_interrupted_rows_go_on_behind_the_last_whole_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_CACHE", str(tmp_path))
+    made: list[int] = []
+
+    def plan(stop_at=99):
+        def make(first):
+            for i in range(first, 6, 2):
+                if i >= stop_at:
+                    raise KeyboardInterrupt
+                made.append(i)
+                yield {"a": np.full((2, 3), i), "b": np.full((2, 1, 2), -i)}
+
+        return "numbers", {"a": (6, 3), "b": (6, 1, 2)}, make
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_rows("test", 1, lambda: plan(stop_at=4))
+    (partial,) = tmp_path.iterdir()  # nothing that anybody would take for the whole
+    with open(partial / "a.npy", "ab") as file:
+        file.write(b"xyz")  # half a row, as a kill leaves it
+    with pytest.raises(ConfigError, match=r"numbers would take .* and the limit is 0 GB"):
+        cached_rows("test", 1, plan, limit_gb=0)
+    for _ in range(2):
+        arrays = cached_rows("test", 1, plan)
+        assert arrays["a"].tolist() == [[i // 2 * 2] * 3 for i in range(6)]
+        assert arrays["b"][:, 0, 0].tolist() == [0, 0, -2, -2, -4, -4]
+    assert made == [0, 2, 4]
+    assert [path.name for path in arrays_folder(tmp_path)] == ["a.npy", "b.npy"]
+
+
+def test_of_two_at_once_one_makes_the_rows_and_the_other_waits(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_CACHE", str(tmp_path))
+    made = []
+
+    def make(first):
+        for i in range(first, 5):
+            made.append(i)
+            time.sleep(0.02)
+            yield {"a": np.full((1, 2), i)}
+
+    def call(_):
+        return cached_rows("test", 1, lambda: ("numbers", {"a": (5, 2)}, make))["a"][:, 0].tolist()
+
+    with ThreadPoolExecutor(2) as pool:  # a lock of files keeps threads apart as it does processes
+        assert list(pool.map(call, range(2))) == [[0, 1, 2, 3, 4]] * 2
+    assert made == [0, 1, 2, 3, 4]
+
+
+def arrays_folder(cache):
+    (folder,) = cache.iterdir()
+    return sorted(folder.iterdir())

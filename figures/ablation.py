@@ -5,9 +5,10 @@
     python figures/ablation.py birds-settings          # K, the temperature, a network of features that saw no images
     python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution, ccp-settings
     python figures/ablation.py longer                  # short runs in which the encoder learns, for notebook 08
+    python figures/ablation.py table                   # rewrites the tables of differences in README.md
 
-Trains, or loads from runs/, and writes figures/results/ablation-NAME.json, the parts of the first seed into
-ablation-NAME.png beside it, and the paired differences into ablation-NAME-differences.png. A study is whole seeds: one
+Trains, or loads from runs/, and writes figures/results/ablations/NAME.json, the parts of the first seed into
+NAME.png beside it, and the paired differences into NAME-differences.png. A study is whole seeds: one
 that was interrupted goes on.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from partlib_course import ablations
 from torch import Tensor
@@ -29,7 +31,8 @@ from partlib.report import tables as report
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, README = Path(__file__).parent / "results" / "ablations", Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
 CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is the recipe
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -77,12 +80,14 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = [data + kind for data in ("birds", "ccp") for kind in ("", "-resolution", "-settings")]
-    parser.add_argument("study", choices=[*studies, "longer"])
+    parser.add_argument("study", choices=[*studies, "longer", "table"])
     parser.add_argument("--rows", nargs="+", help="some of its rows, by their titles")
     parser.add_argument("--root", default="", help="folder of the data set; not stored")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
     name = arguments.study
+    if name == "table":
+        return write_tables()
     base, rows = study(name, arguments.root)
     rows = {title: row for title, row in rows.items() if title in (arguments.rows or rows)}
     test_set = Recipe(base).dataset("test")
@@ -97,14 +102,14 @@ def main() -> None:
             scores[title][str(seed)], labels[title] = outcome.scores, outcome.labels
             print(f"{title}, seed {seed}: FG-NMI {outcome.scores['fg_nmi']:.1f}", flush=True)
         if seed == arguments.seeds[0]:
-            picture = RESULTS / f"ablation-{name}.png"
+            picture = RESULTS / f"{name}.png"
             plots.results_grid([test_set[i] for i in pick], labels, picture, part_names=test_set.part_names)
         done = " ".join(next(iter(scores.values())))
         words = ["--rows", *arguments.rows] if arguments.rows else []
         command = shlex.join(["python", "figures/ablation.py", name, *words, "--seeds", *done.split()])
         stored = {"command": command, "environment": report.environment()}
         stored |= {"config": base.replace(root="").to_dict(), "scores": scores}
-        checkpoint.write_json(RESULTS / f"ablation-{name}.json", stored)  # after every seed: what is there is whole
+        checkpoint.write_json(RESULTS / f"{name}.json", stored)  # after every seed: what is there is whole
     draw(name, {(title, int(seed)): one for title, seeds in scores.items() for seed, one in seeds.items()})
 
 
@@ -112,16 +117,48 @@ def draw(name: str, scores: ablations.Scores) -> None:
     """Paired differences around zero: what leaving a loss out changes, or what pixels add to features of a grid."""
     rows, minus = [title for title in dict.fromkeys(t for t, _ in scores) if title != ablations.ALL], ablations.ALL
     if "resolution" in name:
-        rows, minus = [f"{cells} cells" for cells in CELLS], "no visual loss"
-        gain = {}
-        for cells in rows:
-            for seed in (seed for title, seed in scores if title == cells):
-                without = scores[f"{cells}, no visual", seed]
-                gain[cells, seed] = {key: value - without[key] for key, value in scores[cells, seed].items()}
-                gain[minus, seed] = dict.fromkeys(without, 0.0)
-        scores = gain
+        rows, minus, scores = [f"{cells} cells" for cells in CELLS], "no visual loss", gains(scores)
     figure = ablations.interval_plot(scores, rows, minus=minus)
-    figure.savefig(RESULTS / f"ablation-{name}-differences.png", dpi=150, bbox_inches="tight")
+    figure.savefig(RESULTS / f"{name}-differences.png", dpi=150, bbox_inches="tight")
+
+
+def gains(scores: ablations.Scores) -> dict[ablations.Run, dict[str, float]]:
+    """What the visual loss adds to every score at each number of cells, seed by seed; and zeros, to compare with."""
+    found = {}
+    for cells, seed in scores:
+        if not cells.endswith("no visual"):
+            without = scores[f"{cells}, no visual", seed]
+            found[cells, seed] = {key: value - without[key] for key, value in scores[cells, seed].items()}
+            found["no visual loss", seed] = dict.fromkeys(without, 0.0)
+    return found
+
+
+def write_tables() -> None:
+    """Paired differences with their intervals between the markers of README.md, of every study that is stored."""
+    columns = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI"}
+    losses, cells = {}, {}
+    for data in ("birds", "ccp"):
+        plain, resolution = (ablations.stored_scores(f"{data}{kind}") for kind in ("", "-resolution"))
+        for key, heading in columns.items():
+            found = {t: ablations.over_seeds(plain, t, key, ablations.ALL) for t in dict.fromkeys(t for t, _ in plain)}
+            del found[ablations.ALL]
+            losses[f"{data}, {heading}"] = {title: signed(values) for title, values in found.items()}
+            if resolution:
+                gain = gains(resolution)
+                cells[f"{data}, {heading}"] = {
+                    f"{n} x {n}": signed(ablations.over_seeds(gain, f"{n} cells", key)) for n in CELLS
+                }
+    text = pd.DataFrame(losses).rename_axis("minus all four losses").to_markdown(disable_numparse=True)
+    text += "\n\n" + pd.DataFrame(cells).rename_axis("gain from pixels, cells").to_markdown(disable_numparse=True)
+    head, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    README.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def signed(values: list[float]) -> str:
+    """A mean difference and its interval; bold where the interval leaves zero out."""
+    found = ablations.interval(values)
+    text = f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 if __name__ == "__main__":

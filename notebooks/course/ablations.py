@@ -26,7 +26,7 @@ from partlib.report.plots import INK, Picture, match_parts, overlay, part_color,
 from partlib.runs import load_or_train
 
 ALL = "all four"
-STORED = "figures/results/ablation-{}.json"  # written by figures/ablation.py, which lists the names
+STORED = "figures/results/ablations/{}.json"  # written by figures/ablation.py, which lists the names
 # study -> {title: what differs from the base}; the base itself stands in the first
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "one loss removed": {
@@ -150,7 +150,7 @@ def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int], **o
 
 
 def stored_scores(name: str) -> dict[Run, dict[str, float]]:
-    """Scores in ``figures/results/ablation-NAME.json``; empty outside of a copy of the repository."""
+    """Scores in ``figures/results/ablations/NAME.json``; empty outside of a copy of the repository."""
     root = repository_root()
     if root is None or not (root / STORED.format(name)).is_file():
         return {}

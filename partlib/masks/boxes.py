@@ -24,7 +24,6 @@ MARGIN = 0.15  # around the box, of its longer side: what the background looks l
 ROUNDS, ROUNDS_AGAIN = 6, 2  # of GrabCut from the box, and from the network's answer
 SURE = 0.9  # probability from which a pixel is fixed for the second GrabCut, and 1 - SURE
 SOUND = (0.15, 0.9)  # share of its box that a sound mask covers
-EXAMPLES = 500  # images whose masks the network learns from
 SOFT = 0.05  # targets are SOFT and 1 - SOFT: some masks are wrong
 
 Box = tuple[int, int, int, int]  # (x0, y0, x1, y1), first and last pixel

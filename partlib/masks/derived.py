@@ -4,6 +4,7 @@
 picture less its rim. What is there already is kept, so an interrupted call goes on.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from partlib import distributed
-from partlib.data import cub, folder, photos
+from partlib.data import cub, folder, photos, usual_root
 from partlib.errors import ConfigError, DataError
-from partlib.masks import boxes
+from partlib.masks import EXAMPLES, boxes
 from partlib.masks.predicted import paste
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay
@@ -33,8 +34,11 @@ class Photo(NamedTuple):
     box: boxes.Box | None  # in its pixels; None where nobody has drawn one
 
 
-def listed(data: str, root: Path) -> list[Photo]:
+def listed(data: str, root: Path | None = None) -> list[Photo]:
     """The photographs of a data set, all splits."""
+    root = usual_root(data, root)
+    if root is None or not root.is_dir():
+        raise DataError(f"masks: {root or '--root'} is not a folder; expected the one of {data}: give it as --root")
     if data == "cub":
         birds, _ = cub.read_lists(root)
         sides = [tuple(round(float(side)) for side in box) for box in birds.box]
@@ -68,48 +72,48 @@ def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
     return boxes.Crop(small, box), square, (height, width)
 
 
-def derive(data: str, root: Path, out: Path, examples: int = boxes.EXAMPLES) -> dict:
-    """Write ``out/<name>.png`` for every photograph, 255 where the object is; returns what ``report.json`` says."""
-    every = listed(data, root)
-    model = out / "network.safetensors"
+def derive(data: str, root: Path | None, out: Path, examples: int = EXAMPLES) -> dict:
+    """Write ``out/masks/<name>.png`` for every photograph, 255 where the object is; returns ``report.json``."""
+    every, masks, model, report = listed(data, root), out / "masks", out / "network.safetensors", out / "report.json"
     # learn from photographs that are spread evenly over the list
     if model.is_file():
         network = boxes.BoxNetwork("random")
         network.load_state_dict(load_file(model))
-        learned: dict = {}
+        learned = json.loads(report.read_text(encoding="utf-8"))
     else:
         pick = np.unique(np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int))
         network, learned = boxes.learn((crop_of(every[i])[0] for i in pick), len(pick))
+        learned["photographs"] = len(every)
+        write_json(report, learned)
         write_tensors(model, {key: value.contiguous() for key, value in network.state_dict().items()})
-        write_json(out / "report.json", learned)
     # divide them all
-    for photo, mask in divided(every, network, out):
-        write_atomically(out / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
-    sheet(every, out)
-    return {**learned, "photographs": len(every)}
+    for photo, mask in divided(every, network, masks):
+        write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
+    write_atomically(out / "contact.png", Image.fromarray(sheet(every, masks)).save)
+    return learned
 
 
-def divided(every: list[Photo], network: boxes.BoxNetwork, out: Path) -> Iterator[tuple[Photo, np.ndarray]]:
-    """The photographs that have no mask in ``out`` yet, and their masks (H, W) bool."""
-    left = [photo for photo in every if not (out / f"{photo.name}.png").is_file()]
+def divided(every: list[Photo], network: boxes.BoxNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray]]:
+    """The photographs that have no mask in the folder ``masks`` yet, and theirs (H, W) bool."""
+    left = [photo for photo in every if not (masks / f"{photo.name}.png").is_file()]
     for photo in distributed.progress_bar(left, f"masks of {len(left)} photographs"):
         crop, square, size = crop_of(photo)
         mask = boxes.refined(crop, network.probability(crop))
         yield photo, paste(mask.astype(np.float32), square, size)
 
 
-def sheet(every: list[Photo], out: Path) -> None:
-    """``out/contact.png``: some photographs, spread evenly, with the rim of their masks."""
+def sheet(every: list[Photo], masks: Path) -> np.ndarray:
+    """Some photographs, spread evenly, with the rim of their masks: a picture (rows, columns, 3) uint8 to look at."""
     rows, columns = SHEET
     page = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
     pick = np.unique(np.linspace(0, len(every) - 1, min(rows * columns, len(every))).round().astype(int))
     for place, i in enumerate(pick):
         photo = photos.read_photo(every[i].path)
-        mask = photos.read_mask(out / f"{every[i].name}.png", every[i].path, photo.shape[:2])
+        mask = photos.read_mask(masks / f"{every[i].name}.png", every[i].path, photo.shape[:2])
         square = photos.square_of(photo.shape)
         image = photos.resize_photo(photos.crop_square(photo, square, "edge"), CELL)
         small = photos.resize_mask(photos.crop_square(mask, square, "zero"), CELL)
         row, column = divmod(place, columns)
         cell = overlay(image, torch.from_numpy(small.astype(np.int64)), alpha=0.35)
         page[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = cell
-    write_atomically(out / "contact.png", Image.fromarray(page).save)
+    return page

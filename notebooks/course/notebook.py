@@ -30,7 +30,7 @@ from partlib.errors import ConfigError
 REPOSITORY = "OWNER/partlib"  # owner/name on GitHub
 BRANCH = "main"
 RESULTS = "figures/results"
-PNG_BYTES, JPEG_QUALITY = 60_000, 88  # a notebook with its dozen figures stays under 2 MB
+PNG_BYTES, JPEG_QUALITY = 60_000, 75  # a notebook with its dozen figures stays under 2 MB
 
 # Colab has torch and torchvision: --no-deps keeps them. The other packages are those that Colab lacks.
 SETUP = f"""\

@@ -40,10 +40,9 @@ def grabcut(image: np.ndarray, state: np.ndarray, rounds: int) -> np.ndarray:
     """Mask (S, S) bool from OpenCV's states (S, S): 0 background, 1 object, 2 and 3 the same but open to change."""
     import cv2  # on use: only this command needs it
 
-    state, models = state.astype(np.uint8), np.zeros((2, 1, 65))
-    cv2.grabCut(
-        np.ascontiguousarray(image[..., ::-1]), state, None, models[0], models[1], rounds, cv2.GC_INIT_WITH_MASK
-    )
+    bgr, state = np.ascontiguousarray(image[..., ::-1]), state.astype(np.uint8)
+    models, rectangle = np.zeros((2, 1, 65)), (0, 0, 1, 1)  # filled by OpenCV; not looked at
+    cv2.grabCut(bgr, state, rectangle, models[0], models[1], rounds, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     return state % 2 == 1
 
 

@@ -1,4 +1,4 @@
-"""``partlib train | demo | evaluate | foreground | segment | convert | data | info``."""
+"""``partlib train | demo | evaluate | masks | foreground | segment | convert | data | info``."""
 
 import argparse
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from partlib.config import PRESETS, QUICK, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
 from partlib.first_edition import GONE, RENAMED, current_fields
-from partlib.masks import MaskConfig
+from partlib.masks import EXAMPLES, MaskConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--protocol", default="", help="score as the paper: cub, deepfashion, pascal-part or pixels")
     add("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
     add("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
+
+    add = command(_masks, "make masks of objects from their boxes alone", "--data cub --out runs/masks")
+    add("--data", default="cub", help="cub, or folder: photographs without boxes (default cub)")
+    add("--root", type=Path, help="folder of the data set, where it is not the default")
+    add("--out", type=Path, required=True, help="folder for masks/, the network, a report and a contact sheet")
+    text = f"photographs, spread evenly, that the network learns from (default {EXAMPLES})"
+    add("--examples", type=int, default=EXAMPLES, help=text)
 
     add = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
     _add_fields(add, MaskConfig)
@@ -203,6 +210,13 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
             tables.picture(evaluation, dataset, picture)
     if json:
         write_json(json, metrics)
+
+
+def _masks(data: str, root: Path | None, out: Path, examples: int) -> None:
+    from partlib.masks.derived import derive
+
+    report = derive(data, root, out, examples)
+    print(f"masks derived from boxes: {report}; look at {out / 'contact.png'}, masks are in {out / 'masks'}")
 
 
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:

@@ -38,9 +38,13 @@ def load_dataset(
         raise ConfigError(f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}")
     if not 16 <= image_size <= largest:
         raise ConfigError(f"image_size is {image_size}; {name} comes with sides from 16 to {largest} pixels")
-    if root is None and hasattr(module, "FOLDER"):
-        root = data_dir() / module.FOLDER
-    return module.load(split, None if root is None else Path(root), image_size, **options)
+    return module.load(split, usual_root(name, root), image_size, **options)
+
+
+def usual_root(name: str, root: str | Path | None = None) -> Path | None:
+    """The folder of a data set: ``root`` where given, else its usual one, None where it has none."""
+    folder = getattr(find_loader(name), "FOLDER", None)
+    return Path(root) if root is not None else data_dir() / folder if folder else None
 
 
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -33,7 +33,7 @@ def load(
     image_size: int,
     *,
     classes: Sequence[int] | None = None,  # species to keep, counted from 1; labels stay those of the full list
-    masks: str | Path | None = None,  # predicted masks for the test split, named as those of segmentations/
+    masks: str | Path | None = None,  # their folder, laid out as segmentations/: predicted, or derived from boxes
     padding: float = 0.05,  # space around the box on each side, as a fraction of its width and height
     jitter: float = 0.0,  # "train" only: each side of the box moves by up to this fraction (0.05 in the release)
     mirror: bool = False,  # "train" only: half of the images are mirrored (as in the release)
@@ -51,8 +51,8 @@ def load(
     birds = birds if classes is None else birds[np.isin(birds.label + 1, classes)]
     if not len(birds):
         raise DataError(f"{root}: no image is in the {split!r} split and classes {classes}; add images, or load others")
+    folder = find_segmentations(root) if masks is None else Path(str(masks))
     predicted = masks is not None and split == "test"
-    folder = Path(str(masks)) if predicted else find_segmentations(root)
     known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": class_names}
     data = (crops or CubCrops)(birds, folder, padding, name="cub", split=split, image_size=image_size, **known)
     files = [file for item in range(len(data)) for file in data.files(item)]
@@ -208,7 +208,11 @@ def find_segmentations(root: Path) -> Path:
     for folder in (root / "segmentations", root.parent / "segmentations"):
         if folder.is_dir():
             return folder
-    raise DataError(f"{root}/segmentations is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there")
+    derive = f"make masks from the boxes: partlib masks --data cub --root {root} --out runs/masks"
+    raise DataError(
+        f"{root}/segmentations is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there; or {derive}"
+        " (then --data-options masks=runs/masks/masks)"
+    )
 
 
 def check(root: Path) -> None:

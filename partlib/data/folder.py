@@ -44,7 +44,7 @@ def load(
     for what, folder in (("root", root), ("masks", root if masks is None else mask_folder)):
         if not folder.is_dir():
             raise DataError(f"{what}: {folder.absolute()} is not a folder; expected the one of your files")
-    images = _by_name(root / "images" if (root / "images").is_dir() else root)
+    images = images_in(root / "images" if (root / "images").is_dir() else root)
     if not images:
         raise DataError(f"{root.absolute()} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     mask_of = _partners(images, mask_folder, "mask")
@@ -87,7 +87,7 @@ def load(
     return dataset.subset(chosen | ~chosen.any())
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def images_in(folder: Path) -> dict[str, Path]:
     """The images in ``folder`` by their names without suffix."""
     found: dict[str, Path] = {}
     for path in sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES):
@@ -99,7 +99,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 def _partners(images: dict[str, Path], folder: Path, what: str) -> dict[str, Path]:
     """The file in ``folder`` for every image, {} where there is no such folder."""
-    found = _by_name(folder) if folder.is_dir() else {}
+    found = images_in(folder) if folder.is_dir() else {}
     missing = [name for name in images if name not in found]
     if missing and folder.is_dir():
         expected = f"expected {folder / missing[0]}.png: add it, or move images without one out of the folder"

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 from partlib.config import TrainConfig
 
+EXAMPLES = 500  # images that the network of masks from boxes learns from (partlib.masks.boxes)
+
 
 @dataclass(frozen=True)
 class MaskConfig:

@@ -121,18 +121,17 @@ def test_classes_keep_the_species_asked_for_and_their_labels(exported):
     assert len(some.label_names) == len(birds.LABEL_NAMES)
 
 
-def test_predicted_masks_replace_those_of_the_test_split_only(exported, tmp_path):
+def test_given_masks_replace_those_of_every_split(exported, tmp_path):
     for file in sorted((exported / "segmentations").rglob("*.png")):
         mask = np.array(Image.open(file))
         mask[: mask.shape[0] // 2] = 255  # as if a network had found the upper half
         target = tmp_path / "masks" / file.relative_to(exported / "segmentations")
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(target)
-    plain, predicted = (load("test", root=exported, masks=m) for m in (None, tmp_path / "masks"))
-    assert (predicted.masks > 0).mean() > (plain.masks > 0).mean() + 0.1
-    assert np.array_equal(predicted.images, plain.images)
-    same = load("train", root=exported, masks=tmp_path / "masks")
-    assert np.array_equal(same.masks, load("train", root=exported).masks)
+    for split in ("train", "test"):
+        plain, given = (load(split, root=exported, masks=m) for m in (None, tmp_path / "masks"))
+        assert (given.masks > 0).mean() > (plain.masks > 0).mean() + 0.1
+        assert np.array_equal(given.images, plain.images)
 
 
 def test_random_crops_differ_each_time_follow_the_seed_and_carry_their_keypoints(exported):

@@ -1,0 +1,118 @@
+"""Masks from boxes as files: a PNG of the size of each photograph, a contact sheet to look at, and a report.
+
+``partlib masks --data cub`` reads the annotated boxes; of a folder of photographs, which has none, the box is the
+picture less its rim. What is there already is kept, so an interrupted call goes on.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import load_file
+
+from partlib import distributed
+from partlib.data import cub, folder, photos, usual_root
+from partlib.errors import ConfigError, DataError
+from partlib.masks import EXAMPLES, boxes
+from partlib.masks.predicted import paste
+from partlib.paths import write_atomically
+from partlib.runs.checkpoint import write_json, write_tensors
+
+RIM = 0.03  # of the sides of a photograph without a box, taken for background
+SHEET = (6, 10)  # rows and columns of the contact sheet
+CELL = 128  # pixels of each of its pictures
+
+
+class Photo(NamedTuple):
+    name: str  # of its mask, without suffix
+    path: Path
+    box: boxes.Box | None  # in its pixels; None where nobody has drawn one
+
+
+def listed(data: str, root: Path | None = None) -> list[Photo]:
+    """The photographs of a data set, all splits."""
+    root = usual_root(data, root)
+    if root is None or not root.is_dir():
+        raise DataError(f"masks: {root or '--root'} is not a folder; expected the one of {data}: give it as --root")
+    if data == "cub":
+        birds, _ = cub.read_lists(root)
+        sides = [tuple(round(float(side)) for side in box) for box in birds.box]
+        files = [root / "images" / file for file in birds.file]
+        found = [Photo(*each) for each in zip(map(str, birds.index), files, sides, strict=True)]  # type: ignore[arg-type]
+    elif data == "folder":
+        place = root / "images" if (root / "images").is_dir() else root
+        found = [Photo(name, path, None) for name, path in folder.images_in(place).items()]
+    else:
+        raise ConfigError(f"masks: data is {data!r}; expected cub, which has boxes, or folder")
+    if not found:
+        raise DataError(f"{root}: holds no photographs; expected some to make masks of")
+    photos.require([photo.path for photo in found], "add it, or take it out of the lists")
+    return found
+
+
+def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
+    """What the steps see of a photograph, the square of it that this is, and its size (H, W)."""
+    image = photos.read_photo(photo.path)
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = photo.box or (
+        *(round(RIM * side) for side in (width, height)),
+        *(side - 1 - round(RIM * side) for side in (width, height)),
+    )
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width - 1), min(y1, height - 1)
+    side = round(max(x1 - x0 + 1, y1 - y0 + 1) * (1 + 2 * boxes.MARGIN))
+    square = left, top, _ = round((x0 + x1 + 1 - side) / 2), round((y0 + y1 + 1 - side) / 2), side
+    small = photos.resize_photo(photos.crop_square(image, square, "edge"), boxes.SIDE)
+    scale = boxes.SIDE / side
+    box = int((x0 - left) * scale), int((y0 - top) * scale), int((x1 - left) * scale), int((y1 - top) * scale)
+    return boxes.Crop(small, box), square, (height, width)
+
+
+def derive(data: str, root: Path | None, out: Path, examples: int = EXAMPLES) -> dict:
+    """Write ``out/masks/<name>.png`` for every photograph, 255 where the object is; returns ``report.json``."""
+    every, masks, model, report = listed(data, root), out / "masks", out / "network.safetensors", out / "report.json"
+    # learn from photographs that are spread evenly over the list
+    if model.is_file():
+        network = boxes.BoxNetwork("random")
+        network.load_state_dict(load_file(model))
+        learned = json.loads(report.read_text(encoding="utf-8"))
+    else:
+        pick = np.unique(np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int))
+        network, learned = boxes.learn((crop_of(every[i])[0] for i in pick), len(pick))
+        learned["photographs"] = len(every)
+        write_json(report, learned)
+        write_tensors(model, {key: value.contiguous() for key, value in network.state_dict().items()})
+    # divide them all
+    for photo, mask in divided(every, network, masks):
+        write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
+    write_atomically(out / "contact.png", Image.fromarray(sheet(every, masks)).save)
+    return learned
+
+
+def divided(every: list[Photo], network: boxes.BoxNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray]]:
+    """The photographs that have no mask in the folder ``masks`` yet, and theirs (H, W) bool."""
+    left = [photo for photo in every if not (masks / f"{photo.name}.png").is_file()]
+    for photo in distributed.progress_bar(left, f"masks of {len(left)} photographs"):
+        crop, square, size = crop_of(photo)
+        mask = boxes.refined(crop, network.probability(crop))
+        yield photo, paste(mask.astype(np.float32), square, size)
+
+
+def sheet(every: list[Photo], masks: Path) -> np.ndarray:
+    """Some photographs, spread evenly, pale outside of their masks: a picture (rows, columns, 3) uint8 to look at."""
+    rows, columns = SHEET
+    page = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
+    pick = np.unique(np.linspace(0, len(every) - 1, min(rows * columns, len(every))).round().astype(int))
+    for number, i in enumerate(pick):
+        photo = photos.read_photo(every[i].path)
+        mask = photos.read_mask(masks / f"{every[i].name}.png", every[i].path, photo.shape[:2])
+        square = photos.square_of(photo.shape)
+        image = photos.resize_photo(photos.crop_square(photo, square, "edge"), CELL)
+        small = photos.resize_mask(photos.crop_square(mask, square, "zero"), CELL)
+        row, column = divmod(number, columns)
+        pale = 255 - (255 - image) // 4
+        place = slice(row * CELL, (row + 1) * CELL), slice(column * CELL, (column + 1) * CELL)
+        page[place] = np.where(small[..., None], image, pale)
+    return page

@@ -20,7 +20,7 @@ from partlib.report.baselines import BASELINES
 from partlib.runs.checkpoint import load_model
 from tests.conftest import REPOSITORY
 
-COMMANDS = ("train", "demo", "evaluate", "foreground", "segment", "convert", "data", "info")
+COMMANDS = ("train", "demo", "evaluate", "masks", "foreground", "segment", "convert", "data", "info")
 TINY = shlex.split(
     "--preset ci --image-size 32 --feature-size 32 --num-images 12 --batch-size 4 --steps 2 --eval-every 0"
 )

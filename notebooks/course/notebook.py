@@ -30,7 +30,7 @@ from partlib.errors import ConfigError
 REPOSITORY = "OWNER/partlib"  # owner/name on GitHub
 BRANCH = "main"
 RESULTS = "figures/results"
-PNG_BYTES, JPEG_QUALITY = 60_000, 75  # a notebook with its dozen figures stays under 2 MB
+PNG_BYTES, JPEG_QUALITY = 60_000, 84  # a notebook with its dozen figures stays under 2 MB
 
 # Colab has torch and torchvision: --no-deps keeps them. The other packages are those that Colab lacks.
 SETUP = f"""\
@@ -158,10 +158,10 @@ def stored_result(name: str) -> dict[str, Any]:
     return json.loads(_stored(f"{name}.json"))
 
 
-def stored_picture(name: str) -> Figure:
-    """The picture of a run's best or worst seed, such as "birds-k4-best"."""
+def stored_picture(name: str, width: float = 6.6) -> Figure:
+    """A picture of the stored results, such as "birds-k4-best", so many inches wide."""
     pixels = np.asarray(Image.open(io.BytesIO(_stored(f"{name}.png"))).convert("RGB"))  # (H, W, 3)
-    figure = Figure(figsize=(6.6, 6.6 * pixels.shape[0] / pixels.shape[1]), layout="none")
+    figure = Figure(figsize=(width, width * pixels.shape[0] / pixels.shape[1]), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_axis_off()

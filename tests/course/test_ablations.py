@@ -112,7 +112,7 @@ def test_a_comparison_claims_a_difference_only_where_the_interval_leaves_zero_ou
 
 def test_scores_come_back_from_the_file_as_they_were(scores, tmp_path, monkeypatch):
     seeds = {title: {str(seed): scores[title, seed] for seed in range(3)} for title in (ALL, "no visual")}
-    (tmp_path / "figures" / "results").mkdir(parents=True)
+    (tmp_path / STORED.format("birds")).parent.mkdir(parents=True)
     (tmp_path / STORED.format("birds")).write_text(json.dumps({"scores": seeds}), encoding="utf-8")
     monkeypatch.setattr("partlib_course.ablations.repository_root", lambda: tmp_path)
     assert ablations.stored_scores("birds") == scores

@@ -5,7 +5,6 @@ looks the same and the cache is not too large, or live, computed at every step.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from partlib.backbones import Lite0Encoder, VGG19Encoder, folded
 from partlib.data.base import Column, PartDataset, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
-from partlib.paths import Rows, Shapes, cached_rows
+from partlib.paths import Rows, Shapes, cached_rows, gigabytes
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
@@ -103,15 +102,15 @@ def features_of(
     """
     if not dataset.fixed_crop:
         return LiveFeatures(extractor)
-    if 2 * sum(map(math.prod, cache_shapes(source or dataset, extractor))) > limit_gb * 1e9:  # bytes of float16
+    if gigabytes(cache_shapes(source or dataset, extractor)) > limit_gb:
         return LiveFeatures(extractor, source)
     return cached_features(source or dataset, extractor)
 
 
-def cache_shapes(dataset: PartDataset, extractor: PerceptualFeatures) -> list[tuple[int, ...]]:
-    """Shapes (N, C_l, h_l, w_l) of the maps of all images, from the features of the first."""
+def cache_shapes(dataset: PartDataset, extractor: PerceptualFeatures) -> Shapes:
+    """Layer -> shape (N, C_l, h_l, w_l) of the maps of all images, from the features of the first."""
     image = dataset[0].image[None].to(next(extractor.parameters()).device)
-    return [(len(dataset), *z.shape[1:]) for z in extractor(image)]
+    return {layer: (len(dataset), *z.shape[1:]) for layer, z in zip(extractor.layers, extractor(image), strict=True)}
 
 
 def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> CachedFeatures:
@@ -121,8 +120,7 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
     device = next(extractor.parameters()).device
 
     def plan() -> tuple[str, Shapes, Callable[[int], Iterator[Rows]]]:
-        shapes = dict(zip(extractor.layers, cache_shapes(dataset, extractor), strict=True))
-        return f"features of {len(dataset)} images", shapes, rows
+        return f"features of {len(dataset)} images", cache_shapes(dataset, extractor), rows
 
     def rows(first: int) -> Iterator[Rows]:
         network = folded(extractor)

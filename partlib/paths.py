@@ -1,6 +1,7 @@
 """Where data sets, caches and runs live, and the one way in which files are written: whole or not at all."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -129,11 +130,9 @@ def _mapped(folder: Path) -> dict[str, np.ndarray]:
 
 def _header(shape: tuple[int, ...]) -> bytes:
     """The first bytes of a ``.npy`` file of float16."""
-    with tempfile.TemporaryFile() as file:
-        kind = np.lib.format.dtype_to_descr(np.dtype(np.float16))
-        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
-        file.seek(0)
-        return file.read()
+    text, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(np.float16))
+    np.lib.format.write_array_header_1_0(text, {"descr": kind, "fortran_order": False, "shape": shape})
+    return text.getvalue()
 
 
 def _whole_rows(path: Path, shape: tuple[int, ...]) -> int:

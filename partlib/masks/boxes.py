@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from partlib import distributed
 from partlib.backbones import Lite0Encoder, folded
+from partlib.errors import DataError
 from partlib.segmenter import FPNDecoder, resize
 from partlib.training import GRAD_CLIP, POLY_POWER
 
@@ -147,5 +148,8 @@ def learn(crops: Iterable[Crop], total: int) -> tuple[BoxNetwork, dict[str, int]
         mask = from_box(crop)
         if is_sound(mask, crop.box):
             kept.append((crop, mask))
+    if not kept:
+        remedy = "the object should stand out from the rim of its box; give more photographs, or masks made otherwise"
+        raise DataError(f"masks: of {total} photographs GrabCut found no object; {remedy}")
     network = train([crop for crop, _ in kept], [mask for _, mask in kept])
     return network, {"examples": total, "sound": len(kept)}

@@ -10,6 +10,7 @@ from PIL import Image
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.photos import square_around
+from partlib.errors import DataError
 from partlib.masks import boxes, derived
 from partlib.masks.predicted import mean_iou
 from tests.export import export_cub, export_folder
@@ -63,6 +64,13 @@ def test_grabcut_needs_some_of_both_and_is_left_out_where_there_is_only_one():
     )
     for value in (0.0, 1.0):
         assert (boxes.refined(crop, np.full((boxes.SIDE, boxes.SIDE), value)) == (value > 0.5)).all()
+
+
+def test_photographs_in_which_nothing_is_found_are_an_error_and_no_traceback(monkeypatch, own_cache):
+    monkeypatch.setattr(boxes, "is_sound", lambda mask, box: False)
+    crops, _ = crops_of(birds.load("train", None, boxes.SIDE, 1))
+    with pytest.raises(DataError, match="of 1 photographs GrabCut found no object"):
+        boxes.learn(crops, 1)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
 from partlib.masks import MaskConfig
 from partlib.masks.network import foreground
-from partlib.paper.protocols import COLUMNS, evaluate, on_data, table
+from partlib.paper.protocols import COLUMNS, MASKS, evaluate, on_data, table
 from partlib.paths import runs_dir
 from partlib.report import tables as report
 from partlib.runs import checkpoint, load_or_train
@@ -80,7 +80,7 @@ def entry(config: TrainConfig, seeds: list[int], title: str, protocol: str, file
         run = load_or_train(config.replace(seed=seed))
         results.append(evaluate(run.segmenter, on_data(run.config, *files), protocol, **options))
         print(table(results[-1]), flush=True)
-    kinds = [kind for kind in ("annotated_masks", "predicted_masks") if results[0][kind] is not None]
+    kinds = [f"{kind}_masks" for kind in MASKS if results[0].get(f"{kind}_masks") is not None]
     return {
         "title": f"{title}, K = {config.num_parts}",
         **{key: results[0][key] for key in ("protocol", "reproduce_release", "num_images")},

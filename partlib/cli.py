@@ -6,13 +6,14 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from partlib.config import PRESETS, QUICK, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
 from partlib.first_edition import GONE, RENAMED, current_fields
-from partlib.masks import EXAMPLES, MaskConfig
+from partlib.masks import MaskConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,12 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
     add("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
 
-    add = command(_masks, "make masks of objects from their boxes alone", "--data cub --out runs/masks")
+    add = command(_masks, "make masks of objects from their boxes alone", "--data cub")
     add("--data", default="cub", help="cub, or folder: photographs without boxes (default cub)")
     add("--root", type=Path, help="folder of the data set, where it is not the default")
-    add("--out", type=Path, required=True, help="folder for masks/, the network, a report and a contact sheet")
-    text = f"photographs, spread evenly, that the network learns from (default {EXAMPLES})"
-    add("--examples", type=int, default=EXAMPLES, help=text)
+    text = "folder for masks/, the network, a report and a contact sheet (default runs/masks/DATA)"
+    add("--out", type=Path, help=text)
+    text = f"photographs, spread evenly, that the network learns from (default {MaskConfig.examples})"
+    add("--examples", type=int, default=MaskConfig.examples, help=text)
 
     add = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
     _add_fields(add, MaskConfig)
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("images", type=Path, nargs="+", help="photographs")
     add("--model", help="a run's folder, a model.safetensors, or a shipped model's name (default: the first word)")
     add("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
+    add("--whole-picture", action="store_true", help="the object is the whole picture; else it is looked for")
     add("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
 
     add = command(_convert, "make a run of a checkpoint of the authors' release", "model.pth --out runs/release")
@@ -212,9 +215,11 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
         write_json(json, metrics)
 
 
-def _masks(data: str, root: Path | None, out: Path, examples: int) -> None:
+def _masks(data: str, root: Path | None, out: Path | None, examples: int) -> None:
     from partlib.masks.derived import derive
+    from partlib.paths import runs_dir
 
+    out = out or runs_dir() / "masks" / data
     report = derive(data, root, out, examples)
     print(f"masks derived from boxes: {report}; look at {out / 'contact.png'}, masks are in {out / 'masks'}")
 
@@ -228,14 +233,21 @@ def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> No
     print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 
 
-def _segment(model: str | None, images: list[Path], mask: list[Path], out: Path) -> None:
+def _segment(model: str | None, images: list[Path], mask: list[Path], out: Path, whole_picture: bool) -> None:
     from partlib.report.inference import segment_files
+
+    def finder(config: TrainConfig) -> Callable[[Any], Any]:
+        from partlib.masks.found import find, network_of
+
+        network = network_of(config.data)
+        print(f"masks: found by the network for {config.data}; or give --mask, or --whole-picture", file=sys.stderr)
+        return partial(find, network)
 
     if model is None:  # `partlib segment runs/birds photo.jpg`
         model, *images = images  # type: ignore[assignment]
     if not images:
         raise ConfigError(f"{model}: no photograph is given; expected partlib segment --model MODEL PHOTO ...")
-    print(*segment_files(str(model), images, mask, out), sep="\n")
+    print(*segment_files(str(model), images, mask, out, None if whole_picture else finder), sep="\n")
 
 
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:

@@ -186,6 +186,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         **{"select_by": ["feature", "equivariance"], "trial_steps": 300},
         **{"steps": 1000, "batch_size": 6, "eval_every": 500},
     },
+    # CUB-200-2011 with masks derived from boxes: where images are many, few views of each are enough
+    "cub": {
+        **{"data": "cub", "data_options": ["masks=boxes"], "num_parts": 4, "views": 1, "eval_every": 0},
+        **{"lambda_visual": 5.0, "lambda_visual_end": 0.0, "lambda_contrastive": 2.0},
+    },
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},
     "cpu": FULL,
@@ -199,4 +204,4 @@ SIZES = ("ci", "cpu", "gpu")  # those that a lesson can run at; the others are r
 
 def default_preset(data: str) -> str:
     """The name of the preset that fits a data set best."""
-    return "birds" if data == "birds" else "photographs"
+    return data if data in ("birds", "cub") else "photographs"

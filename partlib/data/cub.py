@@ -18,12 +18,15 @@ from numpy.typing import ArrayLike
 from partlib.data import photos
 from partlib.data.base import PartDataset, Sample
 from partlib.errors import ConfigError, DataError
+from partlib.paths import runs_dir
 
 FOLDER = "CUB_200_2011"
+DERIVED = Path("masks/cub/masks")  # in the folder of runs: where `partlib masks` writes
 TABLE = photos.read_table("cub.json")
 ARCHIVES = TABLE["archives"]  # address, SHA-256, folder inside the data set; 1.2 GB together
 LISTS = TABLE["lists"]  # files and their columns
 KEYPOINT_NAMES = tuple(TABLE["keypoints"])
+OUTSIDE = 0.05  # of the longer side: as far off its photograph an annotated keypoint may lie (one does, by 3 %)
 MIRRORED = [0, 1, 2, 3, 4, 5, 10, 11, 12, 9, 6, 7, 8, 13, 14]  # the keypoints when left and right change places
 
 
@@ -33,7 +36,7 @@ def load(
     image_size: int,
     *,
     classes: Sequence[int] | None = None,  # species to keep, counted from 1; labels stay those of the full list
-    masks: str | Path | None = None,  # their folder, laid out as segmentations/: predicted, or derived from boxes
+    masks: str | Path = "annotated",  # "boxes": derived from those by `partlib masks`; or a folder like segmentations/
     padding: float = 0.05,  # space around the box on each side, as a fraction of its width and height
     jitter: float = 0.0,  # "train" only: each side of the box moves by up to this fraction (0.05 in the release)
     mirror: bool = False,  # "train" only: half of the images are mirrored (as in the release)
@@ -51,8 +54,7 @@ def load(
     birds = birds if classes is None else birds[np.isin(birds.label + 1, classes)]
     if not len(birds):
         raise DataError(f"{root}: no image is in the {split!r} split and classes {classes}; add images, or load others")
-    folder = find_segmentations(root) if masks is None else Path(str(masks))
-    predicted = masks is not None and split == "test"
+    folder, annotated = find_masks(root, masks), masks == "annotated"
     known: dict[str, Any] = {"root": root, "keypoint_names": KEYPOINT_NAMES, "label_names": class_names}
     data = (crops or CubCrops)(birds, folder, padding, name="cub", split=split, image_size=image_size, **known)
     files = [file for item in range(len(data)) for file in data.files(item)]
@@ -62,10 +64,11 @@ def load(
 
     def make(item: int) -> photos.Rows | None:
         rows = data.crop(item, square_box(perturb_box(birds.box.iloc[item], padding)))
-        # A predicted mask may be empty: leaving such images out would flatter the scores.
-        return rows if predicted or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
+        # Other masks than annotated ones may be empty: leaving such test images out would flatter the scores.
+        everything = split == "test" and not annotated
+        return rows if everything or (rows["masks"] > 0).mean() >= photos.MIN_FOREGROUND else None
 
-    options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "predicted": predicted}
+    options = {"size": image_size, "padding": padding, "crops": type(data).__name__, "annotated": annotated}
     options |= {"masks": str(folder.absolute())}
     files += [root / name for name in LISTS]
     fixed = photos.prepare_once("cub", split, list(birds.index), files, options, make, **known)
@@ -118,7 +121,8 @@ class CubCrops(PartDataset):
         mask = photos.read_votes(mask_path, photo_path, photo.shape[:2])
         (height, width), (x0, y0, x1, y1), (left, top, side) = mask.shape, bird.box, square
         x, y, visible = bird.keypoints.T  # each (15,)
-        outside = (visible > 0) & ((np.minimum(x, y) < -1) | (x > width) | (y > height))  # one pixel of rounding
+        beyond = np.maximum.reduce([-x, -y, x - (width - 1), y - (height - 1)]) * (visible > 0)  # (15,) pixels
+        outside = beyond > max(1, OUTSIDE * max(width, height))
         if outside.any() or x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
             what = f"keypoint {KEYPOINT_NAMES[outside.argmax()]!r}" if outside.any() else "the box"
             remedy = "use the original photograph, or correct parts/part_locs.txt or bounding_boxes.txt"
@@ -203,16 +207,30 @@ def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.Data
     return table
 
 
+def find_masks(root: Path, masks: str | Path = "annotated") -> Path:
+    """Folder of the masks: the annotated segmentations, those derived from boxes, or the one that is given."""
+    if masks == "annotated":
+        return find_segmentations(root)
+    folder = runs_dir() / DERIVED if masks == "boxes" else Path(masks)
+    if not folder.is_dir():
+        remedy = f"make masks from the boxes: {_derive(root)}" if masks == "boxes" else "expected a folder of masks"
+        raise DataError(f"masks={masks}: {folder} is missing; {remedy}")
+    return folder
+
+
 def find_segmentations(root: Path) -> Path:
     """Folder of the segmentations, inside ``root`` or beside it."""
     for folder in (root / "segmentations", root.parent / "segmentations"):
         if folder.is_dir():
             return folder
-    derive = f"make masks from the boxes: partlib masks --data cub --root {root} --out runs/masks"
     raise DataError(
-        f"{root}/segmentations is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there; or {derive}"
-        " (then --data-options masks=runs/masks/masks)"
+        f"{root}/segmentations is missing; the masks are a separate archive: unpack {ARCHIVES[1][0]} there; or make"
+        f" masks from the boxes: {_derive(root)}, and take those: --data-options masks=boxes"
     )
+
+
+def _derive(root: Path) -> str:
+    return f"partlib masks --data cub --root {root}"
 
 
 def check(root: Path) -> None:

@@ -6,26 +6,23 @@ the objects have in common. A second GrabCut then starts from what the network s
 the mask ends at edges of the image again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from partlib import distributed
-from partlib.backbones import Lite0Encoder, folded
+from partlib.data.photos import Square, crop_square, resize_photo
 from partlib.errors import DataError
-from partlib.segmenter import FPNDecoder, resize
-from partlib.training import GRAD_CLIP, POLY_POWER
+from partlib.masks.network import MaskNetwork, train_network
 
 SIDE = 256  # pixels of the square that is looked at
 MARGIN = 0.15  # around the box, of its longer side: what the background looks like
 ROUNDS, ROUNDS_AGAIN = 6, 2  # of GrabCut from the box, and from the network's answer
 SURE = 0.9  # probability from which a pixel is fixed for the second GrabCut, and 1 - SURE
 SOUND = (0.15, 0.9)  # share of its box that a sound mask covers
-SOFT = 0.05  # targets are SOFT and 1 - SOFT: some masks are wrong
 
 Box = tuple[int, int, int, int]  # (x0, y0, x1, y1), first and last pixel
 
@@ -35,6 +32,17 @@ class Crop(NamedTuple):
 
     image: np.ndarray
     box: Box
+
+
+def crop_around(photo: np.ndarray, box: Box, margin: float = MARGIN) -> tuple[Crop, Square]:
+    """The square around a box in a photograph (H, W, 3) uint8, at SIDE pixels, and where it lies."""
+    height, width = photo.shape[:2]
+    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width - 1), min(box[3], height - 1)
+    side = round(max(x1 - x0 + 1, y1 - y0 + 1) * (1 + 2 * margin))
+    square = left, top, _ = round((x0 + x1 + 1 - side) / 2), round((y0 + y1 + 1 - side) / 2), side
+    small, scale = resize_photo(crop_square(photo, square, "edge"), SIDE), SIDE / side
+    inner = int((x0 - left) * scale), int((y0 - top) * scale), int((x1 - left) * scale), int((y1 - top) * scale)
+    return Crop(small, inner), square
 
 
 def grabcut(image: np.ndarray, state: np.ndarray, rounds: int) -> np.ndarray:
@@ -75,61 +83,14 @@ def is_sound(mask: np.ndarray, box: Box) -> bool:
     return bool((np.abs(found - wanted) <= reach).all())
 
 
-class BoxNetwork(nn.Module):
-    """ImageNet's encoder, frozen, and a decoder with one logit per pixel: is this the object?"""
-
-    def __init__(self, weights: str = "") -> None:
-        super().__init__()
-        encoder = Lite0Encoder(("stride4", "stride8", "stride16", "stride32"), weights)
-        self.encoder = folded(encoder).requires_grad_(False)
-        self.decoder = FPNDecoder(encoder.channels, 1)
-
-    @torch.no_grad()
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """What the encoder sees of images (B, 3, S, S) in [0, 1]: (B, C_l, h_l, w_l) per layer."""
-        return self.encoder(images.contiguous(memory_format=torch.channels_last))
-
-    @torch.no_grad()
-    def probability(self, crop: Crop) -> np.ndarray:
-        """Probability (S, S) of the object, the mean over the image and its mirror image; 0 outside of the box."""
-        image = to_tensor(crop.image)
-        logits = self.decoder(self.maps(torch.stack([image, image.flip(2)])))  # (2, 1, h, w)
-        mean = (logits[:1] + logits[1:].flip(3)) / 2
-        return resize(mean, crop.image.shape[:2]).sigmoid()[0, 0].numpy() * inside(crop.box)
+def probability(network: MaskNetwork, crop: Crop) -> np.ndarray:
+    """Probability (S, S) of the object; 0 outside of the box."""
+    return network(to_tensor(crop.image)[None])[0, 0].numpy() * inside(crop.box)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """A picture (S, S, 3) uint8 as a tensor (3, S, S) in [0, 1]."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
-
-
-def train(crops: Sequence[Crop], masks: Sequence[np.ndarray], steps: int = 300, seed: int = 0) -> BoxNetwork:
-    """A network trained on masks (S, S) bool of the crops, by binary cross-entropy, mirror images included."""
-    torch.manual_seed(seed)
-    network, generator, batch = BoxNetwork(), torch.Generator().manual_seed(seed), 12
-    # What the encoder sees never changes: once for every picture and its mirror image
-    stored: tuple[list[list[Tensor]], ...] = ([], [])
-    for crop in distributed.progress_bar(crops, "maps of examples", leave=False):
-        both = torch.stack([to_tensor(crop.image), to_tensor(crop.image).flip(2)])  # (2, 3, S, S)
-        for turned, place in enumerate(stored):
-            place.append([z[turned].half() for z in network.maps(both)])
-    layers = [[torch.stack(layer) for layer in zip(*place, strict=True)] for place in stored]  # (N, C, h, w) each
-    targets = torch.from_numpy(np.stack(masks)).float()[:, None]  # (N, 1, S, S)
-    targets = F.interpolate(targets, layers[0][0].shape[-2:], mode="area").clamp(SOFT, 1 - SOFT)  # (N, 1, h, w)
-    optimizer = torch.optim.Adam(network.decoder.parameters(), lr=2e-3)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / steps) ** POLY_POWER)
-    for _ in distributed.progress_bar(range(steps), "mask network", leave=False):
-        pick = torch.randint(len(crops), (batch,), generator=generator)
-        mirror = (torch.rand(batch, generator=generator) < 0.5).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
-        maps = [torch.where(mirror, z1[pick], z0[pick]).float() for z0, z1 in zip(*layers, strict=True)]
-        wanted = torch.where(mirror, targets[pick].flip(3), targets[pick])
-        loss = F.binary_cross_entropy_with_logits(network.decoder(maps), wanted)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.decoder.parameters(), GRAD_CLIP)
-        optimizer.step()
-        decay.step()
-    return network.eval()
 
 
 def refined(crop: Crop, probability: np.ndarray) -> np.ndarray:
@@ -141,7 +102,7 @@ def refined(crop: Crop, probability: np.ndarray) -> np.ndarray:
     return grabcut(crop.image, state, ROUNDS_AGAIN)
 
 
-def learn(crops: Iterable[Crop], total: int) -> tuple[BoxNetwork, dict[str, int]]:
+def learn(crops: Iterable[Crop], total: int) -> tuple[MaskNetwork, dict[str, int]]:
     """A network that has learned from the sound ones of GrabCut's masks of the crops, and how many there were."""
     kept: list[tuple[Crop, np.ndarray]] = []
     for crop in distributed.progress_bar(crops, "GrabCut", total, leave=False):
@@ -151,5 +112,5 @@ def learn(crops: Iterable[Crop], total: int) -> tuple[BoxNetwork, dict[str, int]
     if not kept:
         remedy = "the object should stand out from the rim of its box; give more photographs, or masks made otherwise"
         raise DataError(f"masks: of {total} photographs GrabCut found no object; {remedy}")
-    network = train([crop for crop, _ in kept], [mask for _, mask in kept])
+    network = train_network([to_tensor(crop.image) for crop, _ in kept], [torch.from_numpy(mask) for _, mask in kept])
     return network, {"examples": total, "sound": len(kept)}

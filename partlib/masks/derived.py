@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from safetensors.torch import load_file
 
 from partlib import distributed
 from partlib.data import cub, folder, photos, usual_root
 from partlib.errors import ConfigError, DataError
-from partlib.masks import EXAMPLES, boxes
+from partlib.masks import MaskConfig, boxes
+from partlib.masks.network import MaskNetwork, load_network
 from partlib.masks.predicted import paste
 from partlib.paths import write_atomically
-from partlib.runs.checkpoint import write_json, write_tensors
+from partlib.runs.checkpoint import write_json
 
 RIM = 0.03  # of the sides of a photograph without a box, taken for background
 SHEET = (6, 10)  # rows and columns of the contact sheet
@@ -57,33 +57,24 @@ def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
     """What the steps see of a photograph, the square of it that this is, and its size (H, W)."""
     image = photos.read_photo(photo.path)
     height, width = image.shape[:2]
-    x0, y0, x1, y1 = photo.box or (
-        *(round(RIM * side) for side in (width, height)),
-        *(side - 1 - round(RIM * side) for side in (width, height)),
-    )
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width - 1), min(y1, height - 1)
-    side = round(max(x1 - x0 + 1, y1 - y0 + 1) * (1 + 2 * boxes.MARGIN))
-    square = left, top, _ = round((x0 + x1 + 1 - side) / 2), round((y0 + y1 + 1 - side) / 2), side
-    small = photos.resize_photo(photos.crop_square(image, square, "edge"), boxes.SIDE)
-    scale = boxes.SIDE / side
-    box = int((x0 - left) * scale), int((y0 - top) * scale), int((x1 - left) * scale), int((y1 - top) * scale)
-    return boxes.Crop(small, box), square, (height, width)
+    x, y = round(RIM * width), round(RIM * height)
+    crop, square = boxes.crop_around(image, photo.box or (x, y, width - 1 - x, height - 1 - y))
+    return crop, square, (height, width)
 
 
-def derive(data: str, root: Path | None, out: Path, examples: int = EXAMPLES) -> dict:
+def derive(data: str, root: Path | None, out: Path, examples: int = MaskConfig.examples) -> dict:
     """Write ``out/masks/<name>.png`` for every photograph, 255 where the object is; returns ``report.json``."""
     every, masks, model, report = listed(data, root), out / "masks", out / "network.safetensors", out / "report.json"
     # learn from photographs that are spread evenly over the list
     if model.is_file():
-        network = boxes.BoxNetwork("random")
-        network.load_state_dict(load_file(model))
+        network, _ = load_network(model)
         learned = json.loads(report.read_text(encoding="utf-8"))
     else:
         pick = np.unique(np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int))
         network, learned = boxes.learn((crop_of(every[i])[0] for i in pick), len(pick))
         learned["photographs"] = len(every)
         write_json(report, learned)
-        write_tensors(model, {key: value.contiguous() for key, value in network.state_dict().items()})
+        network.save(model, {"report": json.dumps(learned)})
     # divide them all
     for photo, mask in divided(every, network, masks):
         write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
@@ -91,12 +82,12 @@ def derive(data: str, root: Path | None, out: Path, examples: int = EXAMPLES) ->
     return learned
 
 
-def divided(every: list[Photo], network: boxes.BoxNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray]]:
+def divided(every: list[Photo], network: MaskNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray]]:
     """The photographs that have no mask in the folder ``masks`` yet, and theirs (H, W) bool."""
     left = [photo for photo in every if not (masks / f"{photo.name}.png").is_file()]
     for photo in distributed.progress_bar(left, f"masks of {len(left)} photographs"):
         crop, square, size = crop_of(photo)
-        mask = boxes.refined(crop, network.probability(crop))
+        mask = boxes.refined(crop, boxes.probability(network, crop))
         yield photo, paste(mask.astype(np.float32), square, size)
 
 

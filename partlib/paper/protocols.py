@@ -7,7 +7,7 @@ a predicted one, is one more cluster of the prediction.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,18 @@ from partlib.data.base import ArrayDataset, Batch, PartDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
 from partlib.evaluation import batches
-from partlib.masks.predicted import WHOLE_PHOTOGRAPHS, load_with_masks, mean_iou, sample_names
+from partlib.masks.predicted import load_with_masks, mean_iou, sample_names
 from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers, part_moments
 from partlib.paper import release_data
 from partlib.segmenter import PartSegmenter, likeliest_part, part_maps
 
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score
+# data set -> its batches, logits (B, K, h, w) of each that are brought to the size of the images, and their indices
+Forward = Callable[[PartDataset], Iterator[tuple[Batch, Tensor, list[int]]]]
 BATCH = 32  # images in memory at a time
 CUB_CLASSES = ("001", "002", "003")  # columns of the paper's table 1; labels 0, 1, 2
 PROTOCOLS = ("cub", "deepfashion", "pascal-part", "pixels")
+MASKS = ("annotated", "derived", "predicted")
 COLUMNS = {f"kp_{name}": f"kp {name}" for name in (*CUB_CLASSES, "all")}
 COLUMNS |= {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 
@@ -51,14 +54,14 @@ class KeypointReading:
 
 
 def cub(
-    segmenter: PartSegmenter, train: Sequence[PartDataset], tests: Sequence[PartDataset], release: bool = False
+    forward: Forward, train: Sequence[PartDataset], tests: Sequence[PartDataset], release: bool = False
 ) -> list[Scores]:
     """Scores of CUB, or of any data set with keypoints and boxes, for each of ``tests`` (paper, table 1)."""
-    fitted = read_keypoints(segmenter, train, release)
-    return [cub_scores(fitted, read_keypoints(segmenter, [test], release)) for test in tests]
+    fitted = read_keypoints(forward, train, release)
+    return [cub_scores(fitted, read_keypoints(forward, [test], release)) for test in tests]
 
 
-def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], release: bool = False) -> KeypointReading:
+def read_keypoints(forward: Forward, datasets: Sequence[PartDataset], release: bool = False) -> KeypointReading:
     """Part centers, and the parts under the keypoints, of all images of ``datasets``.
 
     With ``release`` logits are upsampled with ``align_corners=False`` and read by the functions that end this file.
@@ -71,7 +74,7 @@ def read_keypoints(segmenter: PartSegmenter, datasets: Sequence[PartDataset], re
             needed = "keypoints with boxes, which protocol cub scores; use --protocol pixels where it has part masks"
             raise DataError(f"data set {dataset.name!r} has no {needed}")
         boxes.append(torch.tensor(dataset.boxes, dtype=torch.float32))
-        for batch, low, _ in _forward(segmenter, dataset):
+        for batch, low, _ in forward(dataset):
             assert batch.keypoints is not None
             logits = _upsample(low, batch, align_corners=not release)  # (B, K, H, W)
             centers = read_centers(part_maps(logits, batch.foreground))  # (B, K, 2)
@@ -103,7 +106,7 @@ def cub_scores(train: KeypointReading, test: KeypointReading) -> Scores:
     return scores | _part_scores(likeliest, PartScores().update(test.masked_parts, test.targets))
 
 
-def pixels(segmenter: PartSegmenter, test: PartDataset, gray_labels: Tensor | None = None) -> Scores:
+def pixels(forward: Forward, test: PartDataset, gray_labels: Tensor | None = None) -> Scores:
     """Scores of any data set with part masks: every pixel's annotated part against the discovered one.
 
     Paper, section 4.4 (DeepFashion) and table 4 (PASCAL-Part: one column per category, from a segmenter of its own).
@@ -114,7 +117,7 @@ def pixels(segmenter: PartSegmenter, test: PartDataset, gray_labels: Tensor | No
         remedy = "use --protocol cub where it has keypoints"
         raise DataError(f"data set {test.name!r} has no part annotation, which this protocol scores; {remedy}")
     likeliest, masked = PartScores(), PartScores()
-    for batch, low, indices in _forward(segmenter, test):
+    for batch, low, indices in forward(test):
         assert batch.parts is not None
         labels, target = likeliest_part(_upsample(low, batch)), batch.parts  # (B, H, W)
         likeliest.update(labels, target)
@@ -140,17 +143,21 @@ def _upsample(low: Tensor, batch: Batch, align_corners: bool = True) -> Tensor:
     return F.interpolate(low, batch.images.shape[-2:], mode="bilinear", align_corners=align_corners).cpu()
 
 
-def _forward(segmenter: PartSegmenter, dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
-    """The batches of a data set, their logits (B, K, h, w) as the decoder gives them, and their indices."""
-    device, was_training = next(segmenter.parameters()).device, segmenter.training
-    segmenter.eval()
-    total = math.ceil(len(dataset) / BATCH)
-    for batch, indices in progress_bar(batches(dataset, BATCH), f"{dataset.name} {dataset.split}", total, leave=False):
-        images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            low = segmenter.decoder(segmenter.encoder(images))
-        yield batch, low, indices
-    segmenter.train(was_training)
+def network(segmenter: PartSegmenter) -> Forward:
+    """The logits of a segmenter as its decoder gives them."""
+
+    def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
+        device, was_training = next(segmenter.parameters()).device, segmenter.training
+        segmenter.eval()
+        total, title = math.ceil(len(dataset) / BATCH), f"{dataset.name} {dataset.split}"
+        for batch, indices in progress_bar(batches(dataset, BATCH), title, total, leave=False):
+            images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
+            with torch.no_grad():
+                low = segmenter.decoder(segmenter.encoder(images))
+            yield batch, low, indices
+        segmenter.train(was_training)
+
+    return forward
 
 
 def part_centers_evaluation(maps: Tensor) -> Tensor:
@@ -179,7 +186,10 @@ def evaluate(
     masks: str | Path | None = None,
     reproduce_release: bool = False,
 ) -> dict[str, Any]:
-    """What the JSON holds: scores on the data set of ``config``, with annotated masks and with those in a folder."""
+    """What the JSON holds: scores on the data set of ``config``, with its own masks and with those in a folder.
+
+    Its own are annotated, or derived where its options say so (``masks=boxes``).
+    """
     name = config.data
     allowed = [known for known in PROTOCOLS if known in ("cub", "pixels", name)]
     protocol = protocol or (name if name in allowed else "pixels")
@@ -188,10 +198,11 @@ def evaluate(
     if protocol == "pixels" and reproduce_release:
         raise ConfigError("protocol pixels is not one of the release; drop --reproduce-release, or name its data set's")
 
-    # The images, once with each kind of mask. Those without annotated foreground are in neither.
+    # The images, once with each kind of mask. Those whose own foreground is empty are in neither.
     options = release_data.OPTIONS.get(name, {}) if reproduce_release else {}
     options = options | read_options(name, config.data_options)
-    if name in WHOLE_PHOTOGRAPHS:
+    own = "derived" if name == "cub" and options.get("masks", "annotated") != "annotated" else "annotated"
+    if name == "deepfashion":  # its option is for masks predicted of test images
         masks = masks or options.pop("masks", None)
     place: dict[str, Any] = {"root": config.root or None, "image_size": config.image_size}
     tests = [load_dataset(name, split, **place, **options)]
@@ -205,27 +216,27 @@ def evaluate(
     if protocol == "cub":  # fitted on the training images without their random crops
         options |= {"jitter": 0.0, "mirror": False} if name == "cub" else {}
         train = [load_dataset(name, split, **place, **options) for split in ("train", "val")]
-        scores = cub(segmenter, train, tests, reproduce_release)
+        scores = cub(network(segmenter), train, tests, reproduce_release)
     else:
         gray = None
         if protocol == "deepfashion" and reproduce_release and tests[0].photos is not None:
             values = [release_data.labels_as_gray_values(Path(photo), config.image_size) for photo in tests[0].photos]
             gray = torch.from_numpy(np.stack(values))  # (N, H, W)
-        scores = [pixels(segmenter, test, gray) for test in tests]
+        scores = [pixels(network(segmenter), test, gray) for test in tests]
     if masks is not None:
         wanted, found = (torch.stack([one[i].foreground[0] >= 0.5 for i in range(len(one))]) for one in tests)
         scores[1]["mean_iou"] = mean_iou(found, wanted)
     known: dict[str, Any] = {"protocol": protocol, "data": name, "split": split, "options": list(config.data_options)}
     known |= {"num_images": len(tests[0]), "num_parts": config.num_parts, "seed": config.seed}
-    kinds = {"annotated_masks": scores[0], "predicted_masks": scores[1] if masks is not None else None}
+    kinds = {f"{own}_masks": scores[0], "predicted_masks": scores[1] if masks is not None else None}
     return {**known, "reproduce_release": reproduce_release, **kinds}
 
 
 def table(result: dict[str, Any]) -> str:
     """The scores of :func:`evaluate` as text: one line per kind of mask."""
     rows: dict[str, Any] = {}
-    for kind in ("annotated", "predicted"):
-        scores = result[f"{kind}_masks"] or {}
+    for kind in MASKS:
+        scores = result.get(f"{kind}_masks") or {}
         iou = f" (IoU {scores['mean_iou']:.1f})" if "mean_iou" in scores else ""
         rows |= {f"{kind} masks{iou}": scores} if scores else {}
     frame = pandas.DataFrame.from_dict(rows, orient="index", dtype=float)

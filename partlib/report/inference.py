@@ -1,7 +1,7 @@
 """Segment a user's photographs: from the files to their parts and back to their own size."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from partlib.config import TrainConfig
 from partlib.data.photos import crop_square, read_mask, read_photo, resize_photo, square_around
 from partlib.errors import ConfigError, DataError
 from partlib.paths import write_atomically
@@ -19,11 +20,21 @@ from partlib.segmenter import PartSegmenter, likeliest_part, resize
 MARGIN = 0.05  # around the object, as the data sets of photographs crop it
 
 
-def segment_files(model: str | Path, images: Sequence[Path], masks: Sequence[Path], out: Path) -> list[Path]:
+Find = Callable[[np.ndarray], np.ndarray]  # photograph (H, W, 3) uint8 -> mask (H, W) bool
+
+
+def segment_files(
+    model: str | Path,
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    out: Path,
+    finder: Callable[[TrainConfig], Find] | None = None,
+) -> list[Path]:
     """Segment photographs with a run's model; returns the files written, labels and overlay for each.
 
     ``photo-parts.png`` is a palette image, 0 background and 1..K parts. ``masks`` are one binary picture per
-    photograph; without them the whole picture is the object.
+    photograph; without them the object is what ``finder``, given the configuration of the run, finds, or the whole
+    picture.
     """
     if masks and len(masks) != len(images):
         raise ConfigError(f"--mask names {len(masks)} files for {len(images)} images; expected one for each, or none")
@@ -31,12 +42,16 @@ def segment_files(model: str | Path, images: Sequence[Path], masks: Sequence[Pat
         if count > 1:
             raise ConfigError(f"{count} images are named {stem}; expected names that differ")
     segmenter, config = load_model(model)
+    find = finder(config) if finder is not None and not masks else lambda photo: np.ones(photo.shape[:2], dtype=bool)
     written: list[Path] = []
     for image, mask_path in zip_longest(images, masks):
         photo = read_photo(image)
-        mask = read_mask(mask_path, image, photo.shape[:2]) if mask_path else np.ones(photo.shape[:2], dtype=bool)
+        try:
+            mask = read_mask(mask_path, image, photo.shape[:2]) if mask_path else find(photo)
+        except DataError as error:
+            raise error if mask_path else DataError(f"{image}: {error}") from error
         if not mask.any():
-            raise DataError(f"{mask_path}: the mask is empty; expected pixels above 0 on the object")
+            raise DataError(f"{mask_path or image}: the mask is empty; expected pixels above 0 on the object")
         labels = segment_photo(segmenter, photo, mask, config.image_size)
         written += [out / f"{image.stem}-parts.png", out / f"{image.stem}-overlay.png"]
         write_atomically(written[-2], palette_image(labels).save)

@@ -129,7 +129,7 @@ def test_given_masks_replace_those_of_every_split(exported, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(target)
     for split in ("train", "test"):
-        plain, given = (load(split, root=exported, masks=m) for m in (None, tmp_path / "masks"))
+        plain, given = (load(split, root=exported, masks=m) for m in ("annotated", tmp_path / "masks"))
         assert (given.masks > 0).mean() > (plain.masks > 0).mean() + 0.1
         assert np.array_equal(given.images, plain.images)
 
@@ -228,8 +228,13 @@ def test_missing_and_broken_files_are_named(broken, what):
 def test_the_folder_of_masks_may_lie_beside_and_is_named_where_it_is_missing(broken, tmp_path):
     (broken / "segmentations").rename(broken.parent / "segmentations")
     assert len(load("test", root=broken)) == 8
-    with refused(r"nowhere.*\.png is missing"):
+    with refused("masks=.*nowhere: .*nowhere is missing; expected a folder of masks"):
         load("test", root=broken, masks=tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with refused(r"empty.*\.png is missing"):
+        load("test", root=broken, masks=tmp_path / "empty")
+    with refused("masks=boxes: .* is missing; make masks from the boxes: partlib masks --data cub --root "):
+        load("test", root=broken, masks="boxes")
     shutil.rmtree(broken.parent / "segmentations")
     with refused("segmentations is missing; the masks are a separate archive: .*segmentations.tgz"):
         load("test", root=broken)

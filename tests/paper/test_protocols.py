@@ -12,11 +12,12 @@ from partlib import TrainConfig
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.base import ArrayDataset
-from partlib.data.cub import KEYPOINT_NAMES
+from partlib.data.cub import DERIVED, KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
 from partlib.paper.protocols import cub as cub_of_all
-from partlib.paper.protocols import evaluate, on_data, pixels, table
+from partlib.paper.protocols import evaluate, network, on_data, table
+from partlib.paper.protocols import pixels as pixels_of_all
 from partlib.report.tables import evaluate as evaluate_pixels
 from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_model
@@ -67,7 +68,11 @@ def painted(count, seed, split="test"):
 
 def cub(train, test):
     """Scores of the painted images: ``test`` after a fit on ``train``."""
-    return cub_of_all(ByColor(), train, [test])[0]
+    return cub_of_all(network(ByColor()), train, [test])[0]
+
+
+def pixels(segmenter, test):
+    return pixels_of_all(network(segmenter), test)
 
 
 @pytest.fixture(scope="module")
@@ -254,13 +259,18 @@ def test_the_masks_of_the_foreground_command_are_scored_by_the_evaluate_command(
     assert "predicted masks (IoU " in capsys.readouterr().out
 
 
-def test_predicted_masks_in_the_options_of_a_run_are_scored_beside_annotated_ones(roots, demo_run, tmp_path):
+@pytest.mark.parametrize("place", ["boxes", "folder"])
+def test_masks_in_the_options_of_a_run_are_its_own_and_called_derived(roots, demo_run, tmp_path, monkeypatch, place):
+    monkeypatch.setenv("PARTLIB_RUNS", str(tmp_path))
+    folder = shutil.copytree(roots["cub"] / "segmentations", tmp_path / DERIVED)
     segmenter, config = load_model(demo_run)
-    shutil.copytree(roots["cub"] / "segmentations", tmp_path / "masks")
-    config = on_data(config, "cub", str(roots["cub"]), [f"masks={tmp_path / 'masks'}"])
+    plain = evaluate(segmenter, on_data(config, "cub", str(roots["cub"])))
+    monkeypatch.setattr("partlib.data.cub.find_segmentations", None)  # annotated masks are not asked for
+    config = on_data(config, "cub", str(roots["cub"]), [f"masks={folder if place == 'folder' else place}"])
     result = evaluate(segmenter, config)
-    assert result["predicted_masks"].pop("mean_iou") == 100
-    assert result["predicted_masks"] == result["annotated_masks"]
+    assert result["derived_masks"] == plain["annotated_masks"]
+    assert "annotated_masks" not in result
+    assert table(result).splitlines()[2].startswith("derived masks  ")
 
 
 def test_training_stores_the_options_and_evaluation_takes_them_up(roots, tmp_path, capsys):

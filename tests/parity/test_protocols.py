@@ -8,7 +8,7 @@ from torch import nn
 from partlib.data.base import PartDataset, Sample
 from partlib.data.cub import KEYPOINT_NAMES
 from partlib.data.deepfashion import COLORS
-from partlib.paper.protocols import KeypointReading, cub_scores, read_keypoints
+from partlib.paper.protocols import KeypointReading, cub_scores, network, read_keypoints
 from partlib.paper.release_data import labels_as_gray_values
 from tests.parity.compare import assert_same
 
@@ -52,7 +52,7 @@ class StoredNetwork(nn.Module):
 def test_cub_protocol_matches_from_logits_to_scores(golden):
     g = golden("cub_notebook_nmi")
     images = StoredImages(g)
-    reading = read_keypoints(StoredNetwork(g), [images], release=True)
+    reading = read_keypoints(network(StoredNetwork(g)), [images], release=True)
     centers = (reading.centers.numpy() - images.boxes[:, None, :2]) / images.boxes[:, None, 2:]  # (3, K, 2)
     assert_same({"CUB protocol: part centers": (centers.reshape(3, -1), g["create_centers_centers"])}, FLOAT32)
     scores = cub_scores(reading, reading)
@@ -70,7 +70,7 @@ def test_cub_protocol_matches_from_logits_to_scores(golden):
 def test_the_defaults_differ_from_the_release_on_the_same_logits(golden):
     """Or else ``reproduce_release`` would be a flag without effect."""
     g = golden("cub_notebook_nmi")
-    ours, release = (read_keypoints(StoredNetwork(g), [StoredImages(g)], flag) for flag in (False, True))
+    ours, release = (read_keypoints(network(StoredNetwork(g)), [StoredImages(g)], flag) for flag in (False, True))
     assert (ours.centers - release.centers).abs().mean() > 0.5  # about a pixel
     assert (ours.parts != release.parts).any()
 

@@ -1,0 +1,46 @@
+"""The mask of a photograph that comes alone, without box: a look at all of it, and a second where the object is.
+
+The networks that come with the package have learned from masks derived from boxes (CUB-200-2011's birds) or from
+annotated ones (people, drawn birds); a data set of one's own gets one by ``partlib masks --data folder``.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from partlib.errors import ConfigError, DataError
+from partlib.masks import boxes
+from partlib.masks.network import MaskNetwork, load_network
+from partlib.masks.predicted import paste
+from partlib.paths import runs_dir
+
+GROW = 0.05  # by which the box of what is seen at first grows, of its longer side
+
+
+def network_of(data: str) -> MaskNetwork:
+    """The mask network for photographs like those of a data set: one's own, or the one that comes with the package."""
+    own, shipped = runs_dir() / "masks" / data / "network.safetensors", Path(__file__).parent / "pretrained"
+    for path in (own, shipped / f"{data}.safetensors"):
+        if path.is_file():
+            return load_network(path)[0]
+    remedy = f"make one (partlib masks --data {data}), give --mask, or take --whole-picture"
+    raise ConfigError(f"no mask network goes with a model of {data!r}; {remedy}")
+
+
+def find(network: MaskNetwork, photo: np.ndarray) -> np.ndarray:
+    """Mask (H, W) bool of the largest object in a photograph (H, W, 3) uint8."""
+    height, width = photo.shape[:2]
+    # Where is it? The network sees the whole photograph
+    crop, (left, top, side) = boxes.crop_around(photo, (0, 0, width - 1, height - 1), margin=0)
+    pieces, number = ndimage.label(boxes.probability(network, crop) >= 0.5)
+    if not number:
+        raise DataError("no object was found in it; give its --mask, or take --whole-picture")
+    rows, columns = ndimage.find_objects(pieces)[np.bincount(pieces.ravel())[1:].argmax()]
+    # Where does it end? A second look at the place
+    grow, scale = GROW * max(rows.stop - rows.start, columns.stop - columns.start), side / boxes.SIDE
+    starts = left + scale * (columns.start - grow), top + scale * (rows.start - grow)
+    stops = left + scale * (columns.stop + grow), top + scale * (rows.stop + grow)
+    box = round(starts[0]), round(starts[1]), round(stops[0]) - 1, round(stops[1]) - 1
+    crop, square = boxes.crop_around(photo, box)
+    return paste(boxes.refined(crop, boxes.probability(network, crop)).astype(np.float32), square, (height, width))

@@ -10,8 +10,9 @@ from PIL import Image
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.photos import square_around
-from partlib.errors import DataError
-from partlib.masks import boxes, derived
+from partlib.errors import ConfigError, DataError
+from partlib.masks import boxes, derived, found
+from partlib.masks.network import MaskNetwork, load_network, train_network
 from partlib.masks.predicted import mean_iou
 from tests.export import export_cub, export_folder
 
@@ -37,8 +38,9 @@ def iou(found, wanted):
 def test_every_step_finds_the_birds_and_the_last_finds_them_best(own_cache):
     crops, wanted = crops_of(birds.load("train", None, boxes.SIDE, 24))
     first = [boxes.from_box(crop) for crop in crops]
-    network = boxes.train(crops[:16], first[:16], steps=60)
-    probabilities = [network.probability(crop) for crop in crops]
+    images, targets = [boxes.to_tensor(crop.image) for crop in crops[:16]], [torch.from_numpy(m) for m in first[:16]]
+    network = train_network(images, targets, steps=60)
+    probabilities = [boxes.probability(network, crop) for crop in crops]
     last = [boxes.refined(*each) for each in zip(crops, probabilities, strict=True)]
     held_out = slice(16, 24)
     scores = [iou(found[held_out], wanted[held_out]) for found in (first, [p > 0.5 for p in probabilities], last)]

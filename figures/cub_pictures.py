@@ -1,0 +1,95 @@
+"""Pictures of CUB's birds without their photographs: part maps as silhouettes, and keypoints.
+
+python figures/reproduction.py cub    # measures what is missing, and draws these at the end
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from figures.cub import Birds
+from partlib.metrics import KeypointRegression, part_centers
+from partlib.report import plots
+from partlib.segmenter import PartSegmenter, likeliest_part, part_maps, resize
+
+COLUMNS = 10
+
+
+def labels_and_maps(birds: Birds, segmenter: PartSegmenter, pick: list[int]) -> tuple[Tensor, Tensor]:
+    """Labels (N, H, W), 0 off the mask, and part maps (N, K, H, W) of test images."""
+    samples = [birds.sets["test"][i] for i in pick]
+    foreground = torch.stack([sample.foreground for sample in samples])  # (N, 1, H, W)
+    with torch.no_grad():
+        low = segmenter.decoder(birds.maps(birds.sets["test"]).batch(pick))
+    logits = resize(low, foreground.shape[-2:])  # (N, K, H, W)
+    return likeliest_part(logits) * (foreground[:, 0] > 0.5), part_maps(logits, foreground)
+
+
+def silhouettes(birds: Birds, segmenters: dict[str, PartSegmenter], pick: list[int], path: Path) -> None:
+    """One row of test birds per segmenter, colored by part, with the annotated keypoints as dots."""
+    samples = [birds.sets["test"][i] for i in pick]
+    figure, axes = plt.subplots(len(segmenters), len(pick), figsize=(1.25 * len(pick), 1.3 * len(segmenters)))
+    reference: Tensor | None = None
+    for row, (title, segmenter) in zip(np.atleast_2d(axes), segmenters.items(), strict=True):
+        labels, _ = labels_and_maps(birds, segmenter, pick)
+        reference = labels if reference is None else reference
+        labels = plots.match_parts(labels, reference)  # the same part, the same color
+        for ax, found, sample in zip(row, labels, samples, strict=True):
+            ax.imshow(colored(found))
+            x, y, _ = sample.keypoints[sample.keypoints[:, 2] > 0].T
+            ax.scatter(x, y, s=4, c="black", linewidths=0)
+            ax.set_axis_off()
+        row[0].set_title(title, loc="left", fontsize=9, color=plots.INK)
+    save(figure, path)
+
+
+def colored(labels: Tensor) -> np.ndarray:
+    """Parts (H, W) in their colors on white, (H, W, 3)."""
+    palette = np.array([(1.0, 1.0, 1.0), *(plots.part_color(k) for k in range(1, int(labels.max()) + 1))])
+    return palette[labels.numpy()]
+
+
+def keypoints(birds: Birds, segmenter: PartSegmenter, fitted: list[int], pick: list[int], path: Path) -> None:
+    """Annotated keypoints and those that a linear map predicts from the parts' centers, on pale silhouettes."""
+
+    def read(split: str, indices: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Centers (N, K, 2) and keypoints (N, M, 3) in units of the boxes, and those boxes (N, 1, 4)."""
+        dataset, centers = birds.sets[split], []
+        for chunk in torch.tensor(indices).split(32):
+            foreground = torch.stack([dataset[i].foreground for i in chunk.tolist()])
+            with torch.no_grad():
+                low = segmenter.decoder(birds.maps(dataset).batch(chunk))
+            centers.append(part_centers(part_maps(resize(low, foreground.shape[-2:]), foreground)))
+        boxes = dataset.boxes[indices][:, None]  # (N, 1, 4)
+        points = np.stack([dataset[i].keypoints.numpy() for i in indices])
+        points[..., :2] = (points[..., :2] - boxes[..., :2]) / boxes[..., 2:]
+        return (torch.cat(centers).numpy() - boxes[..., :2]) / boxes[..., 2:], points, boxes
+
+    model = KeypointRegression().fit(*read("train", fitted)[:2])
+    centers, points, boxes = read("test", pick)
+    predicted = model.predict(centers) * boxes[..., 2:] + boxes[..., :2]  # (N, M, 2)
+    labels, _ = labels_and_maps(birds, segmenter, pick)
+    rows = -(-len(pick) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(1.25 * COLUMNS, 1.3 * rows))
+    for ax, found, guess, point, box in zip(axes.flat, labels, predicted, points, boxes, strict=True):
+        ax.imshow(0.6 + 0.4 * colored(found))
+        true, seen = point[:, :2] * box[:, 2:] + box[:, :2], point[:, 2] > 0
+        for a, b in zip(true[seen], guess[seen], strict=True):
+            ax.plot(*zip(a, b, strict=True), color=plots.INK, linewidth=0.6)
+        ax.scatter(*true[seen].T, s=5, c="black", linewidths=0, label="annotated")
+        ax.scatter(*guess[seen].T, s=7, facecolors="none", edgecolors="#D55E00", linewidths=0.7, label="predicted")
+        ax.set_axis_off()
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncols=2, frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    figure.set_dpi(110)
+    figure.tight_layout(pad=0.4)
+    plots.save_png(figure, path, max_bytes=400_000)
+    plt.close(figure)

@@ -25,11 +25,11 @@ from partlib.paper.protocols import BATCH, Forward, KeypointReading, cub_scores,
 from partlib.paths import runs_dir
 from partlib.report import tables as report
 from partlib.report.baselines import BASELINES
-from partlib.runs import checkpoint, load_or_train
+from partlib.runs import TrainResult, checkpoint, load_or_train
 from partlib.runs.build import Recipe
 from partlib.segmenter import FPNS, PartSegmenter, likeliest_part
 
-FILE = Path(__file__).parent / "results" / "cub.json"
+FILE = Path(__file__).parent / "results" / "cub" / "scores.json"
 CLUSTERINGS = ("feature k-means", "feature factorization (DFF)", "position k-means")
 SURE = 50.0  # logit of the part of a clustering, whose parts have no probabilities
 
@@ -65,7 +65,7 @@ class Birds:
     """The splits of a configuration's data set, and what networks see of them."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.recipe = Recipe(config)
+        self.config, self.recipe = config, Recipe(config)
         self.sets = {split: self.recipe.dataset(split) for split in ("train", "val", "test")}
         layers = FPNS[config.arch.partition(":")[0]]
         self.seen = PerceptualFeatures(layers=layers, size=None)  # by the segmenter's frozen encoder
@@ -140,8 +140,8 @@ def counted(forward: Forward, counts: list[Tensor]) -> Forward:
     return inner
 
 
-def measure(root: str, seeds: list[int], rows: list[str]) -> None:
-    """Every row of the table that is not stored yet, for every seed, into ``FILE``."""
+def measure(root: str, seeds: list[int], rows: list[str]) -> Birds:
+    """Every row of the table that is not stored yet, for every seed, into ``FILE``; returns the data."""
     base = TrainConfig.preset("cub", root=root)
     birds = Birds(base)
     for seed in seeds:
@@ -151,14 +151,13 @@ def measure(root: str, seeds: list[int], rows: list[str]) -> None:
                 found = one(birds, base.replace(seed=seed), title)
                 keep(title, seed, found | {"seconds": round(time.perf_counter() - began)})
                 print(f"{title}, seed {seed}: kp {found['kp_all']:.1f}, FG-NMI {found['fg_nmi']:.1f}", flush=True)
+    return birds
 
 
 def one(birds: Birds, base: TrainConfig, title: str) -> dict[str, Any]:
     """Test scores of a row and a seed."""
     if title in TRAINED:
-        changes, recipe = TRAINED[title]
-        run = load_or_train(base.replace(**changes), run_of(base, title), recipe=recipe)
-        return birds.scores(birds.decoded(run.segmenter))
+        return birds.scores(birds.decoded(one_run(base, title).segmenter))
     name, num_parts = UNTRAINED[title]
     if name == NOTHING:
         return birds.without_parts()
@@ -167,11 +166,11 @@ def one(birds: Birds, base: TrainConfig, title: str) -> dict[str, Any]:
     return birds.scores(birds.clustered(name, num_parts, base.seed))
 
 
-def run_of(base: TrainConfig, title: str) -> Path:
-    """The folder of a run, which its recipe has a part in."""
+def one_run(base: TrainConfig, title: str) -> TrainResult:
+    """The run of a row and a seed, trained or loaded from its folder, in which the recipe has a part."""
     changes, recipe = TRAINED[title]
     config, kind = base.replace(**changes), "" if recipe is Recipe else f"-{recipe.__name__.lower()}"
-    return runs_dir() / f"cub-k{config.num_parts}-{config.digest()}{kind}"
+    return load_or_train(config, runs_dir() / f"cub-k{config.num_parts}-{config.digest()}{kind}", recipe=recipe)
 
 
 def stored() -> dict[str, dict[str, dict[str, Any]]]:

@@ -11,12 +11,36 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from figures.cub import Birds
+from figures import cub_table
+from figures.cub import FILE, Birds, one_run, stored
 from partlib.metrics import KeypointRegression, part_centers
 from partlib.report import plots
 from partlib.segmenter import PartSegmenter, likeliest_part, part_maps, resize
 
-COLUMNS = 10
+COLUMNS = 10  # test birds side by side, spread evenly over all species
+
+
+def draw(birds: Birds) -> None:
+    """``parts.png``: best, median and worst seed; ``keypoints.png``: the median one; ``scatter.png``: all results."""
+    scores = {int(seed): one["fg_nmi"] for seed, one in stored()["ours"].items()}
+    order = sorted(scores, key=scores.__getitem__, reverse=True)
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    networks = {name: network(birds, seed) for name, seed in chosen.items()}
+    titles = {f"{name} of {len(order)} seeds, FG-NMI {scores[chosen[name]]:.1f}": s for name, s in networks.items()}
+    pick = spread_over(len(birds.sets["test"]), COLUMNS)
+    silhouettes(birds, titles, pick, FILE.with_name("parts.png"))
+    fitted = list(range(len(birds.sets["train"])))
+    many = spread_over(len(birds.sets["test"]), 2 * COLUMNS)
+    keypoints(birds, networks["median"], fitted, many, FILE.with_name("keypoints.png"))
+    cub_table.scatter(stored(), FILE.with_name("scatter.png"))
+
+
+def network(birds: Birds, seed: int) -> PartSegmenter:
+    return one_run(birds.config.replace(seed=seed), "ours").segmenter
+
+
+def spread_over(total: int, number: int) -> list[int]:
+    return torch.linspace(0, total - 1, number).round().int().tolist()
 
 
 def labels_and_maps(birds: Birds, segmenter: PartSegmenter, pick: list[int]) -> tuple[Tensor, Tensor]:

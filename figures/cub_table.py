@@ -1,4 +1,4 @@
-"""The CUB table of docs/REPRODUCTION.md, and claims 2 and 3 on real birds, from figures/results/cub.json."""
+"""The CUB table of docs/REPRODUCTION.md, and claims 2 and 3 on real birds, from figures/results/cub/scores.json."""
 
 from collections.abc import Mapping
 from pathlib import Path

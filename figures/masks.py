@@ -78,5 +78,15 @@ def iou(found: Masks, wanted: Masks) -> float:
     return mean_iou(*(torch.from_numpy(np.stack(masks)) for masks in (found, wanted)))
 
 
+def table() -> str:
+    """Markdown: a row per data set, a column per step."""
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    steps = list(next(iter(stored.values()))["mean_iou"])
+    lines = [f"| | {' | '.join(steps)} | images |", "|---" * (len(steps) + 2) + "|"]
+    for data, one in stored.items():
+        lines.append(f"| {data} | {' | '.join(str(one['mean_iou'][step]) for step in steps)} | {one['images']} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     main()

@@ -1,9 +1,11 @@
-"""The last table of docs/REPRODUCTION.md, and the measurements in it; run from the root.
+"""The tables of docs/REPRODUCTION.md, and the measurements in them; run from the root.
 
+    python figures/reproduction.py cub                                   # CUB-200-2011 from boxes alone, and README
     python -m figures.reproduction measure --data birds --seeds 0 1 2    # into figures/reproduction.json
     python -m figures.reproduction formats --seeds 0 1 2                 # the birds through the paper's file formats
     python -m figures.reproduction table                                 # rewrites docs/REPRODUCTION.md
 
+``cub`` trains and scores every row of its table that is not in figures/results/cub/scores.json yet, and draws pictures.
 ``measure`` trains each seed and a mask network (or loads them from runs/) and scores by every protocol that the data
 set has annotation for, with annotated and with predicted masks.
 """
@@ -14,9 +16,13 @@ import shlex
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests write files of birds; from wherever this is run
+
+from figures import cub, cub_pictures, cub_table, masks
 from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
 from partlib.masks import MaskConfig
@@ -29,26 +35,37 @@ from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 FILE = Path(__file__).parent / "reproduction.json"
 PAGE = Path(__file__).parent.parent / "docs" / "REPRODUCTION.md"
+README = PAGE.parent.parent / "README.md"
 FORMATS: dict[str, tuple] = {  # what writes the birds as this data set, and options to read them with
     **{"cub": (export_cub, ()), "deepfashion": (export_deepfashion, ())},
     "pascal-part": (export_pascal_part, ("category=bird", "min_area=0")),
 }
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+SEEDS = {"cub": 5}  # of one command; 3 of the others
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("measure", "formats", "table"))
+    parser.add_argument("command", choices=("cub", "measure", "formats", "table"))
+    parser.add_argument("--root", default="", help="folder of CUB-200-2011, where it is not the default; not stored")
+    parser.add_argument("--rows", nargs="+", default=[], help="some rows of the table of CUB")
     parser.add_argument("--preset", default="", help="the one that fits the data set by default")
     parser.add_argument("--num-parts", type=int, default=4)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", help="default 0 to 4 for cub, else 0 to 2")
     parser.add_argument("--data", default="birds", help="to train on, and to measure; formats writes out the birds")
     given = parser.parse_args()
-    if given.command != "table":
+    given.seeds = given.seeds or list(range(SEEDS.get(given.command, 3)))
+    if given.command == "cub":
+        began = time.perf_counter()
+        cub_pictures.draw(cub.measure(given.root, given.seeds, given.rows))
+        print(f"{(time.perf_counter() - began) / 60:.1f} minutes")
+    elif given.command != "table":
         preset = given.preset or default_preset(given.data)
         config = TrainConfig.preset(preset, data=given.data, num_parts=given.num_parts)
         store((measure if given.command == "measure" else formats)(config, given.seeds))
     PAGE.write_text(page(json.loads(FILE.read_text(encoding="utf-8"))), encoding="utf-8")
+    README.write_text(
+        between(README.read_text(encoding="utf-8"), "cub", cub_table.table(cub.stored())), encoding="utf-8"
+    )
 
 
 def measure(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
@@ -122,9 +139,19 @@ def spread(values: list) -> str:
 
 
 def page(stored: dict) -> str:
-    """The text of docs/REPRODUCTION.md with its measured table made anew."""
-    text = PAGE.read_text(encoding="utf-8")
-    return f"{text.split(BEGIN)[0]}{BEGIN}\n{measured_table(stored)}\n{END}{text.split(END)[1]}"
+    """The text of docs/REPRODUCTION.md with its measured tables made anew."""
+    text, birds = PAGE.read_text(encoding="utf-8"), cub.stored()
+    tables = [cub_table.table(birds), cub_table.pixels(birds), cub_table.correlations(birds)]
+    text = between(text, "measured", measured_table(stored))
+    for name, found in zip(("cub", "cub pixels", "cub keypoints"), tables, strict=True):
+        text = between(text, name, found)
+    return between(text, "masks", masks.table())
+
+
+def between(text: str, name: str, inner: str) -> str:
+    """``text`` with other lines between the markers of a table."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    return f"{text.split(begin)[0]}{begin}\n{inner}\n{end}{text.split(end)[1]}"
 
 
 if __name__ == "__main__":

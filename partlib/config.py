@@ -189,7 +189,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # CUB-200-2011 with masks derived from boxes: where images are many, few views of each are enough
     "cub": {
         **{"data": "cub", "data_options": ["masks=boxes"], "num_parts": 4, "views": 1, "eval_every": 0},
-        **{"lambda_visual": 5.0, "lambda_visual_end": 0.0, "lambda_contrastive": 2.0},
+        **{"lambda_visual": 10.0, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "lambda_equivariance": 5.0},
+        **{"select_by": ["feature", "equivariance"], "trial_steps": 200},
     },
     # the lessons' sizes
     "ci": {**FULL, "starts": 1, "steps": 30, "num_images": 60, "image_size": 64, "feature_size": 128, "eval_every": 15},

@@ -10,9 +10,9 @@ from PIL import Image
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.photos import square_around
-from partlib.errors import ConfigError, DataError
-from partlib.masks import boxes, derived, found
-from partlib.masks.network import MaskNetwork, load_network, train_network
+from partlib.errors import DataError
+from partlib.masks import boxes, derived
+from partlib.masks.network import train_network
 from partlib.masks.predicted import mean_iou
 from tests.export import export_cub, export_folder
 

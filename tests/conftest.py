@@ -26,15 +26,23 @@ def golden():
     return load
 
 
+def shared(folder: str, inside: str) -> Path:
+    """The folder of a data set on this machine; skips the test where there is none."""
+    places = [Path(p) for p in (os.environ.get("PARTLIB_DATA"),) if p]
+    for place in (*places, REPOSITORY / "data", REPOSITORY.parent / "shared" / "data"):
+        if (place / folder / inside).exists():
+            return place / folder
+    pytest.skip(f"{folder} is not in $PARTLIB_DATA, data/ or ../shared/data/")
+
+
 @pytest.fixture(scope="session")
 def ccp_root() -> Path:
-    """Folder of the Clothing Co-Parsing photographs; skips the test where there is none."""
-    places = [Path(p) for p in (os.environ.get("PARTLIB_DATA"),) if p]
-    places += [REPOSITORY / "data", REPOSITORY.parent / "shared" / "data"]
-    for place in places:
-        if (place / "clothing-co-parsing" / "photos").is_dir():
-            return place / "clothing-co-parsing"
-    pytest.skip("the Clothing Co-Parsing photographs are not in $PARTLIB_DATA, data/ or ../shared/data/")
+    return shared("clothing-co-parsing", "photos")
+
+
+@pytest.fixture(scope="session")
+def cub_root() -> Path:
+    return shared("CUB_200_2011", "images.txt")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from partlib.data import birds, download, load_dataset
-from partlib.data.cub import KEYPOINT_NAMES, MIRRORED
+from partlib.data.cub import KEYPOINT_NAMES, MIRRORED, read_lists
 from partlib.data.photos import read_votes
 from partlib.errors import ConfigError
 from partlib.paper import release_data
@@ -286,3 +286,42 @@ def test_the_download_unpacks_both_archives_into_one_complete_folder(exported, s
     assert sorted(p.name for p in place.parent.iterdir()) == ["CUB_200_2011"]
     server.files.clear()
     assert download("cub", place) == place  # nothing to do, and no server needed
+
+
+def boxes_as_masks(root, folder, label):
+    """Masks (255 inside the box) of one species of the real birds, laid out as segmentations/."""
+    table, _ = read_lists(root)
+    for bird in table[table.label == label].itertuples():
+        with Image.open(root / "images" / bird.file) as photo:
+            mask = np.zeros(photo.size[::-1], np.uint8)
+        x0, y0, x1, y1 = (max(0, round(float(side))) for side in bird.box)
+        mask[y0 : y1 + 1, x0 : x1 + 1] = 255
+        path = folder / f"{bird.Index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+    return table[table.label == label]
+
+
+def test_real_birds_with_boxes_and_keypoints_beyond_their_photographs_load(cub_root, tmp_path):
+    """The Pacific loons, one of which has a keypoint 7 pixels and a box 16 pixels outside."""
+    table = boxes_as_masks(cub_root, tmp_path / "masks", label=85)
+    sizes = [Image.open(cub_root / "images" / file).size for file in table.file]
+    beyond = [(box[2:] - np.array(size)).max() for box, size in zip(table.box, sizes, strict=True)]
+    assert max(beyond) > 10
+    options = {"root": cub_root, "masks": tmp_path / "masks", "classes": (86,)}
+    found = [load(split, **options) for split in ("train", "val", "test")]
+    assert sum(map(len, found)) == len(table)
+    for data in found:
+        for sample in data:
+            x, y, visible = sample.keypoints.T
+            assert ((x > -0.1 * SIZE) & (x < 1.1 * SIZE) & (y > -0.1 * SIZE) & (y < 1.1 * SIZE))[visible > 0].all()
+            assert 0.05 < sample.foreground.mean() <= 1
+
+
+def test_a_gray_photograph_among_the_birds_is_read_as_one_of_three_equal_channels(broken):
+    file = next((broken / "images").rglob("test-*.jpg"))
+    Image.open(file).convert("L").save(file)
+    data = load("test", root=broken)
+    gray = data.images[data.names.index(file.relative_to(broken / "images").with_suffix("").as_posix())]
+    assert (gray == gray[..., :1]).all()
+    assert gray.std() > 5

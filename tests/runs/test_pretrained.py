@@ -13,7 +13,7 @@ from partlib.evaluation import evaluate
 from partlib.metrics import part_share
 from partlib.runs.checkpoint import load_model, model_card, pretrained
 
-NAMES = [f"{data}-k{parts}" for data in ("birds", "photographs") for parts in (4, 8)]
+NAMES = [f"{data}-k{parts}" for data in ("birds", "cub", "photographs") for parts in (4, 8)]
 
 
 @pytest.mark.parametrize("name", NAMES)

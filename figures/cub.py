@@ -54,11 +54,11 @@ TRAINED: dict[str, tuple[dict[str, Any], type[Recipe]]] = {
     "ours, without contrast": ({"lambda_contrastive": 0.0}, Recipe),
     "ours, trained on classes 001 to 003": ({"data_options": ["masks=boxes", "classes=1,2,3"]}, Recipe),
     "concentration and equivariance": ({"lambda_visual": 0.0, "lambda_contrastive": 0.0}, Concentration),
-    "ours, K = 8": ({"num_parts": 8}, Recipe),
+    "ours, K = 8": ({"num_parts": 8, "lambda_contrastive": 3.0, "lambda_equivariance": 2.0}, Recipe),
 }
 RANDOM, NOTHING = "random decoder", "mean keypoint (no parts)"
 UNTRAINED: dict[str, tuple[str, int]] = {name: (name, 4) for name in (*CLUSTERINGS, RANDOM, NOTHING)}
-UNTRAINED |= {f"{name}, K = 8": (name, 8) for name in CLUSTERINGS}
+UNTRAINED |= {"feature k-means, K = 8": ("feature k-means", 8)}
 
 
 class Birds:

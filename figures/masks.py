@@ -4,8 +4,8 @@
     python figures/masks.py --data ccp --root FOLDER
 
 The box is the tight one around the annotated object; nothing else of the annotation is seen. The network learns from
-the training split, IoU is that of the validation split. "Relabelled" is one more round, in which the network learns
-from the masks of the round before.
+images of the training split, IoU is that of the validation split. "Relabelled" is one more round, in which the network
+learns from the masks of the round before.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from partlib.config import TrainConfig, default_preset
 from partlib.data.base import PartDataset
 from partlib.distributed import progress_bar
-from partlib.masks import MaskConfig, boxes
+from partlib.masks import boxes
 from partlib.masks.network import train_network
 from partlib.masks.predicted import mean_iou
 from partlib.report import tables as report
@@ -26,6 +26,7 @@ from partlib.runs import checkpoint
 from partlib.runs.build import Recipe
 
 FILE = Path(__file__).parent / "results" / "masks.json"
+EXAMPLES = 300  # training images that the network learns from
 Masks = list[np.ndarray]  # (S, S) bool each
 
 
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--root", default="")
     given = parser.parse_args()
     config = TrainConfig.preset(default_preset(given.data), data=given.data, root=given.root, image_size=boxes.SIDE)
-    train, _ = crops_of(Recipe(config).dataset("train"), MaskConfig.examples)
+    train, _ = crops_of(Recipe(config).dataset("train"), EXAMPLES)
     val, annotated = crops_of(Recipe(config).dataset("val"), 10_000)
     masks = [boxes.from_box(crop) for crop in progress_bar(train, "GrabCut")]
     found = {"GrabCut": [boxes.from_box(crop) for crop in val]}

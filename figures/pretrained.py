@@ -35,7 +35,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "photographs-k4": ("photographs", {"data": "ccp", "num_parts": 4}),
     "photographs-k8": ("photographs", {"data": "ccp", "num_parts": 8, "lambda_contrastive": 1.0}),
     "cub-k4": ("cub", {"num_parts": 4}),
-    "cub-k8": ("cub", {"num_parts": 8}),
+    "cub-k8": ("cub", cub.TRAINED["ours, K = 8"][0]),
 }
 MASKS = ("birds", "ccp", "cub")
 IMAGES = {

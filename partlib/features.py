@@ -125,7 +125,7 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
     def rows(first: int) -> Iterator[Rows]:
         network = folded(extractor)
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
-        title = f"features of {dataset.name} {dataset.split}"
+        title = f"features of {dataset.name} {dataset.split} ({gigabytes(cache_shapes(dataset, extractor)):.1f} GB)"
         for start in progress_bar(range(first, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
             maps = network(batch.images.to(device))

@@ -1,11 +1,14 @@
 """Lesson 10, your own images: masks, shares and single parts of any data set, and data sets written as files."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
+from partlib_course.notebook import repository_root
 from partlib_course.visual import panels
 from partlib_course.widgets import Interactive, slider
 from PIL import Image
@@ -16,7 +19,22 @@ from partlib.metrics import part_share
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay, parts_grid, to_rgb_array
 
+CUB = "figures/results/cub/scores.json"  # written by figures/reproduction.py cub
+COLUMNS = {"kp_all": "keypoint error", "fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
 ALIVE, DEAD = "#0072b2", "#d55e00"
+
+
+def cub_table() -> pd.DataFrame:
+    """Real CUB: mean test scores of every method over its seeds; empty outside of a copy of the repository."""
+    root = repository_root()
+    if root is None or not (root / CUB).is_file():
+        return pd.DataFrame(columns=[*COLUMNS.values(), "seeds"])
+    stored = json.loads((root / CUB).read_text(encoding="utf-8"))["scores"]
+    rows = {title: pd.DataFrame(list(found.values())) for title, found in stored.items()}
+    table = pd.DataFrame({title: found[list(COLUMNS)].mean() for title, found in rows.items()}).T.rename(
+        columns=COLUMNS
+    )
+    return table.round(1).assign(seeds=[len(found) for found in rows.values()])
 
 
 def fade(image: Tensor, inside: Tensor) -> Tensor:

@@ -48,12 +48,14 @@ class Concentration(Recipe):
         return Compact(self.config.temperature)
 
 
+# places vary less than features: with the weights of those, equivariance makes one part of all four
+GEOMETRIC = {"lambda_feature": 50.0, "lambda_visual": 0.0, "lambda_contrastive": 0.0, "lambda_equivariance": 1.0}
 TRAINED: dict[str, tuple[dict[str, Any], type[Recipe]]] = {
     "ours": ({}, Recipe),
     "ours, without pixels": ({"lambda_visual": 0.0}, Recipe),
     "ours, without contrast": ({"lambda_contrastive": 0.0}, Recipe),
     "ours, trained on classes 001 to 003": ({"data_options": ["masks=boxes", "classes=1,2,3"]}, Recipe),
-    "concentration and equivariance": ({"lambda_visual": 0.0, "lambda_contrastive": 0.0}, Concentration),
+    "concentration and equivariance": (GEOMETRIC, Concentration),
     "ours, K = 8": ({"num_parts": 8, "lambda_contrastive": 3.0, "lambda_equivariance": 2.0}, Recipe),
 }
 RANDOM, NOTHING = "random decoder", "mean keypoint (no parts)"

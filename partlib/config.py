@@ -186,9 +186,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         **{"select_by": ["feature", "equivariance"], "trial_steps": 300},
         **{"steps": 1000, "batch_size": 6, "eval_every": 500},
     },
-    # CUB-200-2011 with masks derived from boxes: where images are many, few views of each are enough
+    # CUB-200-2011 with masks derived from boxes; where images are many, few views of each are enough
     "cub": {
-        **{"data": "cub", "data_options": ["masks=boxes"], "num_parts": 4, "views": 1, "eval_every": 0},
+        **{"data": "cub", "data_options": ["masks=boxes"], "num_parts": 4, "views": 1, "eval_every": 400},
         **{"lambda_visual": 10.0, "lambda_visual_end": 0.0, "lambda_contrastive": 1.0, "lambda_equivariance": 5.0},
         **{"select_by": ["feature", "equivariance"], "trial_steps": 200},
     },

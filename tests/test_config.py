@@ -112,7 +112,7 @@ def test_unknown_option_is_named_with_the_known_ones(make):
 
 
 def test_unknown_preset_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match="'tpu' is unknown; expected one of photographs, birds, ci, cpu, gpu"):
+    with pytest.raises(ConfigError, match="'tpu' is unknown; expected one of photographs, birds, cub, ci, cpu, gpu"):
         TrainConfig.preset("tpu")
 
 

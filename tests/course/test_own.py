@@ -1,5 +1,8 @@
 """Figures of one's own photographs show what they are given; what is written as files, the loaders read back."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +68,14 @@ def test_the_layout_of_cub_is_that_of_the_exporter(drawn, tmp_path):
     for file in (path for path in (tmp_path / "theirs").rglob("*") if path.is_file()):
         assert (tmp_path / "ours" / file.relative_to(tmp_path / "theirs")).read_bytes() == file.read_bytes()
     assert len(load_dataset("cub", "test", tmp_path / "ours", image_size=32)) == 10
+
+
+def test_the_table_of_real_birds_has_the_means_over_seeds_and_is_empty_outside_of_the_repository(monkeypatch):
+    table = own.cub_table()
+    stored = json.loads((Path(__file__).parents[2] / own.CUB).read_text(encoding="utf-8"))["scores"]
+    assert list(table.index) == list(stored)
+    seeds = stored["ours"].values()
+    assert table.loc["ours", "keypoint error"] == pytest.approx(np.mean([one["kp_all"] for one in seeds]), abs=0.051)
+    assert table.loc["ours", "seeds"] == len(seeds)
+    monkeypatch.setattr(own, "repository_root", lambda: None)
+    assert own.cub_table().empty

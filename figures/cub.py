@@ -31,6 +31,7 @@ from partlib.segmenter import FPNS, PartSegmenter, likeliest_part
 
 FILE = Path(__file__).parent / "results" / "cub" / "scores.json"
 CLUSTERINGS = ("feature k-means", "feature factorization (DFF)", "position k-means")
+TRIALS = FILE.with_name("trials.json")  # written by cub_trials.py
 SURE = 50.0  # logit of the part of a clustering, whose parts have no probabilities
 
 
@@ -175,13 +176,14 @@ def one_run(base: TrainConfig, title: str) -> TrainResult:
     return load_or_train(config, runs_dir() / f"cub-k{config.num_parts}-{config.digest()}{kind}", recipe=recipe)
 
 
-def stored() -> dict[str, dict[str, dict[str, Any]]]:
-    """{row: {seed: scores}} of ``FILE``."""
-    return json.loads(FILE.read_text(encoding="utf-8"))["scores"] if FILE.is_file() else {}
+def stored(file: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """{row: {seed: scores}} of ``FILE``, or of another."""
+    file = file or FILE
+    return json.loads(file.read_text(encoding="utf-8"))["scores"] if file.is_file() else {}
 
 
-def keep(title: str, seed: int, found: dict[str, Any]) -> None:
-    """Add a result to ``FILE``, which is read anew: another process may work on other rows."""
-    scores = stored()
+def keep(title: str, seed: int, found: dict[str, Any], file: Path | None = None) -> None:
+    """Add a result to a file, which is read anew: another process may work on other rows."""
+    scores = stored(file)
     scores[title] = {**scores.get(title, {}), str(seed): found}
-    checkpoint.write_json(FILE, {"environment": report.environment(), "scores": scores})
+    checkpoint.write_json(file or FILE, {"environment": report.environment(), "scores": scores})

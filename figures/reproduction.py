@@ -141,7 +141,7 @@ def spread(values: list) -> str:
 def page(stored: dict) -> str:
     """The text of docs/REPRODUCTION.md with its measured tables made anew."""
     text, birds = PAGE.read_text(encoding="utf-8"), cub.stored()
-    tables = [cub_table.table(birds), cub_table.pixels(birds), cub_table.correlations(birds)]
+    tables = [cub_table.table(birds), cub_table.pixels(birds), cub_table.correlations(birds, cub.stored(cub.TRIALS))]
     text = between(text, "measured", measured_table(stored))
     for name, found in zip(("cub", "cub pixels", "cub keypoints"), tables, strict=True):
         text = between(text, name, found)

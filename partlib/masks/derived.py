@@ -1,15 +1,17 @@
-"""Masks from boxes as files: a PNG of the size of each photograph, a contact sheet to look at, and a report.
+"""Masks from boxes as files: a PNG of the size of each photograph, a contact sheet to look at, and reports.
 
 ``partlib masks --data cub`` reads the annotated boxes; of a folder of photographs, which has none, the box is the
 picture less its rim. What is there already is kept, so an interrupted call goes on.
 """
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from partlib import distributed
@@ -24,6 +26,9 @@ from partlib.runs.checkpoint import write_json
 RIM = 0.03  # of the sides of a photograph without a box, taken for background
 SHEET = (6, 10)  # rows and columns of the contact sheet
 CELL = 128  # pixels of each of its pictures
+
+
+COLUMNS = ("name", "sound", "iou")  # of masks.csv: does it look like an object, and IoU with the network's own answer
 
 
 class Photo(NamedTuple):
@@ -63,7 +68,10 @@ def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
 
 
 def derive(data: str, root: Path | None, out: Path, examples: int = MaskConfig.examples) -> dict:
-    """Write ``out/masks/<name>.png`` for every photograph, 255 where the object is; returns ``report.json``."""
+    """Write ``out/masks/<name>.png`` for every photograph, 255 where the object is; returns ``report.json``.
+
+    ``masks.csv`` has a line for each: those that are not sound, or far from what the network said, are worth a look.
+    """
     every, masks, model, report = listed(data, root), out / "masks", out / "network.safetensors", out / "report.json"
     # learn from photographs that are spread evenly over the list
     if model.is_file():
@@ -76,19 +84,29 @@ def derive(data: str, root: Path | None, out: Path, examples: int = MaskConfig.e
         write_json(report, learned)
         network.save(model, {"report": json.dumps(learned)})
     # divide them all
-    for photo, mask in divided(every, network, masks):
-        write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
+    with open(
+        out / "masks.csv", "a", encoding="utf-8", newline="", buffering=1
+    ) as lines:  # a line is whole or not there
+        for photo, mask, sound, iou in divided(every, network, masks):
+            write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
+            csv.writer(lines).writerow([photo.name, int(sound), round(iou, 3)])
+    # what became of them
+    table = pd.read_csv(out / "masks.csv", names=list(COLUMNS)).drop_duplicates("name", keep="last")
+    learned |= {"sound in the end": int(table.sound.sum()), "IoU with the network": round(float(table.iou.mean()), 3)}
+    write_json(report, learned)
     write_atomically(out / "contact.png", Image.fromarray(sheet(every, masks)).save)
     return learned
 
 
-def divided(every: list[Photo], network: MaskNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray]]:
-    """The photographs that have no mask in the folder ``masks`` yet, and theirs (H, W) bool."""
+def divided(every: list[Photo], network: MaskNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray, bool, float]]:
+    """The photographs that have no mask in the folder ``masks`` yet, theirs (H, W) bool, and the columns of COLUMNS."""
     left = [photo for photo in every if not (masks / f"{photo.name}.png").is_file()]
     for photo in distributed.progress_bar(left, f"masks of {len(left)} photographs"):
         crop, square, size = crop_of(photo)
-        mask = boxes.refined(crop, boxes.probability(network, crop))
-        yield photo, paste(mask.astype(np.float32), square, size)
+        probability = boxes.probability(network, crop)
+        mask, said = boxes.refined(crop, probability), probability >= 0.5
+        iou = float((mask & said).sum() / max(1, (mask | said).sum()))
+        yield photo, paste(mask.astype(np.float32), square, size), boxes.is_sound(mask, crop.box), iou
 
 
 def sheet(every: list[Photo], masks: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ what it sees of every image is computed once, for all runs.
 """
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -145,17 +146,30 @@ def counted(forward: Forward, counts: list[Tensor]) -> Forward:
 
 
 def measure(root: str, seeds: list[int], rows: list[str]) -> Birds:
-    """Every row of the table that is not stored yet, for its seeds, into ``FILE``; returns the data."""
+    """Every row of the table that is not stored yet, for its seeds, into ``FILE``; returns the data.
+
+    What is stored counts if it was made of these photographs and masks with these settings.
+    """
     base = TrainConfig.preset("cub", root=root)
     birds = Birds(base)
     for number, seed in enumerate(seeds):
         for title in rows or (*TRAINED, *UNTRAINED):
-            if (number < FEWER or title in COMPARED) and str(seed) not in stored().get(title, {}):
+            source = source_of(birds, title)
+            known = stored().get(title, {}).get(str(seed), {}).get("source") == source
+            if (number < FEWER or title in COMPARED) and not known:
                 began = time.perf_counter()
                 found = one(birds, base.replace(seed=seed), title)
-                keep(title, seed, found | {"seconds": round(time.perf_counter() - began)})
+                keep(title, seed, found | {"seconds": round(time.perf_counter() - began), "source": source})
                 print(f"{title}, seed {seed}: kp {found['kp_all']:.1f}, FG-NMI {found['fg_nmi']:.1f}", flush=True)
     return birds
+
+
+def source_of(birds: Birds, title: str) -> str:
+    """Ten characters for the images, masks and settings that a result is made of, wherever the files lie."""
+    changes, recipe = TRAINED.get(title, ({}, Recipe))
+    settings = birds.config.replace(**changes, root="", seed=0).digest() if title in TRAINED else title
+    text = json.dumps([*(data.fingerprint() for data in birds.sets.values()), settings, recipe.__name__])
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def one(birds: Birds, base: TrainConfig, title: str) -> dict[str, Any]:

@@ -42,14 +42,18 @@ def segment_files(
         if count > 1:
             raise ConfigError(f"{count} images are named {stem}; expected names that differ")
     segmenter, config = load_model(model)
-    find = finder(config) if finder is not None and not masks else lambda photo: np.ones(photo.shape[:2], dtype=bool)
+    find: Find | None = None if finder is not None else whole
     written: list[Path] = []
     for image, mask_path in zip_longest(images, masks):
         photo = read_photo(image)
-        try:
-            mask = read_mask(mask_path, image, photo.shape[:2]) if mask_path else find(photo)
-        except DataError as error:
-            raise error if mask_path else DataError(f"{image}: {error}") from error
+        if mask_path:
+            mask = read_mask(mask_path, image, photo.shape[:2])
+        else:
+            find = find or finder(config)  # type: ignore[misc]
+            try:
+                mask = find(photo)
+            except DataError as error:
+                raise DataError(f"{image}: {error}") from error
         if not mask.any():
             raise DataError(f"{mask_path or image}: the mask is empty; expected pixels above 0 on the object")
         labels = segment_photo(segmenter, photo, mask, config.image_size)
@@ -57,6 +61,11 @@ def segment_files(
         write_atomically(written[-2], palette_image(labels).save)
         write_atomically(written[-1], Image.fromarray(overlay(photo, labels)).save)
     return written
+
+
+def whole(photo: np.ndarray) -> np.ndarray:
+    """The mask (H, W) that is all of a photograph."""
+    return np.ones(photo.shape[:2], dtype=bool)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def test_thirty_steps_find_most_of_the_birds(out):
     wanted = truth(dataset) >= 0.5
     everything = mean_iou(torch.ones_like(wanted), wanted)
     assert set(scores) == {"val", "test"}
-    assert scores["test"] > 40 > everything + 10
+    assert scores["test"] > 35 > everything + 10
     predicted = load_with_masks("birds", "test", None, SIZE, out / "masks", num_images=24)
     assert mean_iou(truth(predicted) >= 0.5, wanted) == pytest.approx(scores["test"], abs=1e-4)
     assert torch.equal(predicted[3].image, dataset[3].image)

@@ -109,11 +109,12 @@ def keypoints(birds: Birds, segmenter: PartSegmenter, fitted: list[int], pick: l
         ax.set_axis_off()
     handles, names = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="lower center", ncols=2, frameon=False, fontsize=8)
-    save(figure, path)
+    save(figure, path, bottom=0.08)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, bottom: float = 0.0) -> None:
+    """Write a figure; a legend has the share ``bottom`` of its height."""
     figure.set_dpi(110)
-    figure.tight_layout(pad=0.4)
+    figure.tight_layout(pad=0.4, rect=(0, bottom, 1, 1))
     plots.save_png(figure, path, max_bytes=400_000)
     plt.close(figure)

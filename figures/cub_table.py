@@ -20,7 +20,7 @@ PUBLISHED = {  # FACTS.md and the paper's table 1; on the original photographs w
     "release": (None, None, None, None, 46.03, 21.03, 43.52, 19.58),
 }
 BETTER = {"kp_all": "keypoint error", "fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
-DRAWS = 10_000  # of the bootstrap
+DRAWS = 1000  # of the bootstrap
 
 
 def table(scores: Stored) -> str:
@@ -64,7 +64,8 @@ def pixels(scores: Stored) -> str:
 
 def points(scores: Stored) -> dict[str, list[Mapping[str, Any]]]:
     """All results with parts, by the row that they are of."""
-    return {title: [one for one in found.values() if "part_share" in one] for title, found in scores.items() if found}
+    found = {title: [one for one in seeds.values() if "part_share" in one] for title, seeds in scores.items()}
+    return {title: results for title, results in found.items() if results}
 
 
 def correlations(scores: Stored, trials: Stored) -> str:
@@ -72,7 +73,7 @@ def correlations(scores: Stored, trials: Stored) -> str:
 
     The interval is a bootstrap over rows, not over results: seeds of one method are no independent witnesses.
     """
-    by_row = {title: found for title, found in points(scores).items() if found}
+    by_row = points(scores)
     sets = {
         "all rows": list(by_row.values()),
         "K = 4": [found for title, found in by_row.items() if "K = 8" not in title],
@@ -101,7 +102,7 @@ def rank_correlation(rows: list[list[Mapping[str, Any]]], name: str) -> tuple[fl
         flat = [one for found in chosen for one in found]
         return float(stats.spearmanr([-one["kp_all"] for one in flat], [one[name] for one in flat]).statistic)
 
-    drawn = [[rows[i] for i in generator.integers(len(rows), size=len(rows))] for _ in range(DRAWS // 10)]
+    drawn = [[rows[i] for i in generator.integers(len(rows), size=len(rows))] for _ in range(DRAWS)]
     values = [rho(chosen) for chosen in drawn if len({id(found) for found in chosen}) > 1]
     low, high = np.nanquantile(values, [0.025, 0.975])
     return rho(rows), float(low), float(high)
@@ -114,9 +115,9 @@ def scatter(scores: Stored, path: Path) -> None:
     for ax, name in zip(axes, ("fg_nmi", "fg_ari"), strict=True):
         for number, (title, found) in enumerate(points(scores).items()):
             x, y = [one["kp_all"] for one in found], [one[name] for one in found]
-            marker = "o" if title in TRAINED else "x"
-            ax.scatter(x, y, s=22, marker=marker, color=plots.part_color(number + 1), label=title)
-        ax.set(xlabel="keypoint error, % of the box (right is better)", ylabel=BETTER[name])
+            style = {"marker": "o" if title in TRAINED else "x", "color": plots.part_color(number + 1)}
+            ax.scatter(x, y, s=22, label=title, **style)
+        ax.set(xlabel="keypoint error, % of the box; better to the right", ylabel=BETTER[name])
         ax.invert_xaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=7)
     plots.save_png(figure, path, max_bytes=300_000)

@@ -24,6 +24,7 @@ PART_COLORS = (  # Okabe and Ito's, strongest contrasts first, then Tol's: told 
 )
 BACKGROUND_COLOR = "#D9D9D9"
 INK = "#333333"
+BAND = 128  # rows of a picture that are worked on at a time: a photograph of 12 megapixels as floats takes gigabytes
 Picture = Tensor | np.ndarray
 
 
@@ -52,17 +53,25 @@ def overlay(image: Picture, labels: Picture, alpha: float = 0.6, outline: bool =
         values = np.unique(found)
         found = values[np.argmax([_enlarge((found == v).astype(np.float32), scale) for v in values], axis=0)]
         picture = _enlarge(picture, scale)
-    pixels = picture / 255
-    palette = np.array([part_color(k) for k in range(int(found.max(initial=0)) + 1)])  # (K + 1, 3)
+    palette = np.array([part_color(k) for k in range(int(found.max(initial=0)) + 1)], np.float32)  # (K + 1, 3)
+    result = np.empty_like(picture)
+    for top in range(0, len(found), BAND):
+        rows = slice(top, top + BAND)
+        result[rows] = _tinted(picture[rows], found[rows], palette, alpha)
+    if outline:  # pixels that differ from their right or lower neighbor
+        result[:, :-1][found[:, :-1] != found[:, 1:]] = 255
+        result[:-1][found[:-1] != found[1:]] = 255
+    return result
+
+
+def _tinted(picture: np.ndarray, found: np.ndarray, palette: np.ndarray, alpha: float) -> np.ndarray:
+    """Some rows of an overlay, (H, W, 3) uint8."""
+    pixels = picture.astype(np.float32) / 255
     gray = pixels.mean(2, keepdims=True)
     faded = 0.25 * pixels + 0.25 * gray + 0.5  # half of the color, and halfway to white
     # Gray under the parts: the object's own colors would mix with theirs into colors of other parts.
     tinted = (1 - alpha) * (0.15 + 0.85 * gray) + alpha * palette[found]
-    result = np.where(found[..., None] > 0, tinted, faded)
-    if outline:  # pixels that differ from their right or lower neighbor
-        result[:, :-1][found[:, :-1] != found[:, 1:]] = 1.0
-        result[:-1][found[:-1] != found[1:]] = 1.0
-    return (result * 255).round().astype(np.uint8)
+    return (np.where(found[..., None] > 0, tinted, faded) * 255).round().astype(np.uint8)
 
 
 def _enlarge(array: np.ndarray, scale: int) -> np.ndarray:

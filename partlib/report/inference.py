@@ -61,9 +61,7 @@ def segment_files(
         written += [out / f"{image.stem}-parts.png", out / f"{image.stem}-overlay.png"]
         write_atomically(written[-2], palette_image(labels).save)
         picture = Image.fromarray(overlay(photo, labels))
-        write_atomically(
-            written[-1], partial(picture.save, compress_level=1)
-        )  # a third of the time
+        write_atomically(written[-1], partial(picture.save, compress_level=1))  # a third of the time
     return written
 
 

@@ -28,7 +28,7 @@ def table(scores: Stored) -> str:
     lines = [f"| | {' | '.join(COLUMNS.values())} | smallest part | seeds |", "|---" * (len(COLUMNS) + 3) + "|"]
     for title, published in PUBLISHED.items():
         cells = ["—" if value is None else str(value) for value in published]
-        lines.append(f"| {title} (published) | {' | '.join(cells)} | — | 1 |")
+        lines.append(f"| {title} (published) | {' | '.join(cells)} | — | — |")
     for title in (*TRAINED, *UNTRAINED):
         found = list(scores.get(title, {}).values())
         if found:

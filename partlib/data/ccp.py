@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from partlib.data import photos
+from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
 from partlib.errors import DataError
 
@@ -30,8 +30,8 @@ def load(split: str, root: Path, image_size: int, *, margin: float = 0.05) -> Ar
 
     def make(index: int) -> photos.Rows | None:
         photo_path, path = _files(root, names[index])
-        photo, labels = photos.read_photo(photo_path), read_annotation(path, len(tags))
-        photos.check_size(path, labels.shape, photo_path, photo.shape[:2])
+        photo, labels = reading.read_photo(photo_path), read_annotation(path, len(tags))
+        reading.check_size(path, labels.shape, photo_path, photo.shape[:2])
         return photos.crop_object(photo, labels > 0, class_of_tag[labels], margin, image_size)
 
     files = [root / "label_list.mat", *(file for name in names for file in _files(root, name))]

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from partlib.data import photos
+from partlib.data import photos, reading
 from partlib.data.base import PartDataset, Sample
 from partlib.errors import ConfigError, DataError
 from partlib.paths import runs_dir
@@ -117,8 +117,8 @@ class CubCrops(PartDataset):
     def crop(self, item: int, square: photos.Square) -> photos.Rows:
         """One square of one photograph, in which its box and visible keypoints must lie."""
         bird, (photo_path, mask_path) = self.birds.iloc[item], self.files(item)
-        photo = photos.read_photo(photo_path)
-        mask = photos.read_votes(mask_path, photo_path, photo.shape[:2])
+        photo = reading.read_photo(photo_path)
+        mask = reading.read_votes(mask_path, photo_path, photo.shape[:2])
         (height, width), (x0, y0, x1, y1), (left, top, side) = mask.shape, bird.box, square
         x, y, visible = bird.keypoints.T  # each (15,)
         beyond = np.maximum.reduce([-x, -y, x - (width - 1), y - (height - 1)]) * (visible > 0)  # (15,) pixels

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from partlib.data import photos
+from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
 from partlib.errors import DataError
 
@@ -55,9 +55,9 @@ def load(
 
     def make(index: int) -> photos.Rows | None:
         photo_path, path, *mask_path = paths(names[index])
-        photo, labels = photos.read_photo(photo_path), read_segmentation(path)
-        photos.check_size(path, labels.shape, photo_path, photo.shape[:2])
-        mask = photos.read_votes(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
+        photo, labels = reading.read_photo(photo_path), read_segmentation(path)
+        reading.check_size(path, labels.shape, photo_path, photo.shape[:2])
+        mask = reading.read_votes(mask_path[0], photo_path, labels.shape) if mask_path else labels > 0
         # A predicted mask may be empty: leaving such images out would flatter the scores.
         return resize(photo, mask, labels, image_size) if predicted or mask.mean() >= photos.MIN_FOREGROUND else None
 
@@ -85,7 +85,7 @@ def read_list(path: Path) -> list[str]:
 
 def read_segmentation(path: Path) -> np.ndarray:
     """Class of every pixel, (H, W) uint8 in 0..15, from a PNG of exactly the 16 colors of the palette."""
-    colors = photos.read_photo(path)
+    colors = reading.read_photo(path)
     packed, known = (rgb.astype(int) @ [1 << 16, 1 << 8, 1] for rgb in (colors, COLORS))  # (H, W), (16,) ascending
     labels = np.searchsorted(known, packed).clip(max=len(known) - 1)
     foreign = np.argwhere(known[labels] != packed)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from partlib.data import photos
+from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
 from partlib.errors import ConfigError, DataError
 
@@ -60,10 +60,10 @@ def load(
 
     def make(index: int) -> photos.Rows | None:
         name = order[index]
-        photo = photos.read_photo(images[name])
+        photo = reading.read_photo(images[name])
         mask, labels = np.ones(photo.shape[:2], bool), None
         if labels_of:
-            labels = photos.read_values(labels_of[name], images[name], mask.shape)
+            labels = reading.read_values(labels_of[name], images[name], mask.shape)
             if labels.dtype.kind == "f" or labels.min() < 0 or labels.max() > highest:
                 found = f"found labels from {labels.min()} to {labels.max()}"
                 expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
@@ -71,7 +71,7 @@ def load(
             labels = labels.astype(np.uint8)
             mask = labels > 0
         if mask_of:
-            mask = photos.read_mask(mask_of[name], images[name], mask.shape)
+            mask = reading.read_mask(mask_of[name], images[name], mask.shape)
         around = margin if mask_of or labels_of else 0.0  # there is nothing to show around a whole image
         return photos.crop_object(photo, mask, labels, around, image_size)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from partlib.data import photos
+from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
@@ -60,8 +60,8 @@ def load(
 
     def make(index: int) -> photos.Rows:
         photo_path, path = _files(root, chosen["image"][index])
-        entry, photo = read_objects(path)[chosen["number"][index]], photos.read_photo(photo_path)
-        photos.check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
+        entry, photo = read_objects(path)[chosen["number"][index]], reading.read_photo(photo_path)
+        reading.check_size(path, entry.mask.shape, photo_path, photo.shape[:2])
         labels = paint_parts(entry.parts, PART_NAMES[category], entry.mask.shape, str(path))
         left, top, width, height = entry.box()
         side = round(max(width, height) * (1 + 2 * margin))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy.io import loadmat
 
 from partlib.data.base import ArrayDataset
@@ -47,61 +47,6 @@ def names_in(split: str, listed: Sequence[str], hold_out: bool) -> list[str]:
 def check_fraction(option: str, value: float, highest: float = 1) -> None:
     if not 0 <= value <= highest:
         raise ConfigError(f"{option} is {value}; expected a fraction between 0 and {highest}")
-
-
-def read_image(path: Path) -> Image.Image:
-    """An image file, decoded and turned upright by the EXIF orientation that cameras write."""
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return ImageOps.exif_transpose(file)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        remedy = "it may be cut short: copy or download it again, or remove it"
-        raise DataError(f"{path}: expected a whole image file, but it cannot be decoded ({error}); {remedy}") from error
-
-
-def read_photo(path: Path) -> np.ndarray:
-    """A photograph (H, W, 3) uint8 RGB, upright, without its transparency."""
-    photo = read_image(path)
-    if photo.mode[0] in "IF":
-        raise DataError(f"{path}: expected 8 bits per channel, found mode {photo.mode!r}; save it as an 8-bit image")
-    return np.asarray(photo.convert("RGB"))
-
-
-def check_size(path: Path, found: tuple[int, ...], photo: Path, expected: tuple[int, ...]) -> None:
-    """DataError unless an annotation has the (H, W) of its photograph."""
-    if found != expected:
-        sizes = f"{found[1]} x {found[0]} pixels, its image {photo.name} is {expected[1]} x {expected[0]} (upright)"
-        raise DataError(f"{path}: is {sizes}; expected the same size: use the original files, not resized ones")
-
-
-def read_values(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of a mask or label image (H, W), of the ``shape`` (H, W) of its photograph."""
-    values = np.asarray(read_image(path))
-    if values.ndim == 3:
-        values = values[..., : 3 if values.shape[2] >= 3 else 1]  # (H, W, 3 or 1), without transparency
-        if (values != values[..., :1]).any():
-            raise DataError(f"{path}: expected one value per pixel, found colors; save it as a gray or indexed PNG")
-        values = values[..., 0]  # (H, W)
-    check_size(path, values.shape, photo, shape)
-    return values
-
-
-def read_mask(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A binary mask, (H, W) bool, true where the value is not 0."""
-    values = read_values(path, photo, shape)
-    found = np.unique(values)
-    if np.count_nonzero(found) > 1:
-        few = f"{len(found)} values ({', '.join(map(str, found[:6]))})"
-        remedy = "threshold it and save it as PNG (JPEG blurs edges)"
-        raise DataError(f"{path}: the mask is not binary: {few}; expected 0 and one other: {remedy}")
-    return values != 0
-
-
-def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask of votes or probabilities, (H, W) bool, true from one half (128) on; of 0 and 1 only, true where 1."""
-    values = read_values(path, photo, shape)
-    return values >= (128 if values.max() > 1 else 1)
 
 
 def read_mat(path: Path, what: str, read: Callable[[dict[str, Any]], Any]) -> Any:

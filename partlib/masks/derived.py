@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from partlib import distributed
-from partlib.data import cub, folder, photos, usual_root
+from partlib.data import cub, folder, photos, reading, usual_root
 from partlib.errors import ConfigError, DataError
 from partlib.masks import MaskConfig, boxes
 from partlib.masks.network import MaskNetwork, load_network
@@ -60,7 +60,7 @@ def listed(data: str, root: Path | None = None) -> list[Photo]:
 
 def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
     """What the steps see of a photograph, the square of it that this is, and its size (H, W)."""
-    image = photos.read_photo(photo.path)
+    image = reading.read_photo(photo.path)
     height, width = image.shape[:2]
     x, y = round(RIM * width), round(RIM * height)
     crop, square = boxes.crop_around(image, photo.box or (x, y, width - 1 - x, height - 1 - y))
@@ -115,8 +115,8 @@ def sheet(every: list[Photo], masks: Path) -> np.ndarray:
     page = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
     pick = np.unique(np.linspace(0, len(every) - 1, min(rows * columns, len(every))).round().astype(int))
     for number, i in enumerate(pick):
-        photo = photos.read_photo(every[i].path)
-        mask = photos.read_mask(masks / f"{every[i].name}.png", every[i].path, photo.shape[:2])
+        photo = reading.read_photo(every[i].path)
+        mask = reading.read_mask(masks / f"{every[i].name}.png", every[i].path, photo.shape[:2])
         square = photos.square_of(photo.shape)
         image = photos.resize_photo(photos.crop_square(photo, square, "edge"), CELL)
         small = photos.resize_mask(photos.crop_square(mask, square, "zero"), CELL)

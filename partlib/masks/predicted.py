@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from partlib.data import PartDataset, Sample, load_dataset
-from partlib.data.photos import crop_square, read_photo, resize_mask, square_of
+from partlib.data.photos import crop_square, resize_mask, square_of
+from partlib.data.reading import at_least_half, mask_values, read_photo
 from partlib.errors import DataError
 from partlib.paths import write_atomically
 
@@ -69,7 +70,7 @@ class PredictedForeground(PartDataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        mask = read_photo(self.paths[index])[..., 0] >= 128  # (H, W)
+        mask = at_least_half(mask_values(self.paths[index]))  # (H, W)
         height, width = mask.shape
         if height != width:
             found = f"{self.paths[index]}: is {width} x {height} pixels"

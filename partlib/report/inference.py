@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from partlib.config import TrainConfig
-from partlib.data.photos import crop_square, read_mask, read_photo, resize_photo, square_around
+from partlib.data.photos import crop_square, resize_photo, square_around
+from partlib.data.reading import read_mask, read_photo
 from partlib.errors import ConfigError, DataError
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay, palette_image
@@ -45,23 +46,29 @@ def segment_files(
     segmenter, config = load_model(model)
     find: Find | None = None if finder is not None else whole
     written: list[Path] = []
+    broken: list[str] = []
     for image, mask_path in zip_longest(images, masks):
-        photo = read_photo(image)
-        if mask_path:
-            mask = read_mask(mask_path, image, photo.shape[:2])
-        else:
-            find = find or finder(config)  # type: ignore[misc]
-            try:
+        try:
+            photo = read_photo(image)
+            if mask_path:
+                mask = read_mask(mask_path, image, photo.shape[:2])
+            else:
+                find = find or finder(config)  # type: ignore[misc]
                 mask = find(photo)
-            except DataError as error:
-                raise DataError(f"{image}: {error}") from error
-        if not mask.any():
-            raise DataError(f"{mask_path or image}: the mask is empty; expected pixels above 0 on the object")
+            if not mask.any():
+                raise DataError(f"{mask_path or image}: the mask is empty; expected pixels above 0 on the object")
+        except DataError as error:  # the others are not lost for it
+            text = str(error)
+            broken.append(text if str(mask_path or image) in text or str(image) in text else f"{image}: {text}")
+            continue
         labels = segment_photo(segmenter, photo, mask, config.image_size)
         written += [out / f"{image.stem}-parts.png", out / f"{image.stem}-overlay.png"]
         write_atomically(written[-2], palette_image(labels).save)
         picture = Image.fromarray(overlay(photo, labels))
         write_atomically(written[-1], partial(picture.save, compress_level=1))  # a third of the time
+    if broken:
+        done = f" ({len(images) - len(broken)} of {len(images)} photographs are done)" if len(images) > 1 else ""
+        raise DataError("; ".join(broken) + done)
     return written
 
 

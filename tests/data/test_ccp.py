@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 from partlib.data import ccp, download, load_dataset
 from partlib.data.base import SPLITS
-from partlib.data.photos import read_photo
+from partlib.data.reading import read_photo
 from tests.data.conftest import refused
 
 TAGS = ("null", "bag", "hair", "jeans", "ring", "shirt", "shoes", "skin")
@@ -119,7 +119,7 @@ def test_prepared_once_then_read_from_the_cache_until_a_file_changes(tiny, monke
         counted.append(path)
         return read_photo(path)
 
-    monkeypatch.setattr("partlib.data.photos.read_photo", counting)
+    monkeypatch.setattr("partlib.data.reading.read_photo", counting)
     again = load("train", root=tiny)
     assert counted == []
     assert isinstance(again.images, np.memmap)

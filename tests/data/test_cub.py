@@ -12,7 +12,7 @@ from PIL import Image
 
 from partlib.data import birds, download, load_dataset
 from partlib.data.cub import KEYPOINT_NAMES, MIRRORED, read_lists
-from partlib.data.photos import read_votes
+from partlib.data.reading import read_votes
 from partlib.errors import ConfigError
 from partlib.paper import release_data
 from tests.data.conftest import refused

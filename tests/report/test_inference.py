@@ -99,9 +99,9 @@ def test_results_of_one_name_are_refused(files, demo_run, tmp_path):
         (lambda image, mask: Image.new("L", (100, 70)).save(mask), "mask.png: the mask is empty"),
         (lambda image, mask: Image.new("L", (99, 70), 1).save(mask), "mask.png: is 99 x 70 pixels, its image bird.jpg"),
         (lambda image, mask: Image.linear_gradient("L").resize((100, 70)).save(mask), "mask.png: the mask is not bin"),
-        (lambda image, mask: mask.unlink(), "mask.png: expected a whole image file"),
+        (lambda image, mask: mask.unlink(), "mask.png is missing; expected an image file"),
         (lambda image, mask: mask.write_bytes(mask.read_bytes()[:40]), "mask.png: expected a whole image file"),
-        (lambda image, mask: image.unlink(), "bird.jpg: expected a whole image file"),
+        (lambda image, mask: image.unlink(), "bird.jpg is missing; expected an image file"),
         (lambda image, mask: image.write_bytes(image.read_bytes()[:900]), "bird.jpg: expected a whole image file"),
     ],
 )

@@ -1,0 +1,147 @@
+"""Photographs and masks as users have them: every mode is read as one sees it, or refused with the reason."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from partlib.data.reading import read_mask, read_photo, read_votes
+from tests.data.conftest import refused
+
+SIZE = (40, 30)  # (H, W)
+CASES = Path(__file__).parents[3] / "shared" / "cases"
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    """An oval, (H, W) bool."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    return ((y - 18) / 12) ** 2 + ((x - 14) / 8) ** 2 <= 1
+
+
+@pytest.fixture(scope="module")
+def colors():
+    """A photograph (H, W, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+def palette_image(indices, table):
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette([channel for color in table for channel in color])
+    return image
+
+
+WHITE, BLACK, RED, BLUE = (255,) * 3, (0,) * 3, (200, 0, 0), (0, 0, 200)
+MASKS = {
+    "0 and 1": lambda m, c: Image.fromarray(m.astype(np.uint8)),
+    "0 and 255": lambda m, c: Image.fromarray(m.astype(np.uint8) * 255),
+    "0 and 7": lambda m, c: Image.fromarray(m.astype(np.uint8) * 7),
+    "one bit": lambda m, c: Image.fromarray(m),
+    "gray as color": lambda m, c: Image.fromarray(np.repeat(m[..., None] * np.uint8(255), 3, axis=2)),
+    "palette, white first": lambda m, c: palette_image(~m, [WHITE, BLACK]),
+    "palette, black first": lambda m, c: palette_image(m, [BLACK, WHITE]),
+    "palette, red object": lambda m, c: palette_image(m, [BLACK, RED]),
+    "palette, two colors": lambda m, c: palette_image(m, [BLUE, RED]),
+    "quantized": lambda m, c: Image.fromarray(m.astype(np.uint8) * 255).convert("RGB").quantize(2),
+    "adaptive": lambda m, c: (
+        Image.fromarray(m.astype(np.uint8) * 255).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=2)
+    ),
+    "cut out, RGBA": lambda m, c: Image.fromarray(np.dstack([c, m * np.uint8(255)])),
+    "cut out, LA": lambda m, c: Image.fromarray(np.dstack([c[..., 0], m * np.uint8(255)]), "LA"),
+    "opaque, RGBA": lambda m, c: Image.fromarray(
+        np.dstack([np.repeat(m[..., None] * np.uint8(255), 3, 2), c[..., 0] | 255])
+    ),
+    "mask in both": lambda m, c: Image.fromarray(np.dstack([m * np.uint8(255)] * 4)),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_mask_is_what_one_sees(kind, wanted, colors, tmp_path):
+    MASKS[kind](wanted, colors).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", tmp_path / "photo.jpg", SIZE), wanted)
+    if kind not in ("0 and 7", "palette, red object"):
+        assert np.array_equal(read_votes(tmp_path / "mask.png", tmp_path / "photo.jpg", SIZE), wanted)
+
+
+AMBIGUOUS = {
+    "this palette can be read in two ways: by index .* by color": lambda m: palette_image(~m, [RED, BLACK]),
+    "two different masks": lambda m: Image.fromarray(
+        np.dstack([m * np.uint8(255)] * 3 + [np.roll(m, 5, 0) * np.uint8(255)])
+    ),
+    "mask is not binary": lambda m: Image.fromarray(m * np.uint8(255) - np.roll(m, 3, 0) * np.uint8(100)),
+    "expected one value per pixel, found colors": lambda m: Image.fromarray(np.dstack([m * np.uint8(9), m, m])),
+}
+
+
+@pytest.mark.parametrize("message", AMBIGUOUS)
+def test_what_can_be_read_in_two_ways_is_refused_with_both(message, wanted, tmp_path):
+    AMBIGUOUS[message](wanted).save(tmp_path / "mask.png")
+    with refused(f"mask.png: .*{message}"):
+        read_mask(tmp_path / "mask.png", tmp_path / "photo.jpg", SIZE)
+
+
+PHOTOS = {
+    "gray": (lambda c: Image.fromarray(c[..., 0]), "png"),
+    "palette": (lambda c: Image.fromarray(c).quantize(256), "png"),
+    "transparent": (lambda c: Image.fromarray(np.dstack([c, c[..., 0]])), "png"),
+    "CMYK": (lambda c: Image.fromarray(c).convert("CMYK"), "jpg"),
+    "one bit": (lambda c: Image.fromarray(c[..., 0] > 128), "png"),
+    "16 bit": (lambda c: Image.fromarray(c[..., 0].astype(np.uint16) * 257), "png"),
+    "animated": (lambda c: Image.fromarray(c).convert("P"), "gif"),
+}
+
+
+@pytest.mark.parametrize("kind", PHOTOS)
+def test_a_photograph_of_any_mode_is_read(kind, colors, tmp_path):
+    make, suffix = PHOTOS[kind]
+    image, path = make(colors), tmp_path / f"photo.{suffix}"
+    more = {"save_all": True, "append_images": [Image.new("P", image.size)]} if kind == "animated" else {}
+    image.save(path, **more)
+    found = read_photo(path)
+    assert found.shape == (*SIZE, 3)
+    assert found.dtype == np.uint8
+    if kind in ("gray", "16 bit"):
+        assert np.array_equal(found[..., 1], colors[..., 0])
+    assert found.std() > 40
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(orientation, colors, tmp_path):
+    """The file holds what the camera stored; Pillow's own turning, which rewrites EXIF, says what it should be."""
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(colors).save(tmp_path / "photo.png", exif=exif)
+    with Image.open(tmp_path / "photo.png") as file:
+        assert np.array_equal(read_photo(tmp_path / "photo.png"), np.asarray(ImageOps.exif_transpose(file)))
+
+
+def test_damaged_exif_is_no_reason_to_refuse_a_photograph(tmp_path):
+    if not CASES.is_dir():
+        pytest.skip("the collected files are not here")
+    shutil.copy(CASES / "exif-wrong-type.jpg", tmp_path / "photo.jpg")
+    assert read_photo(tmp_path / "photo.jpg").ndim == 3
+
+
+def test_the_reason_is_the_true_one(colors, tmp_path, monkeypatch):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    Image.fromarray(colors).save(tmp_path / "large.png")
+    for name, message in {
+        "nowhere.jpg": "nowhere.jpg is missing; expected an image file",
+        "folder.jpg": "folder.jpg is a folder; expected an image file",
+        "text.jpg": "text.jpg: expected a whole image file",
+        "photo.heic": "install pillow-heif",
+    }.items():
+        with refused(message):
+            read_photo(tmp_path / name)
+    monkeypatch.setattr("partlib.data.reading.MAX_PIXELS", 1000)
+    with refused("large.png: has 30 x 40 pixels; expected at most 1,000: make it smaller"):
+        read_photo(tmp_path / "large.png")
+    monkeypatch.setattr("PIL.Image.open", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")))
+    with refused("large.png may not be read; change its permissions"):
+        read_photo(tmp_path / "large.png")

@@ -175,6 +175,8 @@ def _train(out: Path, resume: bool, device: str, **options: Any) -> None:
 
     runtime = Runtime(*(options.pop(name) for name in ("precision", "compile", "workers", "feature_cache_gb")))
     config, recipe = _config(**options)
+    if resume and not (out / "checkpoint.pt").exists():
+        raise ConfigError(f"--resume: {out} holds no run; check the name, or leave --resume out to begin one")
     with distributed.processes(device):
         result = train(config, out, resume=resume, device=device, runtime=runtime, recipe=recipe)
         if distributed.rank() == 0:

@@ -18,6 +18,7 @@ LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
     **{"refine_batch_size": 2, "image_size": 16, "feature_size": 16, "loss_size": 8},
 }
+MOST = {"num_parts": 255, "seed": 10**9}  # labels are bytes; seeds are multiplied by large numbers
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class TrainConfig:
             object.__setattr__(self, name, value)
             if isinstance(value, int | float) and not value >= least:  # this way round NaN is refused too
                 raise ConfigError(f"{name} is {value}; expected at least {least}")
+            if name in MOST and value > MOST[name]:
+                raise ConfigError(f"{name} is {value}; expected at most {MOST[name]}")
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
             if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")

@@ -35,7 +35,7 @@ def load(
     The name of an image alone decides its split. A split that this leaves empty holds every image, with a warning.
     """
     if root is None:
-        raise ConfigError('load_dataset("folder") needs root: the folder with your images')
+        raise ConfigError("data set folder needs its folder: give --root FOLDER, or root= in Python")
     photos.check_fraction("margin", margin)
     val, test = (round(100 * f) for f in (val_fraction, test_fraction))
     if min(val, test) < 0 or val + test >= 100:
@@ -52,7 +52,7 @@ def load(
     if not mask_of and not labels_of:
         remedy = f"the method divides a given foreground and does not find it; put masks into {root / 'masks'}"
         warnings.warn(f"{root} has no masks: the whole image counts as the object; {remedy}", stacklevel=3)
-    lines = (root / "parts.txt").read_text(encoding="utf-8").splitlines() if (root / "parts.txt").exists() else []
+    lines = (root / "parts.txt").read_text(encoding="utf-8-sig").splitlines() if (root / "parts.txt").exists() else []
     part_names = tuple(line.strip() for line in lines if line.strip())
     highest = len(part_names) or 255
     splits = {name: photos.split_of(name, val, test) for name in images}

@@ -34,7 +34,7 @@ def read_table(name: str) -> dict[str, Any]:
 
 def split_of(name: str, val_percent: int, test_percent: int) -> str:
     """Split of one image from its name alone, so that other images move none: SHA-256 modulo 100, lowest are test."""
-    bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
+    bucket = int(hashlib.sha256(os.fsencode(name)).hexdigest(), 16) % 100  # names may be of any encoding
     return "test" if bucket < test_percent else "val" if bucket < test_percent + val_percent else "train"
 
 
@@ -136,8 +136,22 @@ def require(files: Sequence[Path], remedy: str) -> None:
 
 
 def stamps(files: Sequence[Path]) -> list:
-    """Names, sizes and times of files, which stand for their content in the key of a cache."""
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    """What stands for files and their content in the key of a cache: where they lie, size, time, some of the bytes.
+
+    Copies keep their time, and corrected masks may keep their size.
+    """
+    return [(str(path.absolute()), (stat := path.stat()).st_size, stat.st_mtime_ns, _sample(path)) for path in files]
+
+
+def _sample(path: Path, block: int = 16_384) -> str:
+    """A hash of the head, the middle and the tail of a file; of all of a small one."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256()
+        for start in (0, size // 2, size - block) if size > 3 * block else (0,):
+            file.seek(start)
+            digest.update(file.read(block if size > 3 * block else size))
+    return digest.hexdigest()[:16]
 
 
 def prepare_once(
@@ -174,7 +188,7 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
                 arrays[field][len(kept)] = row
                 digest.update(row.tobytes())
             (skipped if rows is None else kept).append(name)
-            digest.update(b"" if rows is None else name.encode())
+            digest.update(b"" if rows is None else os.fsencode(name))
     if not kept:
         raise DataError(f"none of the {len(names)} images has a foreground (0.5 % of its pixels), e.g. {names[0]}")
     for field, value in (("names", kept), ("skipped", skipped), ("digest", digest.hexdigest()[:16])):

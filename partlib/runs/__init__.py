@@ -112,6 +112,8 @@ def train(
 def _saved_state(folder: Path | None, resume: bool) -> dict[str, Any] | None:
     """The checkpoint to go on from, if there is one."""
     if folder is None or not (folder / "checkpoint.pt").exists():
+        if folder is not None and (folder / "model.safetensors").exists():
+            raise ConfigError(f"{folder} holds a model, and no checkpoint to go on from; pass another --out to keep it")
         return None
     if not resume:
         raise ConfigError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")

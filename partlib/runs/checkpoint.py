@@ -12,7 +12,7 @@ from torch import Tensor
 
 from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
-from partlib.errors import CheckpointError
+from partlib.errors import CheckpointError, ConfigError
 from partlib.first_edition import current_fields
 from partlib.paths import write_atomically
 from partlib.segmenter import PartSegmenter
@@ -95,7 +95,10 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
         raise CheckpointError(f"{path} is not a readable safetensors file ({error}); copy it or train again") from error
     if "config" not in metadata:
         raise CheckpointError(f"{path} has no configuration in its metadata; expected a file that partlib wrote")
-    config = TrainConfig.from_dict(current_fields(json.loads(metadata["config"])))
+    try:
+        config = TrainConfig.from_dict(current_fields(json.loads(metadata["config"])))
+    except (ConfigError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be used ({error}); copy it or train again") from error
     # an encoder that was frozen is not in the file: its weights are those that the configuration names
     frozen = not any(name.startswith("encoder.") for name in tensors)
     arch, _, weights = config.arch.partition(":")
@@ -104,5 +107,7 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     if frozen:
         tensors |= {name: tensor for name, tensor in own.items() if name.startswith("encoder.")}
     check_tensors(own, tensors, str(path))
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: its weights are not finite, so every pixel would be one part; train again")
     segmenter.load_state_dict(tensors)
     return segmenter.eval(), config

@@ -1,5 +1,7 @@
 """One's own folder of images: layouts, masks, splits, orientation, and every kind of bad input."""
 
+import os
+import shutil
 from functools import partial
 
 import numpy as np
@@ -183,7 +185,7 @@ def test_bad_input_is_one_line_that_names_the_file(what, dogs):
 
 
 def test_roots_mask_folders_and_fractions_that_make_no_sense_are_refused(dogs, tmp_path):
-    with refused("needs root", ConfigError):
+    with refused("needs its folder: give --root", ConfigError):
         load("train")
     with refused("nowhere is not a folder"):
         load("train", root=tmp_path / "nowhere")
@@ -217,3 +219,33 @@ def test_the_square_contains_the_object_with_its_margin():
     assert side == 60
     assert (left, left + side) == (10, 70)
     assert (top, top + side) == (-20, 40)
+
+
+def test_two_folders_whose_files_have_equal_names_sizes_and_times_keep_their_own_pixels(dogs, tmp_path):
+    first = load("train", root=dogs)
+    other = shutil.copytree(dogs, tmp_path / "other")  # with times
+    for file in (other / "images").iterdir():
+        stat, size = file.stat(), file.stat().st_size
+        Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(file)
+        file.write_bytes(file.read_bytes().ljust(size, b"\0")[:size])
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert load("train", root=other).images.mean() != pytest.approx(first.images.mean(), abs=1)
+    # the same folder, corrected in place without a trace in size and time
+    for file in (dogs / "masks").iterdir():
+        stat, mask = file.stat(), np.asarray(Image.open(file))
+        Image.fromarray(np.roll(mask, -20, axis=1)).save(file)
+        file.write_bytes(file.read_bytes().ljust(stat.st_size, b"\0"))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert not red(load("train", root=dogs)[0].image).all()
+
+
+def test_names_of_any_encoding_and_a_list_saved_by_notepad_are_read(dogs):
+    name = os.fsdecode(b"k\xe4tzchen")  # Latin-1 bytes, no UTF-8
+    try:
+        write_item(dogs, name)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 names only")
+    (dogs / "parts.txt").write_text("upper\nlower\n", encoding="utf-8-sig")
+    found = [load(split, root=dogs) for split in SPLITS]
+    assert name in [n for data in found for n in data.names]
+    assert found[0].part_names == ("upper", "lower")

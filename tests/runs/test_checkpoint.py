@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 import partlib
@@ -141,3 +142,25 @@ def test_a_model_can_be_read_by_whom_the_umask_allows(model, tmp_path):
     (tmp_path / "other").write_text("")
     usual = (tmp_path / "other").stat().st_mode & 0o777
     assert model[0].stat().st_mode & 0o777 == usual
+
+
+BAD_METADATA = ("not json", "null", "7", '{"num_parts": 1000000000}', '{"steps": "many"}', '{"what": 1}')
+
+
+@pytest.mark.parametrize("config", BAD_METADATA)
+def test_metadata_that_makes_no_configuration_is_refused_before_anything_is_built(config, model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save(load_file(model[0]), {"partlib": "1", "config": config}))
+    with pytest.raises(CheckpointError, match=r"model.safetensors: its configuration cannot be used") as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    tensors = load_file(model[0])
+    with safe_open(model[0], framework="pt") as stored:
+        card = stored.metadata()
+    tensors["decoder.classify.weight"][0, 0] = float("nan")
+    (tmp_path / "model.safetensors").write_bytes(save(tensors, card))
+    with pytest.raises(CheckpointError, match="weights are not finite"):
+        load_model(tmp_path)

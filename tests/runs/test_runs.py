@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -212,6 +214,16 @@ def test_a_finished_run_is_left_as_it_is_by_resume(fit, reference):
     resumed = fit(out=reference[0].out, resume=True, on_step=lambda *_: seen.append(1))
     assert not seen
     assert same(weights(resumed), weights(reference[0]))
+
+
+def test_a_model_without_its_checkpoint_is_not_overwritten(fit, reference, tmp_path):
+    kept = shutil.copy(reference[0].out / "model.safetensors", tmp_path)
+    before = Path(kept).read_bytes()
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="holds a model, and no checkpoint to go on from"):
+            fit(out=tmp_path, resume=resume)
+    assert Path(kept).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_a_folder_with_another_run_is_refused_naming_what_is_different(fit, reference, tiny_birds):

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted."""
     arguments = vars(_parser().parse_args(argv))
     run = arguments.pop("run")
+    said: set[str] = set()
+
+    def say(message: Any, category: Any, *where: Any) -> None:
+        """A warning as one sentence, once: users do not read our source."""
+        if str(message) not in said:
+            said.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    shown, warnings.showwarning = warnings.showwarning, say  # type: ignore[assignment]
     try:
         run(**arguments)
     except (PartlibError, OSError) as error:  # OSError: a file or folder that cannot be read or written; it is named
@@ -27,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        warnings.showwarning = shown
     return 0
 
 
@@ -96,7 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", help="a run's folder, a model.safetensors, or a shipped model's name (default: the first word)")
     add("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
     add("--whole-picture", action="store_true", help="the object is the whole picture; else it is looked for")
-    add("--out", type=Path, default=Path("parts"), help="folder for overlays and label maps")
+    add("--out", type=Path, default=Path("segmented"), help="folder for overlays and label maps (default segmented)")
+    add("--overwrite", action="store_true", help="replace files of these names that are there already")
 
     add = command(_convert, "make a run of a checkpoint of the authors' release", "model.pth --out runs/release")
     add("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
@@ -235,7 +248,9 @@ def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> No
     print(f"mean intersection over union with the annotated masks: {listed}\nmasks are in {out / 'masks'}")
 
 
-def _segment(model: str | None, images: list[Path], mask: list[Path], out: Path, whole_picture: bool) -> None:
+def _segment(
+    model: str | None, images: list[Path], mask: list[Path], out: Path, whole_picture: bool, overwrite: bool
+) -> None:
     from partlib.report.inference import segment_files
 
     def finder(config: TrainConfig) -> Callable[[Any], Any]:
@@ -249,7 +264,7 @@ def _segment(model: str | None, images: list[Path], mask: list[Path], out: Path,
         model, *images = images  # type: ignore[assignment]
     if not images:
         raise ConfigError(f"{model}: no photograph is given; expected partlib segment --model MODEL PHOTO ...")
-    print(*segment_files(str(model), images, mask, out, None if whole_picture else finder), sep="\n")
+    print(*segment_files(str(model), images, mask, out, None if whole_picture else finder, overwrite), sep="\n")
 
 
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:

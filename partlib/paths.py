@@ -64,6 +64,7 @@ def cached_arrays(name: str, key: object, make: Callable[[Path], object]) -> dic
 
     folder = _place(name, key)
     if not folder.is_dir():
+        _make_cache(folder.parent)
         write_atomically(folder, fill)
     return _mapped(folder)
 
@@ -83,7 +84,7 @@ def cached_rows(
     folder = _place(name, key)
     if not folder.is_dir():
         partial = folder.with_name(f".{folder.name}.part")
-        partial.mkdir(parents=True, exist_ok=True)
+        _make_cache(partial)
         with ExitStack() as stack:
             lock = stack.enter_context(open(partial / "lock", "wb"))
             if fcntl is not None:
@@ -119,6 +120,14 @@ def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf) -> None:
         raise ConfigError(f"{found}; set PARTLIB_CACHE to a larger disk, or take fewer images, views or pixels")
 
 
+def _make_cache(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        where = f"{cache_dir().absolute()} may not be written ({error.strerror})"
+        raise ConfigError(f"{where}, where caches are kept; set PARTLIB_CACHE to a folder of yours") from error
+
+
 def _place(name: str, key: object) -> Path:
     digest = hashlib.sha256(json.dumps([name, key], sort_keys=True).encode()).hexdigest()[:16]
     return cache_dir() / f"{name}-{digest}"
@@ -128,23 +137,23 @@ def _mapped(folder: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """The first bytes of a ``.npy`` file of float16."""
-    text, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(np.float16))
+def npy_header(shape: tuple[int, ...], dtype: Any = np.float16) -> bytes:
+    """The first bytes of a ``.npy`` file."""
+    text, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(text, {"descr": kind, "fortran_order": False, "shape": shape})
     return text.getvalue()
 
 
 def _whole_rows(path: Path, shape: tuple[int, ...]) -> int:
     """Rows of an array of ``shape`` that an unfinished file holds."""
-    held = path.stat().st_size - len(_header(shape)) if path.is_file() else 0
+    held = path.stat().st_size - len(npy_header(shape)) if path.is_file() else 0
     return max(0, held) // (2 * math.prod(shape[1:]))
 
 
 def _cut(file: IO[bytes], shape: tuple[int, ...], rows: int) -> None:
     """Shorten an unfinished file to so many rows; of a new one write the header."""
-    if file.tell() < len(_header(shape)):
+    if file.tell() < len(npy_header(shape)):
         file.truncate(0)
-        file.write(_header(shape))
+        file.write(npy_header(shape))
     else:
-        file.truncate(len(_header(shape)) + rows * 2 * math.prod(shape[1:]))
+        file.truncate(len(npy_header(shape)) + rows * 2 * math.prod(shape[1:]))

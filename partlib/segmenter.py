@@ -139,4 +139,6 @@ class PartSegmenter(nn.Module):
     @torch.no_grad()
     def segment(self, images: Tensor, foreground: Tensor) -> Tensor:
         """Labels (B, H, W) int64: 0 where ``foreground`` (B, 1, H, W) is below one half, else the likeliest part."""
+        assert images.is_floating_point(), "images are bytes; divide them by 255"
+        assert images.amax() <= 1, "images are not in [0, 1]; divide them by 255"
         return likeliest_part(self(images)) * (foreground[:, 0] >= 0.5)

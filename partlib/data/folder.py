@@ -2,13 +2,14 @@
 
 ::
 
-    root/images/*.jpg ...   or the images right in root; .jpg .jpeg .png .webp .bmp .tif .tiff
+    root/images/*.jpg ...   or the images right in root; .jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff .heic .avif
     root/masks/<name>.png   one per image, of its size, 0 where there is no object and one other value where it is
-    root/parts/<name>.png   optional, one per image: 0 = no part, 1, 2, ... = the parts
+    root/parts/<name>.png   optional, one per image: 0 = no part, 1, 2, ... = the parts (255: none, without parts.txt)
     root/parts.txt          optional: the names of the parts 1, 2, ..., one per line
 """
 
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
 from partlib.errors import ConfigError, DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", *reading.HEIF)
+OWN = ("images", "masks", "parts", "parts.txt")  # what may lie beside images
+VOID = 255  # in label maps without names: not annotated, as in VOC's
 
 
 def load(
@@ -64,6 +67,8 @@ def load(
         mask, labels = np.ones(photo.shape[:2], bool), None
         if labels_of:
             labels = reading.read_values(labels_of[name], images[name], mask.shape)
+            if not part_names:
+                labels = np.where(labels == VOID, 0, labels)
             if labels.dtype.kind == "f" or labels.min() < 0 or labels.max() > highest:
                 found = f"found labels from {labels.min()} to {labels.max()}"
                 expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"
@@ -88,8 +93,13 @@ def load(
 
 
 def images_in(folder: Path) -> dict[str, Path]:
-    """The images in ``folder`` by their names without suffix."""
+    """The images in ``folder`` by their names without suffix; what is left out is counted in one warning."""
     found: dict[str, Path] = {}
+    others = [p for p in folder.glob("[!.]*") if p.suffix.lower() not in IMAGE_SUFFIXES and p.name not in OWN]
+    if others:
+        kinds = Counter("folders" if p.is_dir() else p.suffix or "files without suffix" for p in others)
+        counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        warnings.warn(f"{folder}: left out are {counted}; read are {', '.join(IMAGE_SUFFIXES)}", stacklevel=4)
     for path in sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES):
         if path.stem in found:
             raise DataError(f"{path} and {found[path.stem].name} have the same name; rename one, names must be unique")

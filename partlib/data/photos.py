@@ -6,9 +6,10 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,7 @@ from scipy.io import loadmat
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
-from partlib.paths import cached_arrays
+from partlib.paths import cached_arrays, npy_header
 
 CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
@@ -172,23 +173,30 @@ def prepare_once(
 
 def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     """Write the arrays of a cache into ``folder``, row by row: a large data set never lies in memory."""
-    arrays: Rows = {}
+    # ordinary files: where the disk is full, a memory map ends the program without a word
+    files: dict[str, IO[bytes]] = {}
     kept: list[str] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     # Decoding and resizing happen in C without Python's lock, so threads are enough.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
         bar = progress_bar(results, f"preparing {title}", len(names), unit="photo")
+        row_bytes: dict[str, int] = {}
         for name, rows in zip(names, bar, strict=True):
             for field, row in (rows or {}).items():
-                if field not in arrays:
-                    path, shape = folder / f"{field}.npy", (len(names), *row.shape)
-                    arrays[field] = np.lib.format.open_memmap(path, "w+", row.dtype, shape)
-                arrays[field][len(kept)] = row
-                digest.update(row.tobytes())
+                content = row.tobytes()
+                if field not in files:
+                    files[field] = stack.enter_context(open(folder / f"{field}.npy", "wb"))
+                    files[field].write(npy_header((len(names), *row.shape), row.dtype))
+                    row_bytes[field] = len(content)
+                files[field].write(content)
+                digest.update(content)
             (skipped if rows is None else kept).append(name)
             digest.update(b"" if rows is None else os.fsencode(name))
+        for field, file in files.items():  # the rows of the skipped, which nobody reads
+            for _ in skipped:
+                file.write(bytes(row_bytes[field]))
     if not kept:
         raise DataError(f"none of the {len(names)} images has a foreground (0.5 % of its pixels), e.g. {names[0]}")
     for field, value in (("names", kept), ("skipped", skipped), ("digest", digest.hexdigest()[:16])):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from partlib import distributed
 from partlib.backbones import Lite0Encoder, check_tensors, folded
-from partlib.errors import CheckpointError, ConfigError
+from partlib.errors import CheckpointError, ConfigError, DataError
 from partlib.evaluation import batches
 from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
@@ -108,6 +108,9 @@ def foreground(
         dataset = recipe.dataset("train")
         pick = torch.linspace(0, len(dataset) - 1, min(len(dataset), config.examples)).round().int().tolist()
         images, masks = zip(*((s.image, s.foreground[0] > 0.5) for s in (dataset[i] for i in pick)), strict=True)
+        if all(bool(mask.all()) for mask in masks):
+            remedy = f"there is nothing to learn; partlib masks --data {config.data} makes masks without any"
+            raise DataError(f"data set {config.data!r} has no masks, its objects fill their images: {remedy}")
         settings = {"steps": config.steps, "batch_size": config.batch_size, "lr": config.lr, "seed": config.seed}
         network = train_network(images, masks, **settings, device=place)  # type: ignore[arg-type]
         network.save(model, {"config": json.dumps(asdict(config))})

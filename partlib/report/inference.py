@@ -31,6 +31,7 @@ def segment_files(
     masks: Sequence[Path],
     out: Path,
     finder: Callable[[TrainConfig], Find] | None = None,
+    overwrite: bool = True,  # files of these names; otherwise refused before anything is computed
 ) -> list[Path]:
     """Segment photographs with a run's model; returns the files written, labels and overlay for each.
 
@@ -43,6 +44,10 @@ def segment_files(
     for stem, count in Counter(image.stem for image in images).items():
         if count > 1:
             raise ConfigError(f"{count} images are named {stem}; expected names that differ")
+    targets = [out / f"{image.stem}-{kind}.png" for image in images for kind in ("parts", "overlay")]
+    there = [path for path in targets if path.exists()]
+    if there and not overwrite:
+        raise ConfigError(f"{there[0]} is there already; pass --overwrite to replace it, or another --out")
     segmenter, config = load_model(model)
     find: Find | None = None if finder is not None else whole
     written: list[Path] = []

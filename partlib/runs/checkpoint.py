@@ -1,5 +1,6 @@
 """Files a run leaves behind: written whole or not at all, read without running any code in them."""
 
+import io
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Everything a run needs to go on: ``state`` holds tensors, numbers, strings, lists and dicts only."""
-    write_atomically(path, lambda p: torch.save({"version": version("partlib"), **state}, p))
+    content = io.BytesIO()  # torch's own writing reports a full disk as an error of its archive
+    torch.save({"version": version("partlib"), **state}, content)
+    write_atomically(path, lambda p: p.write_bytes(content.getbuffer()))
 
 
 def read_torch(path: Path, expected: str, remedy: str) -> Any:
@@ -41,6 +44,8 @@ def read_torch(path: Path, expected: str, remedy: str) -> Any:
         raise CheckpointError(f"checkpoint {path} does not exist; expected {expected}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise CheckpointError(f"checkpoint {path} may not be read; change its permissions") from error
     except Exception as error:  # torch, zipfile and pickle all have errors of their own for a broken file
         raise CheckpointError(f"checkpoint {path} cannot be read; {remedy}") from error
 

@@ -114,3 +114,22 @@ def test_a_file_that_cannot_be_used_is_named(change, message, files, demo_run, t
 def test_a_folder_without_a_model_is_named(files, tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not exist"):
         segment_files(tmp_path, [files[0]], [], tmp_path / "out")
+
+
+def test_the_good_ones_of_several_photographs_are_done_and_the_broken_ones_named(demo_run, files, tmp_path):
+    image, mask = files
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(image.read_bytes()[:900])
+    with pytest.raises(DataError, match=r"broken.jpg: expected a whole image file.* \(1 of 2 photographs are done\)"):
+        segment_files(demo_run, [broken, image], [mask, mask], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bird-overlay.png", "bird-parts.png"]
+
+
+def test_results_that_are_there_are_replaced_only_if_asked_to(demo_run, files, tmp_path):
+    image, mask = files
+    (tmp_path / "bird-parts.png").write_text("mine")
+    with pytest.raises(ConfigError, match=r"bird-parts.png is there already; pass --overwrite"):
+        segment_files(demo_run, [image], [mask], tmp_path, overwrite=False)
+    assert (tmp_path / "bird-parts.png").read_text() == "mine"
+    segment_files(demo_run, [image], [mask], tmp_path)
+    assert (tmp_path / "bird-parts.png").stat().st_size > 50

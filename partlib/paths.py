@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -104,6 +104,31 @@ def cached_rows(
                 (partial / "lock").unlink()
                 os.replace(partial, folder)
     return _mapped(folder)
+
+
+@contextmanager
+def locked(folder: Path | None) -> Iterator[None]:
+    """ConfigError where another process is at work in a folder; an empty one is left behind by nobody."""
+    if folder is None or fcntl is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    try:
+        with open(path, "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"{folder}: another run is at work here; wait for it, or pass another --out"
+                ) from error
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
 
 
 def gigabytes(shapes: Shapes) -> float:

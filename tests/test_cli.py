@@ -174,7 +174,7 @@ MISTAKES = {
     "nothing to resume": (["train", "--out", "OUT", "--resume"], "--resume: OUT holds no run; check the name"),
     "seed of a clock": (["train", "--out", "OUT", "--seed", "1764171234567890123"], "expected at most 1000000000"),
     "too many parts": (["train", "--out", "OUT", "--num-parts", "300"], "num_parts is 300; expected at most 255"),
-    "missing data": (["train", "--out", "OUT", "--data", "folder", "--root", "OUT"], "is not a folder"),
+    "missing data": (["train", "--out", "OUT", "--data", "folder", "--root", "OUT/data"], "is not a folder"),
     "missing photographs": (["data", "info", "ccp", "--root", "OUT"], "OUT"),
     "nothing to download": (["data", "download", "birds"], "nothing to download"),
     "missing run": (["evaluate", "OUT"], "does not exist; train first"),

@@ -17,7 +17,7 @@ from partlib.data import PartDataset
 from partlib.errors import ConfigError
 from partlib.evaluation import evaluate
 from partlib.metrics import part_share
-from partlib.paths import runs_dir, write_atomically
+from partlib.paths import locked, runs_dir, write_atomically
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe, Runtime, build_trainers, pick_device
 from partlib.runs.starts import race
@@ -52,6 +52,21 @@ def train(
 ) -> TrainResult:
     """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`."""
     folder = None if out is None else Path(out)
+    with locked(folder if distributed.rank() == 0 else None):
+        return _train(config, folder, resume, device, progress, datasets, on_step, runtime, recipe)
+
+
+def _train(
+    config: TrainConfig,
+    folder: Path | None,
+    resume: bool,
+    device: str,
+    progress: bool,
+    datasets: tuple[PartDataset, PartDataset | None] | None,
+    on_step: Callable[[Trainer, dict[str, Tensor]], None] | None,
+    runtime: Runtime | None,
+    recipe: type[Recipe],
+) -> TrainResult:
     written = folder if distributed.rank() == 0 else None
     state = distributed.broadcast_object(lambda: _saved_state(folder, resume))
     own, val_set = datasets or (None, recipe(config).dataset("val"))

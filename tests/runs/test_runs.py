@@ -216,6 +216,17 @@ def test_a_finished_run_is_left_as_it_is_by_resume(fit, reference):
     assert same(weights(resumed), weights(reference[0]))
 
 
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(fit, tmp_path):
+    def begin_another(trainer, terms):
+        if trainer.step == 1:
+            with pytest.raises(ConfigError, match=f"{tmp_path / 'run'}: another run is at work here"):
+                fit(out=tmp_path / "run", resume=True)
+
+    fit(out=tmp_path / "run", on_step=begin_another)
+    fit(out=tmp_path / "run", resume=True)  # nobody is at work any more
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
 def test_a_model_without_its_checkpoint_is_not_overwritten(fit, reference, tmp_path):
     kept = shutil.copy(reference[0].out / "model.safetensors", tmp_path)
     before = Path(kept).read_bytes()

@@ -77,10 +77,11 @@ class Birds:
         self._maps: dict[str, CachedFeatures] = {}
 
     def maps(self, dataset: PartDataset) -> CachedFeatures:
-        """What the encoder sees of the images of a split."""
-        if dataset.split not in self._maps:
-            self._maps[dataset.split] = cached_features(self.sets[dataset.split], self.seen)
-        return self._maps[dataset.split]
+        """What the encoder sees of the images of a data set."""
+        key = dataset.fingerprint()
+        if key not in self._maps:
+            self._maps[key] = cached_features(dataset, self.seen)
+        return self._maps[key]
 
     def decoded(self, segmenter: PartSegmenter) -> Forward:
         """The logits of a segmenter whose encoder is the frozen one."""

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from figures import cub_table
 from figures.cub import FILE, Birds, one_run, stored
-from partlib.metrics import KeypointRegression, part_centers
+from partlib.metrics import KeypointRegression
+from partlib.paper.protocols import read_keypoints
 from partlib.report import plots
-from partlib.segmenter import PartSegmenter, likeliest_part, part_maps, resize
+from partlib.segmenter import PartSegmenter, likeliest_part, resize
 
 COLUMNS = 10  # test birds side by side, spread evenly over all species
 
@@ -29,9 +30,8 @@ def draw(birds: Birds) -> None:
     titles = {f"{name} of {len(order)} seeds, FG-NMI {scores[chosen[name]]:.1f}": s for name, s in networks.items()}
     pick = spread_over(len(birds.sets["test"]), COLUMNS)
     silhouettes(birds, titles, pick, FILE.with_name("parts.png"))
-    fitted = list(range(len(birds.sets["train"])))
     many = spread_over(len(birds.sets["test"]), 2 * COLUMNS)
-    keypoints(birds, networks["median"], fitted, many, FILE.with_name("keypoints.png"))
+    keypoints(birds, networks["median"], many, FILE.with_name("keypoints.png"))
     cub_table.scatter(stored(), FILE.with_name("scatter.png"))
 
 
@@ -43,14 +43,12 @@ def spread_over(total: int, number: int) -> list[int]:
     return torch.linspace(0, total - 1, number).round().int().tolist()
 
 
-def labels_and_maps(birds: Birds, segmenter: PartSegmenter, pick: list[int]) -> tuple[Tensor, Tensor]:
-    """Labels (N, H, W), 0 off the mask, and part maps (N, K, H, W) of test images."""
-    samples = [birds.sets["test"][i] for i in pick]
-    foreground = torch.stack([sample.foreground for sample in samples])  # (N, 1, H, W)
+def labels_of(birds: Birds, segmenter: PartSegmenter, pick: list[int]) -> Tensor:
+    """Labels (N, H, W) of test images, 0 off the mask."""
+    foreground = torch.stack([birds.sets["test"][i].foreground for i in pick])  # (N, 1, H, W)
     with torch.no_grad():
         low = segmenter.decoder(birds.maps(birds.sets["test"]).batch(pick))
-    logits = resize(low, foreground.shape[-2:])  # (N, K, H, W)
-    return likeliest_part(logits) * (foreground[:, 0] > 0.5), part_maps(logits, foreground)
+    return likeliest_part(resize(low, foreground.shape[-2:])) * (foreground[:, 0] > 0.5)
 
 
 def silhouettes(birds: Birds, segmenters: dict[str, PartSegmenter], pick: list[int], path: Path) -> None:
@@ -59,7 +57,7 @@ def silhouettes(birds: Birds, segmenters: dict[str, PartSegmenter], pick: list[i
     figure, axes = plt.subplots(len(segmenters), len(pick), figsize=(1.25 * len(pick), 1.3 * len(segmenters)))
     reference: Tensor | None = None
     for row, (title, segmenter) in zip(np.atleast_2d(axes), segmenters.items(), strict=True):
-        labels, _ = labels_and_maps(birds, segmenter, pick)
+        labels = labels_of(birds, segmenter, pick)
         reference = labels if reference is None else reference
         labels = plots.match_parts(labels, reference)  # the same part, the same color
         for ax, found, sample in zip(row, labels, samples, strict=True):
@@ -77,26 +75,20 @@ def colored(labels: Tensor) -> np.ndarray:
     return palette[labels.numpy()]
 
 
-def keypoints(birds: Birds, segmenter: PartSegmenter, fitted: list[int], pick: list[int], path: Path) -> None:
+def keypoints(birds: Birds, segmenter: PartSegmenter, pick: list[int], path: Path) -> None:
     """Annotated keypoints and those that a linear map predicts from the parts' centers, on pale silhouettes."""
 
-    def read(split: str, indices: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Centers (N, K, 2) and keypoints (N, M, 3) in units of the boxes, and those boxes (N, 1, 4)."""
-        dataset, centers = birds.sets[split], []
-        for chunk in torch.tensor(indices).split(32):
-            foreground = torch.stack([dataset[i].foreground for i in chunk.tolist()])
-            with torch.no_grad():
-                low = segmenter.decoder(birds.maps(dataset).batch(chunk))
-            centers.append(part_centers(part_maps(resize(low, foreground.shape[-2:]), foreground)))
-        boxes = dataset.boxes[indices][:, None]  # (N, 1, 4)
-        points = np.stack([dataset[i].keypoints.numpy() for i in indices])
+        found = read_keypoints(birds.decoded(segmenter), [birds.sets[split]])
+        boxes, points = found.boxes.numpy()[:, None], found.keypoints.numpy()  # (N, 1, 4), (N, M, 3)
         points[..., :2] = (points[..., :2] - boxes[..., :2]) / boxes[..., 2:]
-        return (torch.cat(centers).numpy() - boxes[..., :2]) / boxes[..., 2:], points, boxes
+        return (found.centers.numpy() - boxes[..., :2]) / boxes[..., 2:], points, boxes
 
-    model = KeypointRegression().fit(*read("train", fitted)[:2])
-    centers, points, boxes = read("test", pick)
+    model = KeypointRegression().fit(*read("train")[:2])
+    centers, points, boxes = (each[pick] for each in read("test"))
     predicted = model.predict(centers) * boxes[..., 2:] + boxes[..., :2]  # (N, M, 2)
-    labels, _ = labels_and_maps(birds, segmenter, pick)
+    labels = labels_of(birds, segmenter, pick)
     rows = -(-len(pick) // COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(1.25 * COLUMNS, 1.3 * rows))
     for ax, found, guess, point, box in zip(axes.flat, labels, predicted, points, boxes, strict=True):

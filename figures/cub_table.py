@@ -40,12 +40,12 @@ def table(scores: Stored) -> str:
 
 
 def spread(values: list[float | None]) -> str:
-    """Mean and standard deviation; a dash where there is no such score."""
+    """Mean and standard deviation over the seeds; a dash where the protocol has no such score."""
     numbers = [value for value in values if value is not None]
-    if not numbers:
+    if len(numbers) < len(values):
         return "—"
-    deviation = f" ± {np.std(numbers, ddof=1):.1f}" if len(numbers) > 1 else ""
-    return f"{np.mean(numbers):.1f}{deviation}"
+    deviation = np.std(numbers, ddof=1) if len(numbers) > 1 else 0.0
+    return f"{np.mean(numbers):.1f}" + (f" ± {deviation:.1f}" if deviation else "")
 
 
 def pixels(scores: Stored) -> str:

@@ -6,7 +6,6 @@ The keypoint regression is fitted to every fourth training image. No test image 
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # from wherever this is r
 
 from figures.cub import TRIALS, Birds, keep, stored
 from partlib.config import TrainConfig
-from partlib.data.base import PartDataset
-from partlib.features import CachedFeatures
 from partlib.runs import train
 
 EVERY = 4
@@ -64,14 +61,8 @@ class Fewer(Birds):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.all = self.sets["train"]
-        self.sets["train"] = self.all.subset(range(0, len(self.all), EVERY))
-
-    def maps(self, dataset: PartDataset) -> CachedFeatures:
-        if dataset.split != "train":
-            return super().maps(dataset)
-        found = super().maps(self.all)
-        return dataclasses.replace(found, maps=[z[::EVERY] for z in found.maps])
+        train_set = self.sets["train"]
+        self.sets["train"] = train_set.subset(range(0, len(train_set), EVERY))
 
 
 def title_of(changes: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from figures import cub
 from partlib.config import TrainConfig
 from partlib.masks import MaskConfig
 from partlib.masks.network import foreground, load_network
-from partlib.paths import runs_dir
+from partlib.paths import masks_dir, runs_dir
 from partlib.report import tables as report
 from partlib.runs import load_or_train
 from partlib.runs.build import Recipe
@@ -79,7 +79,7 @@ def model(name: str, root: str) -> tuple[Path, str]:
 def mask_network(data: str, root: str) -> tuple[Path, str]:
     """Write a mask network; returns its file and what it says of itself."""
     if data == "cub":
-        network, card = load_network(runs_dir() / "masks" / "cub" / "network.safetensors")
+        network, card = load_network(masks_dir(data) / "network.safetensors")
         said = f"trained on {IMAGES[data]}: {card['report']}"
     else:
         folder = runs_dir() / f"{data}-foreground"

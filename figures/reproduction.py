@@ -13,7 +13,6 @@ set has annotation for, with annotated and with predicted masks.
 import argparse
 import json
 import shlex
-import statistics
 import sys
 import tempfile
 import time
@@ -121,21 +120,13 @@ def measured_table(stored: dict) -> str:
     for one in stored["measured"]:
         protocol = one["protocol"] + (", release's conventions" if one["reproduce_release"] else "")
         for kind, seeds in one["scores"].items():
-            iou = f" (IoU {spread([s['mean_iou'] for s in seeds])})" if "mean_iou" in seeds[0] else ""
-            cells = [spread([s.get(column) for s in seeds]) for column in COLUMNS]
+            iou = f" (IoU {cub_table.spread([s['mean_iou'] for s in seeds])})" if "mean_iou" in seeds[0] else ""
+            cells = [cub_table.spread([s.get(column) for s in seeds]) for column in COLUMNS]
             lines.append(f"| {one['title']} | {protocol} | {kind.split('_')[0]}{iou} | {' | '.join(cells)} |")
         machine = one["environment"]
         commands[one["command"]] = f"torch {machine['torch']}, {machine['device']}, {len(one['seeds'])} seeds"
     lines += ["", "Mean ± standard deviation over seeds. Commands and hardware:", ""]
     return "\n".join(lines + [f"* `{command}` ({where})" for command, where in commands.items()])
-
-
-def spread(values: list) -> str:
-    """Mean and standard deviation over the seeds; a dash where the protocol has no such score."""
-    if None in values:
-        return "—"
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.1f}" + (f" ± {deviation:.1f}" if deviation else "")
 
 
 def page(stored: dict) -> str:

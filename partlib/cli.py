@@ -232,9 +232,9 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
 
 def _masks(data: str, root: Path | None, out: Path | None, examples: int) -> None:
     from partlib.masks.derived import derive
-    from partlib.paths import runs_dir
+    from partlib.paths import masks_dir
 
-    out = out or runs_dir() / "masks" / data
+    out = out or masks_dir(data)
     report = derive(data, root, out, examples)
     print(f"masks derived from boxes: {report}; look at {out / 'contact.png'}, masks are in {out / 'masks'}")
 

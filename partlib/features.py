@@ -120,12 +120,13 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
     device = next(extractor.parameters()).device
 
     def plan() -> tuple[str, Shapes, Callable[[int], Iterator[Rows]]]:
-        return f"features of {len(dataset)} images", cache_shapes(dataset, extractor), rows
+        shapes = cache_shapes(dataset, extractor)
+        title = f"features of {dataset.name} {dataset.split} ({gigabytes(shapes):.1f} GB)"
+        return f"features of {len(dataset)} images", shapes, lambda first: rows(first, title)
 
-    def rows(first: int) -> Iterator[Rows]:
+    def rows(first: int, title: str) -> Iterator[Rows]:
         network = folded(extractor)
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
-        title = f"features of {dataset.name} {dataset.split} ({gigabytes(cache_shapes(dataset, extractor)):.1f} GB)"
         for start in progress_bar(range(first, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
             maps = network(batch.images.to(device))

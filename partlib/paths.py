@@ -41,6 +41,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("PARTLIB_RUNS") or "runs")
 
 
+def masks_dir(data: str) -> Path:
+    """Folder that ``partlib masks`` writes into for a data set: its masks/, the network, a report."""
+    return runs_dir() / "masks" / data
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)`` and move the result, a file or a folder, to ``path``: nobody ever reads half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,9 @@ from numpy.typing import ArrayLike
 from partlib.data import photos, reading
 from partlib.data.base import PartDataset, Sample
 from partlib.errors import ConfigError, DataError
-from partlib.paths import runs_dir
+from partlib.paths import masks_dir
 
 FOLDER = "CUB_200_2011"
-DERIVED = Path("masks/cub/masks")  # in the folder of runs: where `partlib masks` writes
 TABLE = photos.read_table("cub.json")
 ARCHIVES = TABLE["archives"]  # address, SHA-256, folder inside the data set; 1.2 GB together
 LISTS = TABLE["lists"]  # files and their columns
@@ -211,7 +210,7 @@ def find_masks(root: Path, masks: str | Path = "annotated") -> Path:
     """Folder of the masks: the annotated segmentations, those derived from boxes, or the one that is given."""
     if masks == "annotated":
         return find_segmentations(root)
-    folder = runs_dir() / DERIVED if masks == "boxes" else Path(masks)
+    folder = masks_dir("cub") / "masks" if masks == "boxes" else Path(masks)
     if not folder.is_dir():
         remedy = f"make masks from the boxes: {_derive(root)}" if masks == "boxes" else "expected a folder of masks"
         raise DataError(f"masks={masks}: {folder} is missing; {remedy}")

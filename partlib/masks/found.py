@@ -13,14 +13,14 @@ from partlib.errors import ConfigError, DataError
 from partlib.masks import boxes
 from partlib.masks.network import MaskNetwork, load_network
 from partlib.masks.predicted import paste
-from partlib.paths import runs_dir
+from partlib.paths import masks_dir
 
 GROW = 0.05  # by which the box of what is seen at first grows, of its longer side
 
 
 def network_of(data: str) -> MaskNetwork:
     """The mask network for photographs like those of a data set: one's own, or the one that comes with the package."""
-    own, shipped = runs_dir() / "masks" / data / "network.safetensors", Path(__file__).parent / "pretrained"
+    own, shipped = masks_dir(data) / "network.safetensors", Path(__file__).parent / "pretrained"
     for path in (own, shipped / f"{data}.safetensors"):
         if path.is_file():
             return load_network(path)[0]

@@ -12,12 +12,13 @@ from partlib import TrainConfig
 from partlib.cli import main
 from partlib.data import birds, load_dataset
 from partlib.data.base import ArrayDataset
-from partlib.data.cub import DERIVED, KEYPOINT_NAMES
+from partlib.data.cub import KEYPOINT_NAMES
 from partlib.errors import ConfigError, DataError
 from partlib.masks.predicted import PredictedForeground, save_masks
 from partlib.paper.protocols import cub as cub_of_all
 from partlib.paper.protocols import evaluate, network, on_data, table
 from partlib.paper.protocols import pixels as pixels_of_all
+from partlib.paths import masks_dir
 from partlib.report.tables import evaluate as evaluate_pixels
 from partlib.runs.build import Recipe
 from partlib.runs.checkpoint import load_model
@@ -262,7 +263,7 @@ def test_the_masks_of_the_foreground_command_are_scored_by_the_evaluate_command(
 @pytest.mark.parametrize("place", ["boxes", "folder"])
 def test_masks_in_the_options_of_a_run_are_its_own_and_called_derived(roots, demo_run, tmp_path, monkeypatch, place):
     monkeypatch.setenv("PARTLIB_RUNS", str(tmp_path))
-    folder = shutil.copytree(roots["cub"] / "segmentations", tmp_path / DERIVED)
+    folder = shutil.copytree(roots["cub"] / "segmentations", masks_dir("cub") / "masks")
     segmenter, config = load_model(demo_run)
     plain = evaluate(segmenter, on_data(config, "cub", str(roots["cub"])))
     monkeypatch.setattr("partlib.data.cub.find_segmentations", None)  # annotated masks are not asked for

@@ -5,13 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from figures import cub, cub_pictures, cub_table, reproduction
 from partlib.config import PRESETS
 from partlib.data import birds
-from partlib.data.cub import DERIVED
 from partlib.paper.protocols import COLUMNS, evaluate
+from partlib.paths import masks_dir
 from partlib.runs.checkpoint import load_model
 from tests.export import export_cub
 
@@ -31,7 +32,7 @@ def measured(own_cache, tmp_path_factory):
         patch.setattr(cub, "FILE", place / "results" / "scores.json")
         patch.setattr(cub_pictures, "FILE", cub.FILE)
         patch.setitem(PRESETS, "cub", {**PRESETS["cub"], **TINY})
-        shutil.copytree(root / "segmentations", place / "runs" / DERIVED)
+        shutil.copytree(root / "segmentations", masks_dir("cub") / "masks")
         shutil.rmtree(root / "segmentations")
         data = cub.measure(str(root), [0, 1], ROWS)
         yield data, cub.stored(), root, place
@@ -77,8 +78,19 @@ def test_pictures_show_no_photograph(measured):
     for name in ("parts", "keypoints", "scatter"):
         assert Image.open(place / "results" / f"{name}.png").width > 500
     image = data.sets["test"][0].image
-    white = cub_pictures.colored(cub_pictures.labels_and_maps(data, cub_pictures.network(data, 0), [0])[0][0])
+    white = cub_pictures.colored(cub_pictures.labels_of(data, cub_pictures.network(data, 0), [0])[0])
     assert len(np.unique(white.reshape(-1, 3), axis=0)) <= 5 < len(np.unique(image.flatten(1).T, axis=0))
+
+
+@pytest.mark.slow
+def test_the_maps_of_some_images_are_those_of_these_images(measured):
+    data = measured[0]
+    whole, some = (
+        data.maps(images).batch([0, 1]) for images in (data.sets["train"], data.sets["train"].subset([2, 5]))
+    )
+    expected = data.maps(data.sets["train"]).batch([2, 5])
+    assert all(torch.allclose(a, b, atol=0.05) for a, b in zip(some, expected, strict=True))
+    assert not torch.allclose(some[0], whole[0], atol=0.05)
 
 
 def test_tables_are_those_of_the_stored_scores():

@@ -12,7 +12,6 @@ How bird ``i`` of a split is drawn, from ``(seed, split, i)`` alone:
 Shapes are signed distances (``raster``), surfaces gray ``textures``; only colors may differ from machine to machine.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -69,8 +68,8 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
     }
     slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
     draw = partial(_render, split=split, size=image_size, seed=seed)
-    # numpy lets go of the interpreter while it paints; closing gives up the rest where the user interrupts
-    with ThreadPoolExecutor(os.cpu_count()) as threads, closing(threads.map(draw, range(num_images))) as drawn:  # type: ignore[type-var]
+    # numpy lets go of the interpreter while it paints, for two threads (16 take four times longer than one); closing gives up the rest where the user interrupts
+    with ThreadPoolExecutor(2) as threads, closing(threads.map(draw, range(num_images))) as drawn:  # type: ignore[type-var]
         for i, values in enumerate(progress_bar(drawn, f"birds {split}", num_images, leave=False, shown=slow)):
             for array, value in zip(arrays.values(), values, strict=True):
                 array[i] = value

@@ -68,7 +68,8 @@ def generate(split: str, num_images: int, image_size: int, seed: int = 0) -> dic
     }
     slow = num_images * image_size * image_size > 100 * 128 * 128  # more than about a second of work
     draw = partial(_render, split=split, size=image_size, seed=seed)
-    # numpy lets go of the interpreter while it paints, for two threads (16 take four times longer than one); closing gives up the rest where the user interrupts
+    # numpy lets go of the interpreter while it paints, which keeps two threads busy; 16 take four times longer than
+    # one. Closing gives up the rest where the user interrupts.
     with ThreadPoolExecutor(2) as threads, closing(threads.map(draw, range(num_images))) as drawn:  # type: ignore[type-var]
         for i, values in enumerate(progress_bar(drawn, f"birds {split}", num_images, leave=False, shown=slow)):
             for array, value in zip(arrays.values(), values, strict=True):

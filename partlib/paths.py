@@ -1,5 +1,6 @@
 """Where data sets, caches and runs live, and the one way in which files are written: whole or not at all."""
 
+import errno
 import hashlib
 import io
 import json
@@ -21,6 +22,8 @@ try:
     import fcntl
 except ImportError:  # on Windows two processes should not fill one cache at the same time
     fcntl = None
+
+TEMPORARY = ".partlib-"  # begins the names of folders that are not yet what they shall be
 
 Shapes = dict[str, tuple[int, ...]]
 Rows = dict[str, np.ndarray]  # (n, ...) by name, the next n rows of every array
@@ -46,15 +49,27 @@ def masks_dir(data: str) -> Path:
     return runs_dir() / "masks" / data
 
 
+@contextmanager
+def named(path: Path, inside: Path | None = None) -> Iterator[None]:
+    """Errors of the system that name no file, or one ``inside`` a temporary folder, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(f"{inside}{os.sep}")):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)`` and move the result, a file or a folder, to ``path``: nobody ever reads half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
         temporary = Path(folder) / path.name
-        write(temporary)
-        if path.is_dir():
-            shutil.rmtree(path)  # what another process has made meanwhile, or half a folder of an older version
-        os.replace(temporary, path)
+        with named(path, Path(folder)):
+            write(temporary)
+            if path.is_dir():
+                shutil.rmtree(path)  # half a folder of an older version
+            os.replace(temporary, path)
 
 
 def cached_arrays(name: str, key: object, make: Callable[[Path], object]) -> dict[str, np.ndarray]:
@@ -62,15 +77,16 @@ def cached_arrays(name: str, key: object, make: Callable[[Path], object]) -> dic
 
     ``key`` tells them from all others, as JSON: arguments, and the content of the files that they come from.
     """
-
-    def fill(temporary: Path) -> None:
-        temporary.mkdir()
-        make(temporary)
-
     folder = _place(name, key)
     if not folder.is_dir():
-        _make_cache(folder.parent)
-        write_atomically(folder, fill)
+        with _filling(folder) as partial:
+            if partial is not None:
+                _empty(partial)  # what a killed process has left
+                try:
+                    make(partial)
+                except BaseException:
+                    _empty(partial)
+                    raise
     return _mapped(folder)
 
 
@@ -84,17 +100,11 @@ def cached_rows(
 
     ``plan()`` says what they are, their shapes (N, ...), and ``make(first)``, which yields the rows from ``first`` on.
     Rows are appended to files; whoever comes after an interruption, a kill included, goes on behind the last whole row.
-    Of several processes one writes and the others wait.
     """
     folder = _place(name, key)
     if not folder.is_dir():
-        partial = folder.with_name(f".{folder.name}.part")
-        _make_cache(partial)
-        with ExitStack() as stack:
-            lock = stack.enter_context(open(partial / "lock", "wb"))
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-            if not folder.is_dir():  # nobody has made it while this process waited
+        with _filling(folder) as partial, ExitStack() as stack:
+            if partial is not None:
                 what, shapes, make = plan()
                 paths = {n: partial / f"{n}.npy" for n in shapes}
                 first = min(_whole_rows(paths[n], shape) for n, shape in shapes.items())
@@ -106,9 +116,41 @@ def cached_rows(
                     for n, values in rows.items():
                         files[n].write(np.ascontiguousarray(values, np.float16).tobytes())
                         files[n].flush()
-                (partial / "lock").unlink()
-                os.replace(partial, folder)
     return _mapped(folder)
+
+
+@contextmanager
+def _filling(folder: Path) -> Iterator[Path | None]:
+    """Where to put what shall be ``folder``; None where another process has made it while this one waited."""
+    partial = folder.with_name(f".{folder.name}.part")
+    _make_cache(partial)
+    with open(partial / "lock", "wb") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
+        if folder.is_dir():
+            yield None
+            return
+        with named(partial), _cache_full():
+            yield partial
+        (partial / "lock").unlink()
+        os.replace(partial, folder)
+
+
+@contextmanager
+def _cache_full() -> Iterator[None]:
+    """A full disk is an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: {error.strerror}"
+        raise ConfigError(f"{where}; make room and run it again, or set PARTLIB_CACHE to a larger disk") from error
+
+
+def _empty(partial: Path) -> None:
+    for file in partial.glob("*.npy"):
+        file.unlink()
 
 
 @contextmanager
@@ -128,6 +170,8 @@ def locked(folder: Path | None) -> Iterator[None]:
                     f"{folder}: another run is at work here; wait for it, or pass another --out"
                 ) from error
             try:
+                for left in folder.glob(f"{TEMPORARY}*"):  # by a process that was killed
+                    shutil.rmtree(left)
                 yield
             finally:
                 path.unlink(missing_ok=True)
@@ -136,14 +180,14 @@ def locked(folder: Path | None) -> Iterator[None]:
             folder.rmdir()  # only if it is empty
 
 
-def gigabytes(shapes: Shapes) -> float:
-    """10^9 bytes that arrays of float16 take."""
-    return 2 * sum(map(math.prod, shapes.values())) / 1e9
+def gigabytes(shapes: Shapes, itemsize: int = 2) -> float:
+    """10^9 bytes that arrays take, by default of float16."""
+    return itemsize * sum(map(math.prod, shapes.values())) / 1e9
 
 
-def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf) -> None:
-    """ConfigError where arrays of float16 are too large for the cache."""
-    size, free = gigabytes(shapes), shutil.disk_usage(cache_dir()).free / 1e9
+def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf, itemsize: int = 2) -> None:
+    """ConfigError where arrays, by default of float16, are too large for the cache."""
+    size, free = gigabytes(shapes, itemsize), shutil.disk_usage(cache_dir()).free / 1e9
     if size > min(free, limit_gb):
         found = f"{what} would take {size:.1f} GB; {cache_dir()} has {free:.1f} GB free"
         found += f" and the limit is {limit_gb:g} GB" if limit_gb < math.inf else ""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +19,12 @@ from scipy.io import loadmat
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
-from partlib.paths import cached_arrays, npy_header
+from partlib.paths import cached_arrays, check_room, npy_header
 
-CACHE_VERSION = 1  # raise it whenever this file prepares the same photograph differently
+CACHE_VERSION = 2  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
+
+MOST_BROKEN = 10  # photographs that cannot be used, after which no more are tried
 
 Square = tuple[int, int, int]  # (left, top, side) in pixels of a photograph; may reach over its edge
 Rows = dict[str, np.ndarray]  # what ArrayDataset holds of one image: "images" (S, S, 3), "masks" (S, S), ...
@@ -122,11 +125,22 @@ def crop_and_resize(photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | No
 
 
 def crop_object(
-    photo: np.ndarray, mask: np.ndarray, labels: np.ndarray | None, margin: float, size: int
+    photo: np.ndarray,
+    mask: np.ndarray,
+    labels: np.ndarray | None,
+    margin: float,
+    size: int,
+    full: tuple[int, int] | None = None,  # (H, W) of the file, where the photograph was read in a smaller size
 ) -> Rows | None:
-    """The square around the object with ``margin``; None where it covers less than MIN_FOREGROUND of the photograph."""
-    empty = mask.mean() < MIN_FOREGROUND
-    return None if empty else crop_and_resize(photo, mask, labels, square_around(mask, margin), size)
+    """The square around the object with ``margin``, and "squares", where it lies in the file.
+
+    None where the object covers less than MIN_FOREGROUND of the photograph.
+    """
+    if mask.mean() < MIN_FOREGROUND:
+        return None
+    square, scale = square_around(mask, margin), (full or mask.shape)[1] / mask.shape[1]
+    place = np.array([round(value * scale) for value in square])  # left, top, side
+    return crop_and_resize(photo, mask, labels, square, size) | {"squares": place}
 
 
 def require(files: Sequence[Path], remedy: str) -> None:
@@ -171,22 +185,38 @@ def prepare_once(
     return ArrayDataset(**columns, **known, name=title, split=split, names=kept, digest=f"{title}-{digest}-{split}")
 
 
+def _tried(make: Maker, index: int) -> Rows | DataError | None:
+    try:
+        return make(index)
+    except DataError as error:  # the others are looked at all the same, so that all that is broken can be named
+        return error
+
+
 def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     """Write the arrays of a cache into ``folder``, row by row: a large data set never lies in memory."""
     # ordinary files: where the disk is full, a memory map ends the program without a word
     files: dict[str, IO[bytes]] = {}
+    broken: list[DataError] = []
     kept: list[str] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     # Decoding and resizing happen in C without Python's lock, so threads are enough.
     with ExitStack() as stack, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(make, range(len(names)))  # what is still queued is dropped at the first error
+        results = pool.map(partial(_tried, make), range(len(names)))  # what is still queued is dropped at an error
         bar = progress_bar(results, f"preparing {title}", len(names), unit="photo")
         row_bytes: dict[str, int] = {}
         for name, rows in zip(names, bar, strict=True):
+            if isinstance(rows, DataError):
+                broken.append(rows)
+                if len(broken) == MOST_BROKEN:
+                    break
+                continue
             for field, row in (rows or {}).items():
                 content = row.tobytes()
                 if field not in files:
+                    check_room(
+                        {field: (len(names), *row.shape)}, f"prepared photographs of {title}", itemsize=row.itemsize
+                    )
                     files[field] = stack.enter_context(open(folder / f"{field}.npy", "wb"))
                     files[field].write(npy_header((len(names), *row.shape), row.dtype))
                     row_bytes[field] = len(content)
@@ -194,6 +224,10 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
                 digest.update(content)
             (skipped if rows is None else kept).append(name)
             digest.update(b"" if rows is None else os.fsencode(name))
+        if broken:
+            others = f"; {len(broken)} of {len(names)} images cannot be used" if len(broken) > 1 else ""
+            others += " so far" if len(broken) == MOST_BROKEN else ""
+            raise DataError("; ".join(map(str, broken)) + others) from broken[0]
         for field, file in files.items():  # the rows of the skipped, which nobody reads
             for _ in skipped:
                 file.write(bytes(row_bytes[field]))

@@ -1,6 +1,8 @@
 """One reader of photographs and one of masks, for every loader and command: any mode, upright, errors that say why."""
 
-import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,39 +11,46 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from partlib.errors import DataError
 
 HEIF = (".heic", ".heif", ".avif")  # Pillow alone may not read them
-MAX_PIXELS = 200_000_000  # of a photograph; more would take gigabytes
+MAX_PIXELS = 178_000_000  # of a photograph; more would take gigabytes, and Pillow refuses them
+LARGE = 16_000_000  # pixels of a photograph that are worth decoding
+RIM = 0.9  # share of each edge of a photograph; a mask that holds more is suspected
 TURNS = {  # EXIF orientation -> what turns the stored pixels upright
     **{2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM},
     **{5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE},
     8: Image.Transpose.ROTATE_90,
 }
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # below MAX_PIXELS there is no bomb
 
 
-def read_image(path: Path) -> Image.Image:
-    """An image file, decoded and turned upright by the EXIF orientation that cameras write."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, not yet decoded; what goes wrong with it inside is a DataError that gives the true reason."""
     if path.suffix.lower() in HEIF:
         _open_heif()
     try:
         with Image.open(path) as file:
             if file.width * file.height > MAX_PIXELS:
-                found = f"{file.width} x {file.height} pixels"
-                raise DataError(f"{path}: has {found}; expected at most {MAX_PIXELS:,}: make it smaller")
-            file.load()
-            return _upright(file)
+                raise Image.DecompressionBombError
+            yield file
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; expected an image file: check the name") from error
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder; expected an image file: name the images in it") from error
     except PermissionError as error:
         raise DataError(f"{path} may not be read; change its permissions") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: has too many pixels; expected at most {MAX_PIXELS:,}: make it smaller") from error
+    except Exception as error:  # each of the decoders has errors of its own for a damaged file
         remedy = "it may be cut short: copy or download it again, or remove it"
         if isinstance(error, UnidentifiedImageError):
-            kind = (
-                "install pillow-heif to read this kind, or " if path.suffix.lower() in HEIF else "it may be cut short; "
-            )
-            remedy = f"{kind}save it as JPEG or PNG, or remove it"
-        raise DataError(f"{path}: expected a whole image file, but it cannot be decoded ({error}); {remedy}") from error
+            kind = "install pillow-heif to read this kind, or " if path.suffix.lower() in HEIF else ""
+            remedy = f"{kind or 'it may be cut short; '}save it as JPEG or PNG, or remove it"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"{path}: expected a whole image file, but it cannot be decoded ({reason}); {remedy}"
+        ) from error
 
 
 def _open_heif() -> None:
@@ -53,24 +62,59 @@ def _open_heif() -> None:
     register_heif_opener()
 
 
-def _upright(file: Image.Image) -> Image.Image:
-    """The picture turned as its camera was held; other tags are neither read nor rewritten, whatever is in them."""
+def _orientation(file: Image.Image) -> int:
+    """The EXIF orientation that cameras write, 1 for upright; other tags are not read, whatever is in them."""
     try:
-        turn = TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
-    except (ValueError, SyntaxError, struct.error, TypeError, KeyError):
-        turn = None  # damaged EXIF says nothing
-    return file.copy() if turn is None else file.transpose(turn)
+        value = file.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF says nothing
+        return 1
+    return value if value in TURNS else 1
 
 
-def read_photo(path: Path) -> np.ndarray:
-    """A photograph (H, W, 3) uint8 RGB, upright, without its transparency."""
-    photo = read_image(path)
+def read_image(path: Path, limit: int = MAX_PIXELS) -> Image.Image:
+    """An image file, decoded and turned upright; a JPEG of more than ``limit`` pixels at 1/2, 1/4, 1/8 of its size."""
+    with _opened(path) as file:
+        turn, factor = TURNS.get(_orientation(file)), shrinking(file.width, file.height, limit)
+        if factor > 1:
+            file.draft("RGB", (file.width // factor, file.height // factor))
+        file.load()
+        return file if turn is None else file.transpose(turn)
+
+
+def shrinking(width: int, height: int, limit: int) -> int:
+    """By which power of two to divide the sides so that at most ``limit`` pixels are left."""
+    factor = 1
+    while (width // factor) * (height // factor) > limit:
+        factor *= 2
+    return factor
+
+
+def photo_shape(path: Path) -> tuple[int, int]:
+    """(H, W) of an image file, upright; its pixels are not decoded."""
+    with _opened(path) as file:
+        lying = _orientation(file) >= 5
+        return (file.width, file.height) if lying else (file.height, file.width)
+
+
+def read_photo(path: Path, limit: int = MAX_PIXELS) -> np.ndarray:
+    """A photograph (H, W, 3) uint8 RGB, upright, without transparency; of more than ``limit`` pixels a smaller one."""
+    photo = read_image(path, limit)
     if photo.mode.startswith("I;16") or (photo.mode == "I" and photo.getextrema()[1] > 255):  # type: ignore[operator]
         values = np.asarray(photo).astype(np.float32)  # 16 bits per pixel, the upper eight of which are seen
         photo = Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
     elif photo.mode[0] in "IF":
         raise DataError(f"{path}: expected 8 or 16 bits per channel, found mode {photo.mode!r}; save it as 8 bits")
-    return np.asarray(photo.convert("RGB"))
+    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+    factor = shrinking(photo.width, photo.height, limit)
+    return np.asarray(photo.reduce(factor) if factor > 1 else photo)
+
+
+def shrunk(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels or a mask (H, W) at the smaller ``shape`` that its photograph was read at: of every cell one pixel."""
+    if values.shape == tuple(shape):
+        return values
+    rows, columns = ((np.arange(small) + 0.5) * large / small for small, large in zip(shape, values.shape, strict=True))
+    return values[rows.astype(int)][:, columns.astype(int)]
 
 
 def check_size(path: Path, found: tuple[int, ...], photo: Path, expected: tuple[int, ...]) -> None:
@@ -143,12 +187,45 @@ def read_mask(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A binary mask, (H, W) bool, true where the value is not 0; ``shape`` (H, W) is that of its photograph."""
     values = mask_values(path)
     check_size(path, values.shape, photo, shape)
-    found = np.unique(values)
+    found = np.unique(values) if values.dtype != np.uint8 else np.flatnonzero(_counts(values))
     if np.count_nonzero(found) > 1:
         few = f"{len(found)} values ({', '.join(map(str, found[:6]))})"
         remedy = "threshold it and save it as PNG (JPEG blurs edges)"
         raise DataError(f"{path}: the mask is not binary: {few}; expected 0 and one other: {remedy}")
     return values != 0
+
+
+SUSPICIONS = {
+    "inverted": "hold all four edges of their photographs; if they are inverted, exchange 0 and 255",
+    "turned": "belong to photographs that EXIF turns, and have the size of both the stored and the upright one; if the"
+    " object is off, turn them as their photographs",
+}
+
+
+def suspicions(mask: np.ndarray, path: Path, photo: Path) -> list[str]:
+    """Keys of SUSPICIONS: what may be wrong with a mask (H, W) bool at ``path`` and cannot be told from it."""
+    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    found = ["inverted"] if not mask.all() and min(edge.mean() for edge in edges) > RIM else []
+    with _opened(photo) as file, _opened(path) as own:
+        turn, square = _orientation(file), file.width == file.height
+        if _orientation(own) == 1 and turn > 1 and (turn < 5 or square):
+            found.append("turned")
+    return found
+
+
+def warn_of(suspects: Sequence[tuple[str, Path]], stacklevel: int = 2) -> None:
+    """One warning for each suspicion, with the number of masks and the first ones' names."""
+    for kind, text in SUSPICIONS.items():
+        paths = sorted(path for other, path in suspects if other == kind)
+        if paths:
+            few = ", ".join(path.name for path in paths[:3]) + ", ..." * (len(paths) > 3)
+            counted = f"{paths[0].parent}: {len(paths)} {'masks' if len(paths) > 1 else 'mask'} ({few})"
+            warnings.warn(f"{counted} may be {kind}: they {text}", stacklevel=stacklevel + 1)
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    """How often each of 256 values occurs; row by row, as counting makes eight bytes of each."""
+    return sum((np.bincount(row, minlength=256) for row in values), np.zeros(256, int))
 
 
 def read_votes(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:

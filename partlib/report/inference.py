@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from partlib.config import TrainConfig
 from partlib.data.photos import crop_square, resize_photo, square_around
-from partlib.data.reading import read_mask, read_photo
+from partlib.data.reading import LARGE, photo_shape, read_mask, read_photo, shrunk, suspicions, warn_of
 from partlib.errors import ConfigError, DataError
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay, palette_image
@@ -37,7 +38,7 @@ def segment_files(
 
     ``photo-parts.png`` is a palette image, 0 background and 1..K parts. ``masks`` are one binary picture per
     photograph; without them the object is what ``finder``, given the configuration of the run, finds, or the whole
-    picture.
+    picture. Photographs of more than LARGE pixels are divided, and drawn in the overlay, at 1/2, 1/4 ... of their size.
     """
     if masks and len(masks) != len(images):
         raise ConfigError(f"--mask names {len(masks)} files for {len(images)} images; expected one for each, or none")
@@ -52,29 +53,46 @@ def segment_files(
     find: Find | None = None if finder is not None else whole
     written: list[Path] = []
     broken: list[str] = []
+    suspects: list[tuple[str, Path]] = []
     for image, mask_path in zip_longest(images, masks):
         try:
-            photo = read_photo(image)
+            # The photograph, and where the object is; a very large one is looked at in a smaller size
+            photo, mask = read_photo(image, LARGE), None
             if mask_path:
-                mask = read_mask(mask_path, image, photo.shape[:2])
+                mask = read_mask(mask_path, image, photo_shape(image))
+                suspects += [(kind, mask_path) for kind in suspicions(mask, mask_path, image)]
             else:
                 find = find or finder(config)  # type: ignore[misc]
-                mask = find(photo)
-            if not mask.any():
+            small = find(photo) if mask is None else shrunk(mask, photo.shape[:2])  # type: ignore[misc]
+            if not small.any():
                 raise DataError(f"{mask_path or image}: the mask is empty; expected pixels above 0 on the object")
         except DataError as error:  # the others are not lost for it
             text = str(error)
             broken.append(text if str(mask_path or image) in text or str(image) in text else f"{image}: {text}")
             continue
-        labels = segment_photo(segmenter, photo, mask, config.image_size)
+        # Its parts, at the size of the file
+        labels = segment_photo(segmenter, photo, small, config.image_size)
+        full = enlarged(labels, small, photo_shape(image), mask)
         written += [out / f"{image.stem}-parts.png", out / f"{image.stem}-overlay.png"]
-        write_atomically(written[-2], palette_image(labels).save)
+        write_atomically(written[-2], palette_image(full).save)
         picture = Image.fromarray(overlay(photo, labels))
         write_atomically(written[-1], partial(picture.save, compress_level=1))  # a third of the time
+    warn_of(suspects)
     if broken:
         done = f" ({len(images) - len(broken)} of {len(images)} photographs are done)" if len(images) > 1 else ""
         raise DataError("; ".join(broken) + done)
     return written
+
+
+def enlarged(labels: np.ndarray, small: np.ndarray, shape: tuple[int, int], mask: np.ndarray | None) -> np.ndarray:
+    """Labels (h, w) within the mask ``small`` (h, w) at the ``shape`` (H, W) of the file, within ``mask`` (H, W)."""
+    if labels.shape == shape:
+        return labels
+    if mask is not None:  # its border is finer than that of the labels, which are continued over it
+        where = ndimage.distance_transform_edt(~small, return_distances=False, return_indices=True)
+        labels = labels[tuple(where)]
+    large = np.asarray(Image.fromarray(labels).resize(shape[::-1], Image.Resampling.NEAREST))
+    return large if mask is None else large * mask
 
 
 def whole(photo: np.ndarray) -> np.ndarray:

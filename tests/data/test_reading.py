@@ -140,7 +140,7 @@ def test_the_reason_is_the_true_one(colors, tmp_path, monkeypatch):
         with refused(message):
             read_photo(tmp_path / name)
     monkeypatch.setattr("partlib.data.reading.MAX_PIXELS", 1000)
-    with refused("large.png: has 30 x 40 pixels; expected at most 1,000: make it smaller"):
+    with refused("large.png: has too many pixels; expected at most 1,000: make it smaller"):
         read_photo(tmp_path / "large.png")
     monkeypatch.setattr("PIL.Image.open", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")))
     with refused("large.png may not be read; change its permissions"):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import inspect
 import re
 import sys
@@ -32,14 +33,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown, warnings.showwarning = warnings.showwarning, say  # type: ignore[assignment]
     try:
         run(**arguments)
-    except (PartlibError, OSError) as error:  # OSError: a file or folder that cannot be read or written; it is named
-        print(f"partlib: {error}", file=sys.stderr)
+    except (PartlibError, OSError) as error:  # OSError: a file or folder that cannot be read or written
+        print(f"partlib: {_reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     finally:
         warnings.showwarning = shown
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """One line: what went wrong, with which file, and what to do where that is plain."""
+    remedies = {errno.ENOSPC: "make room and run it again", errno.EDQUOT: "make room and run it again"}
+    text = str(error)
+    if isinstance(error, OSError) and error.errno and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+        text += f"; {remedies[error.errno]}" if error.errno in remedies else ""
+    return " ".join(text.split())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--baselines", action="store_true", help="score every baseline too")
     add("--json", type=Path, help="write the scores to this file")
     add("--picture", type=Path, help="write a grid of example segmentations to this PNG")
+    add("--overwrite", action="store_true", help="replace --json and --picture where they are there already")
     add("--protocol", default="", help="score as the paper: cub, deepfashion, pascal-part or pixels")
     add("--masks", type=Path, help="score with these predicted masks too (see partlib foreground)")
     add("--reproduce-release", action="store_true", help="with the conventions of the authors' release")
@@ -96,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help=text)
     text = f"photographs, spread evenly, that the network learns from (default {MaskConfig.examples})"
     add("--examples", type=int, default=MaskConfig.examples, help=text)
+    add("--network", default="", help="a shipped mask network's name, or the file of one, instead of learning one")
 
     add = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
     _add_fields(add, MaskConfig)
@@ -107,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add("images", type=Path, nargs="+", help="photographs")
     add("--model", help="a run's folder, a model.safetensors, or a shipped model's name (default: the first word)")
     add("--mask", type=Path, nargs="*", default=[], help="one binary mask per photograph, same order")
+    add("--network", default="", help="mask network, by name or file, that looks for the object (default: the model's)")
     add("--whole-picture", action="store_true", help="the object is the whole picture; else it is looked for")
     add("--out", type=Path, default=Path("segmented"), help="folder for overlays and label maps (default segmented)")
     add("--overwrite", action="store_true", help="replace files of these names that are there already")
@@ -204,12 +218,17 @@ def _demo(out: Path, device: str, quick: bool, **options: Any) -> None:
     demo(config, out, device, recipe)
 
 
-def _evaluate(directory: Path, json: Path | None, picture: Path | None, baselines: bool, **options: Any) -> None:
+def _evaluate(
+    directory: Path, json: Path | None, picture: Path | None, overwrite: bool, baselines: bool, **options: Any
+) -> None:
     from partlib.paper import protocols as paper
     from partlib.paper.release import recipe_of
     from partlib.report import tables
     from partlib.runs.checkpoint import load_model, write_json
 
+    for file in (json, picture):
+        if file is not None and file.exists() and not overwrite:
+            raise ConfigError(f"{file} is there already; pass --overwrite to replace it, or another name")
     segmenter, config = load_model(directory)
     there = paper.on_data(config, options["data"], options["root"], options["data_options"])
     split, protocol, masks, release = (options[k] for k in ("split", "protocol", "masks", "reproduce_release"))
@@ -230,13 +249,14 @@ def _evaluate(directory: Path, json: Path | None, picture: Path | None, baseline
         write_json(json, metrics)
 
 
-def _masks(data: str, root: Path | None, out: Path | None, examples: int) -> None:
+def _masks(data: str, root: Path | None, out: Path | None, examples: int, network: str) -> None:
     from partlib.masks.derived import derive
+    from partlib.masks.found import network_of
     from partlib.paths import masks_dir
 
     out = out or masks_dir(data)
-    report = derive(data, root, out, examples)
-    print(f"masks derived from boxes: {report}; look at {out / 'contact.png'}, masks are in {out / 'masks'}")
+    report = derive(data, root, out, examples, network_of(network) if network else None)
+    print(f"masks: {report}; look at {out / 'contact.png'}, masks are in {out / 'masks'}")
 
 
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:
@@ -249,16 +269,22 @@ def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> No
 
 
 def _segment(
-    model: str | None, images: list[Path], mask: list[Path], out: Path, whole_picture: bool, overwrite: bool
+    model: str | None,
+    images: list[Path],
+    mask: list[Path],
+    network: str,
+    out: Path,
+    whole_picture: bool,
+    overwrite: bool,
 ) -> None:
     from partlib.report.inference import segment_files
 
     def finder(config: TrainConfig) -> Callable[[Any], Any]:
         from partlib.masks.found import find, network_of
 
-        network = network_of(config.data)
-        print(f"masks: found by the network for {config.data}; or give --mask, or --whole-picture", file=sys.stderr)
-        return partial(find, network)
+        name = network or config.data
+        print(f"masks: found by the network for {name}; or give --mask, or --whole-picture", file=sys.stderr)
+        return partial(find, network_of(name))
 
     if model is None:  # `partlib segment runs/birds photo.jpg`
         model, *images = images  # type: ignore[assignment]

@@ -23,6 +23,7 @@ try:
 except ImportError:  # on Windows two processes should not fill one cache at the same time
     fcntl = None
 
+LOCK = ".lock"
 TEMPORARY = ".partlib-"  # begins the names of folders that are not yet what they shall be
 
 Shapes = dict[str, tuple[int, ...]]
@@ -153,6 +154,22 @@ def _empty(partial: Path) -> None:
         file.unlink()
 
 
+def claim(folder: Path, mark: str, *others: str) -> None:
+    """ConfigError unless a folder is new, empty, or a command's own, which its file ``mark`` tells.
+
+    Files called as ``others`` may be there without it, from a call that was killed before it wrote it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; expected a folder, or none of that name: pass another --out")
+    if not folder.is_dir() or (folder / mark).is_file():
+        return
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, *others))
+    strange = [name for name in strange if not name.startswith(TEMPORARY)]
+    if strange:
+        few = ", ".join(strange[:3]) + ", ..." * (len(strange) > 3)
+        raise ConfigError(f"{folder} holds other files ({few}); pass another --out, so that none is replaced")
+
+
 @contextmanager
 def locked(folder: Path | None) -> Iterator[None]:
     """ConfigError where another process is at work in a folder; an empty one is left behind by nobody."""
@@ -160,7 +177,7 @@ def locked(folder: Path | None) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
         with open(path, "wb") as file:
             try:
@@ -209,6 +226,13 @@ def _place(name: str, key: object) -> Path:
 
 def _mapped(folder: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """An array as ``.npy``; numpy's own writing reports a full disk as an error without a number."""
+    with open(path, "wb") as file:
+        file.write(npy_header(array.shape, array.dtype))
+        file.write(np.ascontiguousarray(array).tobytes())
 
 
 def npy_header(shape: tuple[int, ...], dtype: Any = np.float16) -> bytes:

@@ -38,6 +38,7 @@ def load(split: str, root: Path, image_size: int, *, margin: float = 0.05) -> Ar
     options = {"size": image_size, "margin": margin, "groups": class_of_tag.tolist()}
     known = {"root": root, "part_names": part_names, "label_names": ("person",)}
     dataset = photos.prepare_once("ccp", split, names, files, options, make, **known)
+    dataset.photos = np.array([str(_files(root, name)[0]) for name in dataset.names])
     chosen = np.array([splits[name] == split for name in dataset.names])
     if not chosen.any():
         what = f"none of its {len(chosen)} photos is in the {split!r} split"

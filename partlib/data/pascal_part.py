@@ -17,7 +17,7 @@ from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
-from partlib.paths import cached_arrays
+from partlib.paths import cached_arrays, save_array
 
 FOLDER = "VOCdevkit"
 VERSION = 2  # raise it whenever this file finds other objects in the same annotations
@@ -105,7 +105,7 @@ def find_objects(root: Path, category: str, images: list[str]) -> np.ndarray:
                 if entry.category == category:
                     area = np.prod(entry.box()[2:]) / entry.mask.size
                     rows.append((image, number, area, any(mask.any() for _, mask in entry.parts)))
-        np.save(folder / "objects.npy", np.array(rows, columns))
+        save_array(folder / "objects.npy", np.array(rows, columns))
 
     key = [VERSION, category, photos.stamps(files[1::2])]
     return cached_arrays("datasets/pascal-part-objects", key, find)["objects"]

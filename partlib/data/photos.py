@@ -19,7 +19,7 @@ from scipy.io import loadmat
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
-from partlib.paths import cached_arrays, check_room, npy_header
+from partlib.paths import cached_arrays, check_room, npy_header, save_array
 
 CACHE_VERSION = 2  # raise it whenever this file prepares the same photograph differently
 MIN_FOREGROUND = 0.005  # fraction of the photograph; below it there is no object to crop to
@@ -155,10 +155,10 @@ def stamps(files: Sequence[Path]) -> list:
 
     Copies keep their time, and corrected masks may keep their size.
     """
-    return [(str(path.absolute()), (stat := path.stat()).st_size, stat.st_mtime_ns, _sample(path)) for path in files]
+    return [(str(path.absolute()), (stat := path.stat()).st_size, stat.st_mtime_ns, sample_of(path)) for path in files]
 
 
-def _sample(path: Path, block: int = 16_384) -> str:
+def sample_of(path: Path, block: int = 16_384) -> str:
     """A hash of the head, the middle and the tail of a file; of all of a small one."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -234,4 +234,4 @@ def _fill(folder: Path, title: str, names: Sequence[str], make: Maker) -> None:
     if not kept:
         raise DataError(f"none of the {len(names)} images has a foreground (0.5 % of its pixels), e.g. {names[0]}")
     for field, value in (("names", kept), ("skipped", skipped), ("digest", digest.hexdigest()[:16])):
-        np.save(folder / f"{field}.npy", np.array(value, str))
+        save_array(folder / f"{field}.npy", np.array(value, str))

@@ -7,6 +7,7 @@ picture less its rim. What is there already is kept, so an interrupted call goes
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +19,20 @@ from partlib import distributed
 from partlib.data import cub, folder, photos, reading, usual_root
 from partlib.errors import ConfigError, DataError
 from partlib.masks import MaskConfig, boxes
+from partlib.masks.found import find
 from partlib.masks.network import MaskNetwork, load_network
 from partlib.masks.predicted import paste
-from partlib.paths import write_atomically
+from partlib.paths import claim, locked, write_atomically
 from partlib.runs.checkpoint import write_json
 
 RIM = 0.03  # of the sides of a photograph without a box, taken for background
 SHEET = (6, 10)  # rows and columns of the contact sheet
+MODEL = "network.safetensors"  # in the folder of the masks
 CELL = 128  # pixels of each of its pictures
 
 
-COLUMNS = ("name", "sound", "iou")  # of masks.csv: does it look like an object, and IoU with the network's own answer
+# of masks.csv: does it look like an object, IoU with the network's own answer, and which photograph it was made of
+COLUMNS = ("name", "sound", "iou", "photograph")
 
 
 class Photo(NamedTuple):
@@ -58,65 +62,126 @@ def listed(data: str, root: Path | None = None) -> list[Photo]:
     return found
 
 
+def read(photo: Photo) -> tuple[np.ndarray, tuple[int, int]]:
+    """A photograph (h, w, 3) uint8, a very large one in a smaller size, and the size (H, W) of its file."""
+    return reading.read_photo(photo.path, reading.LARGE), reading.photo_shape(photo.path)
+
+
 def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
-    """What the steps see of a photograph, the square of it that this is, and its size (H, W)."""
-    image = reading.read_photo(photo.path)
-    height, width = image.shape[:2]
+    """What the steps see of a photograph, the square of the file that this is, and the file's size (H, W)."""
+    image, (height, width) = read(photo)
+    scale = width / image.shape[1]
     x, y = round(RIM * width), round(RIM * height)
-    crop, square = boxes.crop_around(image, photo.box or (x, y, width - 1 - x, height - 1 - y))
-    return crop, square, (height, width)
+    box = photo.box or (x, y, width - 1 - x, height - 1 - y)
+    crop, square = boxes.crop_around(image, tuple(round(value / scale) for value in box))  # type: ignore[arg-type]
+    left, top, side = (round(value * scale) for value in square)
+    return crop, (left, top, side), (height, width)
 
 
-def derive(data: str, root: Path | None, out: Path, examples: int = MaskConfig.examples) -> dict:
+def derive(
+    data: str, root: Path | None, out: Path, examples: int = MaskConfig.examples, network: MaskNetwork | None = None
+) -> dict:
     """Write ``out/masks/<name>.png`` for every photograph, 255 where the object is; returns ``report.json``.
 
     ``masks.csv`` has a line for each: those that are not sound, or far from what the network said, are worth a look.
+    A ``network`` that is given does not learn, and finds the object of a photograph without box itself.
     """
-    every, masks, model, report = listed(data, root), out / "masks", out / "network.safetensors", out / "report.json"
-    # learn from photographs that are spread evenly over the list
-    if model.is_file():
-        network, _ = load_network(model)
-        learned = json.loads(report.read_text(encoding="utf-8"))
-    else:
-        pick = np.unique(np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int))
-        network, learned = boxes.learn((crop_of(every[i])[0] for i in pick), len(pick))
-        learned["photographs"] = len(every)
+    claim(out, MODEL, "report.json")
+    every, masks, report = listed(data, root), out / "masks", out / "report.json"
+    with locked(out):
+        trained, learned = network_for(every, data, root, out, examples, network)
+        broken: list[str] = []
+        # divide them all
+        with open(out / "masks.csv", "a", encoding="utf-8", newline="", buffering=1) as lines:  # whole lines, or none
+            left = undone(every, out)
+            for photo, stamp in distributed.progress_bar(left, f"masks of {len(left)} photographs"):
+                try:
+                    mask, sound, iou = divided(photo, trained, search=network is not None)
+                except DataError as error:  # the others are not lost for it
+                    text = str(error)
+                    broken.append(text if str(photo.path) in text else f"{photo.path}: {text}")
+                    continue
+                write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
+                csv.writer(lines).writerow([photo.name, int(sound), round(iou, 3), stamp])
+        # what became of them
+        table = lines_of(out)
+        learned |= {"sound in the end": int(table.sound.sum()), "IoU with network": round(float(table.iou.mean()), 3)}
         write_json(report, learned)
-        network.save(model, {"report": json.dumps(learned)})
-    # divide them all
-    with open(
-        out / "masks.csv", "a", encoding="utf-8", newline="", buffering=1
-    ) as lines:  # a line is whole or not there
-        for photo, mask, sound, iou in divided(every, network, masks):
-            write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
-            csv.writer(lines).writerow([photo.name, int(sound), round(iou, 3)])
-    # what became of them
-    table = pd.read_csv(out / "masks.csv", names=list(COLUMNS)).drop_duplicates("name", keep="last")
-    learned |= {"sound in the end": int(table.sound.sum()), "IoU with the network": round(float(table.iou.mean()), 3)}
-    write_json(report, learned)
-    write_atomically(out / "contact.png", Image.fromarray(sheet(every, masks)).save)
+        write_atomically(out / "contact.png", Image.fromarray(sheet(every, masks)).save)
+    if broken:
+        more = "; ..." * (len(broken) > 10)
+        raise DataError(f"{'; '.join(broken[:10])}{more} ({len(every) - len(broken)} of {len(every)} masks are made)")
     return learned
 
 
-def divided(every: list[Photo], network: MaskNetwork, masks: Path) -> Iterator[tuple[Photo, np.ndarray, bool, float]]:
-    """The photographs that have no mask in the folder ``masks`` yet, theirs (H, W) bool, and the columns of COLUMNS."""
-    left = [photo for photo in every if not (masks / f"{photo.name}.png").is_file()]
-    for photo in distributed.progress_bar(left, f"masks of {len(left)} photographs"):
-        crop, square, size = crop_of(photo)
-        probability = boxes.probability(network, crop)
-        mask, said = boxes.refined(crop, probability), probability >= 0.5
-        iou = float((mask & said).sum() / max(1, (mask | said).sum()))
-        yield photo, paste(mask.astype(np.float32), square, size), boxes.is_sound(mask, crop.box), iou
+def network_for(
+    every: list[Photo], data: str, root: Path | None, out: Path, examples: int, network: MaskNetwork | None
+) -> tuple[MaskNetwork, dict]:
+    """The network in ``out``, or one that is given, or that learns from photographs spread evenly over the list."""
+    place = str(usual_root(data, root).absolute())  # type: ignore[union-attr]
+    model, source = out / MODEL, {"data": data, "root": place, "network": "own" if network is None else "given"}
+    if model.is_file():
+        stored, card = load_network(model)
+        learned = json.loads(card.get("report", "{}"))
+        if {key: learned.get(key) for key in source} != source:
+            found = f"{out} holds masks of {learned.get('root')} by a network that was {learned.get('network')}"
+            raise ConfigError(f"{found}; pass another --out")
+        return stored, learned
+    learned = {**source, "photographs": len(every)}
+    if network is None:
+        pick = np.unique(np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int))
+        network, counts = boxes.learn(crops([every[i] for i in pick]), len(pick))
+        learned |= counts
+    network.save(model, {"report": json.dumps(learned)})
+    return network, learned
+
+
+def crops(some: list[Photo]) -> Iterator[boxes.Crop]:
+    """What the network learns from; a photograph that cannot be read is named later, when it is divided."""
+    for photo in some:
+        with suppress(DataError):
+            yield crop_of(photo)[0]
+
+
+def lines_of(out: Path) -> pd.DataFrame:
+    """The last line of each photograph in ``masks.csv``."""
+    table = pd.read_csv(out / "masks.csv", names=list(COLUMNS), dtype={"name": str, "photograph": str})
+    return table.drop_duplicates("name", keep="last")
+
+
+def undone(every: list[Photo], out: Path) -> list[tuple[Photo, str]]:
+    """The photographs that have no mask yet, or changed since, with what tells their content."""
+    table = lines_of(out)
+    made = dict(zip(table.name, table.photograph, strict=True))
+    stamps = [photos.sample_of(photo.path) for photo in every]
+    pairs = zip(every, stamps, strict=True)
+    return [(p, s) for p, s in pairs if made.get(p.name) != s or not (out / "masks" / f"{p.name}.png").is_file()]
+
+
+def divided(photo: Photo, network: MaskNetwork, search: bool) -> tuple[np.ndarray, bool, float]:
+    """The mask (H, W) bool of a photograph, whether it is sound, and its IoU with what the network said."""
+    if search and photo.box is None:
+        image, shape = read(photo)
+        mask = find(network, image)
+        large = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST)
+        return np.asarray(large), True, 1.0
+    crop, square, size = crop_of(photo)
+    probability = boxes.probability(network, crop)
+    mask, said = boxes.refined(crop, probability), probability >= 0.5
+    iou = float((mask & said).sum() / max(1, (mask | said).sum()))
+    return paste(mask.astype(np.float32), square, size), boxes.is_sound(mask, crop.box), iou
 
 
 def sheet(every: list[Photo], masks: Path) -> np.ndarray:
     """Some photographs, spread evenly, pale outside of their masks: a picture (rows, columns, 3) uint8 to look at."""
     rows, columns = SHEET
     page = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
+    every = [photo for photo in every if (masks / f"{photo.name}.png").is_file()]
     pick = np.unique(np.linspace(0, len(every) - 1, min(rows * columns, len(every))).round().astype(int))
     for number, i in enumerate(pick):
-        photo = reading.read_photo(every[i].path)
-        mask = reading.read_mask(masks / f"{every[i].name}.png", every[i].path, photo.shape[:2])
+        photo, full = read(every[i])
+        mask = reading.read_mask(masks / f"{every[i].name}.png", every[i].path, full)
+        mask = reading.shrunk(mask, photo.shape[:2])
         square = photos.square_of(photo.shape)
         image = photos.resize_photo(photos.crop_square(photo, square, "edge"), CELL)
         small = photos.resize_mask(photos.crop_square(mask, square, "zero"), CELL)

@@ -18,14 +18,18 @@ from partlib.paths import masks_dir
 GROW = 0.05  # by which the box of what is seen at first grows, of its longer side
 
 
-def network_of(data: str) -> MaskNetwork:
-    """The mask network for photographs like those of a data set: one's own, or the one that comes with the package."""
-    own, shipped = masks_dir(data) / "network.safetensors", Path(__file__).parent / "pretrained"
-    for path in (own, shipped / f"{data}.safetensors"):
-        if path.is_file():
+def shipped() -> dict[str, Path]:
+    """The mask networks that come with the package, by the data set that they have learned from."""
+    return {path.stem: path for path in sorted(Path(__file__).with_name("pretrained").glob("*.safetensors"))}
+
+
+def network_of(name: str) -> MaskNetwork:
+    """A mask network by a data set like whose photographs it shall take, one's own or a shipped one; or by its file."""
+    for path in (Path(name), masks_dir(name) / "network.safetensors", shipped().get(name)):
+        if path is not None and path.is_file():
             return load_network(path)[0]
-    remedy = f"make one (partlib masks --data {data}), give --mask, or take --whole-picture"
-    raise ConfigError(f"no mask network goes with a model of {data!r}; {remedy}")
+    remedy = f"make one (partlib masks --data {name}), or give --network {', '.join(shipped())} or the file of one"
+    raise ConfigError(f"no mask network goes with {name!r}; {remedy}, --mask, or --whole-picture")
 
 
 def find(network: MaskNetwork, photo: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from partlib.errors import CheckpointError, ConfigError, DataError
 from partlib.evaluation import batches
 from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
+from partlib.paths import claim, locked
 from partlib.runs.build import Recipe, pick_device
 from partlib.runs.checkpoint import write_json, write_tensors
 from partlib.segmenter import FPNDecoder, resize
@@ -98,6 +99,12 @@ def foreground(
     config: MaskConfig, out: Path, splits: Sequence[str] = ("test",), device: str = "auto"
 ) -> dict[str, float]:
     """Train a mask network, or load that of ``out``; write its masks to ``out/masks``; returns mean IoUs in percent."""
+    claim(out, "foreground.safetensors")
+    with locked(out):
+        return _foreground(config, out, splits, device)
+
+
+def _foreground(config: MaskConfig, out: Path, splits: Sequence[str], device: str) -> dict[str, float]:
     model, place, recipe = out / "foreground.safetensors", pick_device(device), Recipe(config.training())
     if model.is_file():
         network, card = load_network(model)

@@ -1,6 +1,6 @@
 """Predicted foreground masks as files: ``folder/<Sample.name>.png``, 0 for background and 255 for the object.
 
-Masks of CUB and DeepFashion cover the whole photograph, as the published ones; others the square image, at any size.
+Where a data set is made of photographs, a mask is of the size of its photograph; drawn birds are square themselves.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from partlib.data import PartDataset, Sample, load_dataset
 from partlib.data.photos import crop_square, resize_mask, square_of
-from partlib.data.reading import at_least_half, mask_values, read_photo
+from partlib.data.reading import at_least_half, check_size, mask_values, photo_shape
 from partlib.errors import DataError
 from partlib.paths import write_atomically
 
@@ -26,9 +26,8 @@ def save_masks(dataset: PartDataset, probabilities: Tensor, folder: Path) -> Pat
     """Write the mask of every image from probabilities (N, S, S); it is where they are at least one half."""
     for i, name in enumerate(sample_names(dataset)):
         mask = probabilities[i].numpy() >= 0.5  # (S, S)
-        if dataset.name in WHOLE_PHOTOGRAPHS:
-            assert dataset.photos is not None
-            shape = read_photo(Path(dataset.photos[i])).shape[:2]
+        if dataset.photos is not None:
+            shape = photo_shape(Path(dataset.photos[i]))
             square = square_of(shape) if dataset.squares is None else dataset.squares[i]
             mask = paste(probabilities[i].numpy(), square, shape)  # (H, W)
         write_atomically(folder / f"{name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
@@ -71,6 +70,11 @@ class PredictedForeground(PartDataset):
 
     def __getitem__(self, index: int) -> Sample:
         mask = at_least_half(mask_values(self.paths[index]))  # (H, W)
+        if self.photos is not None and self.squares is not None:
+            photo = Path(self.photos[index])
+            check_size(self.paths[index], mask.shape, photo, photo_shape(photo))
+            left, top, side = map(int, self.squares[index])
+            mask = crop_square(mask, (left, top, side), "zero")  # (side, side)
         height, width = mask.shape
         if height != width:
             found = f"{self.paths[index]}: is {width} x {height} pixels"

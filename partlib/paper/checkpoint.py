@@ -12,6 +12,7 @@ from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
 from partlib.errors import CheckpointError
 from partlib.paper.release import release_config
+from partlib.paths import claim
 from partlib.runs.checkpoint import read_torch, save_model, write_json
 from partlib.segmenter import PartSegmenter
 
@@ -51,6 +52,7 @@ def convert_release_checkpoint(path: str | Path, out: str | Path, data: str = "c
     out = Path(out)
     if (out / "model.safetensors").exists():
         raise CheckpointError(f"{out} holds a model already; give another --out")
+    claim(out, "model.safetensors")
     segmenter, config, names = load_release_checkpoint(path, data, root)
     save_model(out / "model.safetensors", segmenter, config)
     write_json(out / "config.json", config.to_dict())

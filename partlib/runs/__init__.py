@@ -17,7 +17,7 @@ from partlib.data import PartDataset
 from partlib.errors import ConfigError
 from partlib.evaluation import evaluate
 from partlib.metrics import part_share
-from partlib.paths import locked, runs_dir, write_atomically
+from partlib.paths import claim, locked, runs_dir, write_atomically
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe, Runtime, build_trainers, pick_device
 from partlib.runs.starts import race
@@ -129,6 +129,8 @@ def _saved_state(folder: Path | None, resume: bool) -> dict[str, Any] | None:
     if folder is None or not (folder / "checkpoint.pt").exists():
         if folder is not None and (folder / "model.safetensors").exists():
             raise ConfigError(f"{folder} holds a model, and no checkpoint to go on from; pass another --out to keep it")
+        if folder is not None:
+            claim(folder, "checkpoint.pt", "config.json")  # the latter of a run that was killed early
         return None
     if not resume:
         raise ConfigError(f"{folder} holds a run already; pass --resume to go on with it, or another --out")

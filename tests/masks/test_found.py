@@ -41,7 +41,7 @@ def test_the_shipped_networks_are_small(data):
 
 def test_a_data_set_without_a_network_is_named_and_one_of_its_own_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("PARTLIB_RUNS", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"no mask network goes with a model of 'folder'; make one .*--whole-picture"):
+    with pytest.raises(ConfigError, match=r"no mask network goes with 'folder'; make one .*--whole-picture"):
         network_of("folder")
     own = MaskNetwork("random")
     for data in ("folder", "birds"):

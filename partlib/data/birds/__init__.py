@@ -28,7 +28,7 @@ from partlib.data.birds.scene import Light, Scenery
 from partlib.data.birds.textures import lookup
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
-from partlib.paths import cached_arrays
+from partlib.paths import cached_arrays, save_array
 
 VERSION = 1  # raise it whenever a picture changes: caches and fingerprints depend on it
 DEFAULT_IMAGES = {"train": 600, "val": 100, "test": 200}
@@ -47,7 +47,7 @@ def load(split: str, root: Path | None, image_size: int, num_images: int | None 
 
     def make(folder: Path) -> None:
         for name, array in generate(split, num_images, image_size, seed).items():
-            np.save(folder / f"{name}.npy", array)
+            save_array(folder / f"{name}.npy", array)
 
     key = f"v{VERSION}-{split}-{num_images}x{image_size}-seed{seed}"
     arrays: dict[str, Any] = cached_arrays("birds", key, make)

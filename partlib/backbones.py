@@ -5,6 +5,7 @@ package and need no connection; ResNet-50 and VGG19, the paper's, are torchvisio
 are named by a text: empty for the usual ImageNet ones, "random", a name of torchvision's, or a file.
 """
 
+import pickle
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from partlib.errors import CheckpointError, ConfigError
+from partlib.errors import CheckpointError, ConfigError, brief
 
 LITE0 = "tf_efficientnet_lite0"
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
@@ -152,7 +153,7 @@ def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
         except (OSError, RuntimeError) as error:  # no connection; a file that was cut short
             place, url = f"{torch.hub.get_dir()}/checkpoints", known[weights].url
             remedy = f"download {url} into {place}, or use efficientnet_lite0, which needs no download"
-            raise CheckpointError(f"weights of {name} cannot be fetched ({error}); {remedy}") from error
+            raise CheckpointError(f"weights of {name} cannot be fetched ({brief(error)}); {remedy}") from error
     network = _vgg19_convolutions() if name == "vgg19" else get_model(name, weights=None, **options)
     if weights == "random":
         return network
@@ -198,7 +199,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         safe = Path(path).suffix == ".safetensors"
         tensors = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has exceptions of its own; all mean the same to the user
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        python = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds Python objects, which are never loaded" if python else brief(error)
         raise CheckpointError(f"weight file {path} cannot be read ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise CheckpointError(f"weight file {path} holds other things than named tensors; expected a state dict")

@@ -6,6 +6,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, get_origin, get_type_hints
 
@@ -18,7 +19,9 @@ LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
     **{"refine_batch_size": 2, "image_size": 16, "feature_size": 16, "loss_size": 8},
 }
-MOST = {"num_parts": 255, "seed": 10**9}  # labels are bytes; seeds are multiplied by large numbers
+MOST: dict[str, int] = {  # 10^9 for all other whole numbers: seeds are multiplied, steps counted in 64 bits
+    **{"num_parts": 255, "views": 100, "starts": 100, "loss_size": 1024, "feature_size": 4096},  # labels are bytes
+}
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,10 @@ class TrainConfig:
         for name, hint in get_type_hints(type(self)).items():
             value, least = _typed(name, getattr(self, name), hint), LEAST.get(name, 0)
             object.__setattr__(self, name, value)
-            if isinstance(value, int | float) and not value >= least:  # this way round NaN is refused too
+            if isinstance(value, int | float) and not least <= value < math.inf:  # this way round NaN is refused too
                 raise ConfigError(f"{name} is {value}; expected at least {least}")
-            if name in MOST and value > MOST[name]:
-                raise ConfigError(f"{name} is {value}; expected at most {MOST[name]}")
+            if isinstance(value, int) and value > (most := MOST.get(name, 10**9)):
+                raise ConfigError(f"{name} is {value}; expected at most {most}")
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
             if getattr(self, name).partition(":")[0] not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")

@@ -4,6 +4,12 @@ The command line prints them as one line; everything else keeps its traceback.
 """
 
 
+def brief(error: BaseException, most: int = 120) -> str:
+    """What an error of a library says, as one line of at most ``most`` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class PartlibError(Exception):
     """Any of them."""
 

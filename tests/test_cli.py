@@ -198,7 +198,10 @@ MISTAKES = {
     ),
     "no masks": (["evaluate", "RUN", "--masks", "OUT"], "OUT is not a folder; expected one with a PNG per image"),
     "protocol and baselines": (["evaluate", "RUN", "--protocol", "cub", "--baselines"], "--baselines does not go with"),
-    "foreground of nothing": (["foreground", "--data", "folder", "--root", "FILE", "--out", "OUT/x"], "is not a folder"),
+    "foreground of nothing": (
+        ["foreground", "--data", "folder", "--root", "FILE", "--out", "OUT/x"],
+        "is not a folder",
+    ),
     "missing photo": (["segment", "RUN", "nowhere.jpg", "--out", "OUT"], "nowhere.jpg"),
     "masks do not fit": (["segment", "RUN", "a.jpg", "b.jpg", "--mask", "m.png"], "names 1 files for 2 images"),
     "output is a file": (["evaluate", "RUN", "--split", "val", "--json", "FILE/scores.json"], "FILE"),

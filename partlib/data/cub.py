@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from partlib.data import photos, reading
 from partlib.data.base import PartDataset, Sample
-from partlib.errors import ConfigError, DataError
+from partlib.errors import ConfigError, DataError, brief
 from partlib.paths import masks_dir
 
 FOLDER = "CUB_200_2011"
@@ -168,7 +168,7 @@ def read_lists(root: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     files = _read_list(root, "images.txt").file.astype(object)
     class_names = tuple(_read_list(root, "classes.txt").name)
     numbered = " ".join(f"{number} {name}" for number, name in enumerate(KEYPOINT_NAMES, 1))
-    if (root / "parts/parts.txt").read_text(encoding="utf-8").split() != numbered.split():
+    if " ".join(photos.read_lines(root / "parts/parts.txt")).split() != numbered.split():
         raise DataError(f"{root / 'parts/parts.txt'}: expected CUB's 15 keypoints, back to throat; download it again")
     label = _read_list(root, "image_class_labels.txt", files.index)["class"].to_numpy(int) - 1
     training = _read_list(root, "train_test_split.txt", files.index).training.to_numpy() > 0
@@ -195,7 +195,7 @@ def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.Data
     try:
         table = pd.read_csv(path, sep=r"\s+", header=None, names=columns, index_col=False)
     except ValueError as error:  # pandas' own errors are of this kind
-        raise DataError(f"{path}: is not a list of CUB ({error}); download the data set again") from error
+        raise DataError(f"{path}: is not a list of CUB ({brief(error)}); download the data set again") from error
     table = table.drop_duplicates(ids, keep="last").set_index(ids)
     if wanted is not None:
         table = table.reindex(wanted).apply(pd.to_numeric, errors="coerce").astype(float)

@@ -13,7 +13,7 @@ import numpy as np
 
 from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
-from partlib.errors import DataError
+from partlib.errors import DataError, brief
 
 FOLDER = "DeepFashion/In-shop Clothes Retrieval Benchmark"
 LISTS = {"train": ["train"], "val": ["train"], "test": ["query", "gallery"]}
@@ -78,7 +78,7 @@ def read_list(path: Path) -> list[str]:
         files = [PurePosixPath(image["file_name"]) for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
     except (ValueError, KeyError, TypeError) as error:
         wanted = 'JSON with {"images": [{"file_name": ...}, ...]}'
-        raise DataError(f"{path}: expected {wanted}, found {error!r}; download it again") from error
+        raise DataError(f"{path}: expected {wanted}, found {brief(error)}; download it again") from error
     below = [file.parts[file.parts[0] in ("img", "img_highres") :] for file in files]
     return [PurePosixPath("img_highres", *steps).with_suffix("").as_posix() for steps in below]
 

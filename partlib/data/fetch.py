@@ -4,16 +4,19 @@ import shutil
 import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pooch
 import requests
 
 from partlib.distributed import progress_bar
-from partlib.errors import DataError
+from partlib.errors import DataError, brief
 from partlib.paths import write_atomically
 
+MOST_UNPACKED = 50  # times the size of an archive; lists of text shrink to a tenth, photographs not at all
 PAUSES = (0, 1, 2, 3, 4)  # seconds before each try; it continues where the one before stopped
 SAFE: dict = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # shutil itself watches over zip archives
 
@@ -52,6 +55,24 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     raise DataError(f"{path}: {url} could not be downloaded ({' '.join(str(last).split())}); {remedy}") from last
 
 
+def check_unpacked(archive: Path) -> None:
+    """DataError where an archive would unpack to more than MOST_UNPACKED times its size, or than there is room for."""
+    room = shutil.disk_usage(archive.parent).free
+    most, size = max(MOST_UNPACKED * archive.stat().st_size, 1 << 24), 0
+    with ExitStack() as stack:
+        if zipfile.is_zipfile(archive):
+            sizes = (member.file_size for member in stack.enter_context(zipfile.ZipFile(archive)).infolist())
+        else:  # read member by member: of a bomb no more than this is unpacked, and nothing is kept
+            sizes = (member.size for member in stack.enter_context(tarfile.open(archive)))
+        for member in sizes:
+            size += member
+            if size > most:
+                found = f"unpacks to more than {most / 1e9:.1f} GB, {MOST_UNPACKED} times its size"
+                raise DataError(f"{archive}: {found}; expected photographs and lists: delete it and download it again")
+    if size > room:
+        raise DataError(f"{archive}: unpacks to {size / 1e9:.1f} GB, {room / 1e9:.1f} GB are free there; make room")
+
+
 def install(destination: Path, archives: Sequence, check: Callable[[Path], object]) -> Path:
     """Download archives and unpack them to ``destination``, unless it is there; it appears once complete and checked.
 
@@ -66,9 +87,12 @@ def install(destination: Path, archives: Sequence, check: Callable[[Path], objec
         for folder, file in files.items():
             place = whole.with_name(f"from {file.name}")
             try:
+                check_unpacked(file)
                 shutil.unpack_archive(file, place, **({} if file.suffix == ".zip" else SAFE))
-            except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-                raise DataError(f"{file}: not a whole archive ({error}); delete it and download it again") from error
+            except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
+                raise DataError(
+                    f"{file}: not a whole archive ({brief(error)}); delete it and download it again"
+                ) from error
             tops = [path for path in place.iterdir() if path.is_dir()]
             shutil.move(tops[0] if len(tops) == 1 else place, whole / folder)
         check(whole)

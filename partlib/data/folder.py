@@ -62,7 +62,7 @@ def load(
     if not mask_of and not labels_of:
         remedy = f"the method divides a given foreground and does not find it; put masks into {root / 'masks'}"
         warnings.warn(f"{root} has no masks: the whole image counts as the object; {remedy}", stacklevel=3)
-    lines = (root / "parts.txt").read_text(encoding="utf-8-sig").splitlines() if (root / "parts.txt").exists() else []
+    lines = photos.read_lines(root / "parts.txt") if (root / "parts.txt").exists() else []
     part_names = tuple(line.strip() for line in lines if line.strip())
     highest = len(part_names) or 255
     splits = {name: photos.split_of(name, val, test) for name in images}
@@ -108,12 +108,13 @@ def load(
 def images_in(folder: Path) -> dict[str, Path]:
     """The images in ``folder`` by their names without suffix; what is left out is counted in one warning."""
     found: dict[str, Path] = {}
-    others = [p for p in folder.glob("[!.]*") if p.suffix.lower() not in IMAGE_SUFFIXES and p.name not in OWN]
+    files = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
+    others = [p for p in folder.glob("[!.]*") if p not in files and p.name not in OWN]
     if others:
         kinds = Counter("folders" if p.is_dir() else p.suffix or "files without suffix" for p in others)
         counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         warnings.warn(f"{folder}: left out are {counted}; read are {', '.join(IMAGE_SUFFIXES)}", stacklevel=4)
-    for path in sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    for path in files:
         # an accent may be a letter's or a sign of its own, as the system that wrote the name has it
         name = unicodedata.normalize("NFC", path.stem)
         if name in found:

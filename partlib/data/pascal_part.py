@@ -85,7 +85,7 @@ def read_list(root: Path, category: str, part: str) -> list[str]:
     """Images of VOC's list ``part`` ("train" or "val") that show the category."""
     path = root / "VOC2010" / "ImageSets" / "Main" / f"{category}_{part}.txt"
     photos.require([path], HOW_TO_GET)
-    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split() for line in photos.read_lines(path) if line.strip()]
     for row in rows:
         if len(row) != 2 or row[1] not in ("-1", "0", "1"):  # shows none, or a difficult one, or one
             raise DataError(f"{path}: a row is {row}; expected an image and 1, 0 or -1: download it again")

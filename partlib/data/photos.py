@@ -18,7 +18,7 @@ from scipy.io import loadmat
 
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
-from partlib.errors import ConfigError, DataError
+from partlib.errors import ConfigError, DataError, brief
 from partlib.paths import cached_arrays, check_room, npy_header, save_array
 
 CACHE_VERSION = 2  # raise it whenever this file prepares the same photograph differently
@@ -34,6 +34,14 @@ Maker = Callable[[int], Rows | None]  # prepares one image, by its index; None s
 def read_table(name: str) -> dict[str, Any]:
     """A table from a JSON file beside this one."""
     return json.loads(resources.files("partlib.data").joinpath(name).read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file; a mark that some editors put at its head is left out."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not a text in UTF-8 ({brief(error)}); save it as such") from error
 
 
 def split_of(name: str, val_percent: int, test_percent: int) -> str:
@@ -60,7 +68,7 @@ def read_mat(path: Path, what: str, read: Callable[[dict[str, Any]], Any]) -> An
         return read(loadmat(path))
     except Exception as error:
         remedy = "it may be cut short: copy, unpack or download it again"
-        raise DataError(f"{path}: expected {what}, found {error!r}; {remedy}") from error
+        raise DataError(f"{path}: expected {what}, found {brief(error)}; {remedy}") from error
 
 
 def square_around(mask: np.ndarray, margin: float) -> Square:

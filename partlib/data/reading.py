@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from partlib.errors import DataError
+from partlib.errors import DataError, brief
 
 HEIF = (".heic", ".heif", ".avif")  # Pillow alone may not read them
 MAX_PIXELS = 178_000_000  # of a photograph; more would take gigabytes, and Pillow refuses them
@@ -47,7 +47,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if isinstance(error, UnidentifiedImageError):
             kind = "install pillow-heif to read this kind, or " if path.suffix.lower() in HEIF else ""
             remedy = f"{kind or 'it may be cut short; '}save it as JPEG or PNG, or remove it"
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = "it is none" if isinstance(error, UnidentifiedImageError) else brief(error)
         raise DataError(
             f"{path}: expected a whole image file, but it cannot be decoded ({reason}); {remedy}"
         ) from error

@@ -38,7 +38,7 @@ def crop_around(photo: np.ndarray, box: Box, margin: float = MARGIN) -> tuple[Cr
     """The square around a box in a photograph (H, W, 3) uint8, at SIDE pixels, and where it lies."""
     height, width = photo.shape[:2]
     x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width - 1), min(box[3], height - 1)
-    side = round(max(x1 - x0 + 1, y1 - y0 + 1) * (1 + 2 * margin))
+    side = max(1, round(max(x1 - x0 + 1, y1 - y0 + 1) * (1 + 2 * margin)))
     square = left, top, _ = round((x0 + x1 + 1 - side) / 2), round((y0 + y1 + 1 - side) / 2), side
     small, scale = resize_photo(crop_square(photo, square, "edge"), SIDE), SIDE / side
     inner = int((x0 - left) * scale), int((y0 - top) * scale), int((x1 - left) * scale), int((y1 - top) * scale)

@@ -15,6 +15,7 @@ from partlib.masks.network import MaskNetwork, load_network
 from partlib.masks.predicted import paste
 from partlib.paths import masks_dir
 
+NOTHING = "no object was found in it; give its --mask, or take --whole-picture"
 GROW = 0.05  # by which the box of what is seen at first grows, of its longer side
 
 
@@ -39,7 +40,7 @@ def find(network: MaskNetwork, photo: np.ndarray) -> np.ndarray:
     crop, (left, top, side) = boxes.crop_around(photo, (0, 0, width - 1, height - 1), margin=0)
     pieces, number = ndimage.label(boxes.probability(network, crop) >= 0.5)
     if not number:
-        raise DataError("no object was found in it; give its --mask, or take --whole-picture")
+        raise DataError(NOTHING)
     rows, columns = ndimage.find_objects(pieces)[np.bincount(pieces.ravel())[1:].argmax()]
     # Where does it end? A second look at the place
     grow, scale = GROW * max(rows.stop - rows.start, columns.stop - columns.start), side / boxes.SIDE
@@ -47,4 +48,7 @@ def find(network: MaskNetwork, photo: np.ndarray) -> np.ndarray:
     stops = left + scale * (columns.stop + grow), top + scale * (rows.stop + grow)
     box = round(starts[0]), round(starts[1]), round(stops[0]) - 1, round(stops[1]) - 1
     crop, square = boxes.crop_around(photo, box)
-    return paste(boxes.refined(crop, boxes.probability(network, crop)).astype(np.float32), square, (height, width))
+    mask = paste(boxes.refined(crop, boxes.probability(network, crop)).astype(np.float32), square, (height, width))
+    if not mask.any():
+        raise DataError(NOTHING)
+    return mask

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from partlib import distributed
 from partlib.backbones import Lite0Encoder, check_tensors, folded
-from partlib.errors import CheckpointError, ConfigError, DataError
+from partlib.errors import CheckpointError, ConfigError, DataError, brief
 from partlib.evaluation import batches
 from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
@@ -144,6 +144,8 @@ def load_network(path: Path) -> tuple[MaskNetwork, dict[str, str]]:
         check_tensors(network.decoder.state_dict(), tensors, str(path))
     except Exception as error:  # safetensors has errors of its own for a broken or foreign file
         remedy = "delete it to train it again, or name another"
-        raise CheckpointError(f"{path} is no mask network of this edition of partlib; {remedy}") from error
+        raise CheckpointError(f"{path} is no mask network of this edition ({brief(error)}); {remedy}") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: its weights are not finite; delete it to train it again, or name another")
     network.decoder.load_state_dict(tensors)
     return network.eval(), card

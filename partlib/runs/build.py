@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run. This is the door at which the configuration stops."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"precision is {self.precision!r}; expected one of auto, float32, bfloat16")
-        for name in ("workers", "feature_cache_gb"):
-            if not (getattr(self, name) or 0) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 0")
+        for name, most in (("workers", 256), ("feature_cache_gb", math.inf)):
+            if not 0 <= (getattr(self, name) or 0) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 0 and at most {most}")
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Context in which a network runs on ``device``."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from partlib.backbones import check_tensors
 from partlib.config import TrainConfig
-from partlib.errors import CheckpointError, ConfigError
+from partlib.errors import CheckpointError, ConfigError, brief
 from partlib.first_edition import current_fields
 from partlib.paths import write_atomically
 from partlib.segmenter import PartSegmenter
@@ -43,6 +44,10 @@ def read_torch(path: Path, expected: str, remedy: str) -> Any:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist; expected {expected}")
     try:
+        # torch itself does not compare the sums that are in the file: a flipped bit would be trained on
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                assert archive.testzip() is None
         return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise CheckpointError(f"checkpoint {path} may not be read; change its permissions") from error
@@ -97,13 +102,17 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
             metadata = stored.metadata() or {}
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); copy it or train again") from error
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file ({brief(error)}); copy it or train again"
+        ) from error
     if "config" not in metadata:
         raise CheckpointError(f"{path} has no configuration in its metadata; expected a file that partlib wrote")
     try:
         config = TrainConfig.from_dict(current_fields(json.loads(metadata["config"])))
     except (ConfigError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise CheckpointError(f"{path}: its configuration cannot be used ({error}); copy it or train again") from error
+        raise CheckpointError(
+            f"{path}: its configuration cannot be used ({brief(error)}); copy it or train again"
+        ) from error
     # an encoder that was frozen is not in the file: its weights are those that the configuration names
     frozen = not any(name.startswith("encoder.") for name in tensors)
     arch, _, weights = config.arch.partition(":")

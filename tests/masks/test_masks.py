@@ -78,10 +78,10 @@ def test_networks_of_other_options_broken_files_and_files_of_others_are_refused_
     file = tmp_path / "run" / "foreground.safetensors"
     file.write_bytes(file.read_bytes()[:100])
     assert main(["foreground", *TINY, "--steps", "30", "--out", str(tmp_path / "run")]) == 1
-    assert f"{file} is no mask network of this edition of partlib; delete it" in capsys.readouterr().err
+    assert f"{file} is no mask network of this edition (" in capsys.readouterr().err
     weights = MaskNetwork("random").state_dict()
     write_tensors(file, weights, {"foreground": "0123456789"})  # what the first edition wrote: encoder and decoder
-    with pytest.raises(CheckpointError, match=r"is no mask network of this edition of partlib; delete it"):
+    with pytest.raises(CheckpointError, match=r"is no mask network of this edition ("):
         load_network(file)
 
 

@@ -14,7 +14,7 @@ from partlib.losses import contrastive_loss
 from partlib.runs.checkpoint import load_model
 from partlib.segmenter import PartSegmenter
 from tests.conftest import REPOSITORY
-from tests.two_processes import CONFIG, RUNS, descriptors, fit, run_both, stop_at_step_2, views
+from tests.runs.two_processes import CONFIG, RUNS, descriptors, fit, run_both, stop_at_step_2, views
 
 pytestmark = pytest.mark.filterwarnings("ignore:step .* holds less than:UserWarning")
 slow = pytest.mark.slow  # everything that waits for two processes

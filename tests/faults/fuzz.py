@@ -43,18 +43,18 @@ class Found(Exception):
 
 def damaged(content: bytes, rng: Random) -> bytes:
     """Bytes as a bad disk, a broken copy or somebody with bad intentions leaves them."""
-    data = bytearray(content)
-    size = max(1, len(data))
+    data = bytearray(content or b"x")
+    size = len(data)
     kind = rng.integers(9)
     if kind == 0:  # cut short
         return bytes(data[: rng.integers(size)])
     if kind == 1:  # some bytes
         for _ in range(rng.integers(1, 20)):
-            data[rng.integers(size) % len(data)] = rng.integers(256)
+            data[rng.integers(size)] = rng.integers(256)
         return bytes(data)
     if kind == 2:  # some bytes at the head, where formats keep their sizes
         for _ in range(rng.integers(1, 6)):
-            data[rng.integers(min(200, size)) % len(data)] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
+            data[rng.integers(min(200, size))] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
         return bytes(data)
     if kind == 3:  # a hole
         start = rng.integers(size)

@@ -81,7 +81,7 @@ def test_networks_of_other_options_broken_files_and_files_of_others_are_refused_
     assert f"{file} is no mask network of this edition (" in capsys.readouterr().err
     weights = MaskNetwork("random").state_dict()
     write_tensors(file, weights, {"foreground": "0123456789"})  # what the first edition wrote: encoder and decoder
-    with pytest.raises(CheckpointError, match=r"is no mask network of this edition ("):
+    with pytest.raises(CheckpointError, match=r"is no mask network of this edition \("):
         load_network(file)
 
 

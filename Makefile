@@ -2,13 +2,14 @@
 # make test   lint, types, unit tests and notebooks
 # make lab    JupyterLab on the notebooks
 # make bench  speed and memory against the formulas written out -> figures/benchmarks.json and .png, README table
+# make fuzz   ten minutes of damaged files and odd words for the command line
 # make clean  remove .venv, caches and runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: bench demo test lint types unit notebooks-check lab clean install notebooks
+.PHONY: bench fuzz demo test lint types unit notebooks-check lab clean install notebooks
 
 install: $(VENV)/.installed
 
@@ -38,6 +39,9 @@ test: install lint
 
 bench: install
 	$(BIN)/python -m benchmarks --readme README.md
+
+fuzz: install
+	TQDM_DISABLE=1 $(BIN)/python -m tests.faults.fuzz --seconds 600
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -4,6 +4,9 @@ import argparse
 import dataclasses
 import errno
 import inspect
+import io
+import logging
+import os
 import re
 import sys
 import warnings
@@ -23,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(_parser().parse_args(argv))
     run = arguments.pop("run")
     said: set[str] = set()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may be of another encoding than the terminal
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # in a home that may not be written it says so at length
 
     def say(message: Any, category: Any, *where: Any) -> None:
         """A warning as one sentence, once: users do not read our source."""
@@ -33,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown, warnings.showwarning = warnings.showwarning, say  # type: ignore[assignment]
     try:
         run(**arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (PartlibError, OSError) as error:  # OSError: a file or folder that cannot be read or written
         print(f"partlib: {_reason(error)}", file=sys.stderr)
         return 1
@@ -45,11 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reason(error: Exception) -> str:
     """One line: what went wrong, with which file, and what to do where that is plain."""
-    remedies = {errno.ENOSPC: "make room and run it again", errno.EDQUOT: "make room and run it again"}
+    remedies = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room and run it again")
+    remedies |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or name another place")
+    remedies |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file is in the way; name another folder")
     text = str(error)
     if isinstance(error, OSError) and error.errno and error.filename:
-        text = f"{error.filename}: {error.strerror}"
-        text += f"; {remedies[error.errno]}" if error.errno in remedies else ""
+        text = f"{error.filename}: {error.strerror}; {remedies.get(error.errno, 'name another place')}"
     return " ".join(text.split())
 
 
@@ -256,7 +268,7 @@ def _masks(data: str, root: Path | None, out: Path | None, examples: int, networ
 
     out = out or masks_dir(data)
     report = derive(data, root, out, examples, network_of(network) if network else None)
-    print(f"masks: {report}; look at {out / 'contact.png'}, masks are in {out / 'masks'}")
+    print(f"{report['photographs']} masks are in {out / 'masks'}; look at {out / 'contact.png'}")
 
 
 def _foreground(out: Path, splits: list[str], device: str, **options: Any) -> None:

@@ -159,8 +159,6 @@ def claim(folder: Path, mark: str, *others: str) -> None:
 
     Files called as ``others`` may be there without it, from a call that was killed before it wrote it.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; expected a folder, or none of that name: pass another --out")
     if not folder.is_dir() or (folder / mark).is_file():
         return
     strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, *others))
@@ -176,6 +174,8 @@ def locked(folder: Path | None) -> Iterator[None]:
     if folder is None or fcntl is None:
         yield
         return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; expected a folder, or none of that name: pass another --out")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     try:
@@ -214,8 +214,8 @@ def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf, itemsize: 
 def _make_cache(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except PermissionError as error:
-        where = f"{cache_dir().absolute()} may not be written ({error.strerror})"
+    except OSError as error:
+        where = f"{cache_dir().absolute()} cannot be written ({error.strerror})"
         raise ConfigError(f"{where}, where caches are kept; set PARTLIB_CACHE to a folder of yours") from error
 
 

@@ -23,7 +23,6 @@ from partlib.errors import ConfigError, DataError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", *reading.HEIF)
 OWN = ("images", "masks", "parts", "parts.txt")  # what may lie beside images
 MASK_ENDS = ("_mask", "-mask", ".mask")  # of the names of masks that lie beside their images
-VOID = 255  # in label maps without names: not annotated, as in VOC's
 
 
 def load(
@@ -77,7 +76,7 @@ def load(
         if labels_of:
             labels = reading.shrunk(reading.read_values(labels_of[name], images[name], full), mask.shape)
             if not part_names:
-                labels = np.where(labels == VOID, 0, labels)
+                labels = np.where(labels == reading.VOID, 0, labels)
             if labels.dtype.kind == "f" or labels.min() < 0 or labels.max() > highest:
                 found = f"found labels from {labels.min()} to {labels.max()}"
                 expected = f"whole numbers from 0 to {highest} (the lines of parts.txt, at most 255)"

@@ -14,6 +14,7 @@ HEIF = (".heic", ".heif", ".avif")  # Pillow alone may not read them
 MAX_PIXELS = 178_000_000  # of a photograph; more would take gigabytes, and Pillow refuses them
 LARGE = 16_000_000  # pixels of a photograph that are worth decoding
 RIM = 0.9  # share of each edge of a photograph; a mask that holds more is suspected
+VOID = 255  # in masks and label maps of numbered objects: not annotated
 TURNS = {  # EXIF orientation -> what turns the stored pixels upright
     **{2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM},
     **{5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE},
@@ -28,6 +29,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if path.suffix.lower() in HEIF:
         _open_heif()
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path} is no ordinary file; expected an image file")  # a pipe would be waited for
         with Image.open(path) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -184,21 +187,27 @@ def _by_transparency(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def read_mask(path: Path, photo: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A binary mask, (H, W) bool, true where the value is not 0; ``shape`` (H, W) is that of its photograph."""
+    """A mask, (H, W) bool; ``shape`` (H, W) is that of its photograph.
+
+    True where the value is not 0. Values 1, 2, ... are several objects, together the mask; beside them 255 is void, as
+    in VOC's masks, and no object.
+    """
     values = mask_values(path)
     check_size(path, values.shape, photo, shape)
     found = np.unique(values) if values.dtype != np.uint8 else np.flatnonzero(_counts(values))
+    objects = [int(value) for value in found if value not in (0, VOID)]
+    if objects == list(range(1, len(objects) + 1)) and (len(objects) > 1 or (objects and VOID in found)):
+        return (values != 0) & (values != VOID)
     if np.count_nonzero(found) > 1:
         few = f"{len(found)} values ({', '.join(map(str, found[:6]))})"
         remedy = "threshold it and save it as PNG (JPEG blurs edges)"
-        raise DataError(f"{path}: the mask is not binary: {few}; expected 0 and one other: {remedy}")
+        raise DataError(f"{path}: the mask is not binary: {few}; expected 0 and one other, or 0, 1, 2, ...: {remedy}")
     return values != 0
 
 
 SUSPICIONS = {
-    "inverted": "hold all four edges of their photographs; if they are inverted, exchange 0 and 255",
-    "turned": "belong to photographs that EXIF turns, and have the size of both the stored and the upright one; if the"
-    " object is off, turn them as their photographs",
+    "inverted": "all four edges of the photograph are object; if so, exchange 0 and 255",
+    "turned": "EXIF turns the photograph, and the size fits it both as stored and upright; if so, turn the mask too",
 }
 
 
@@ -220,7 +229,7 @@ def warn_of(suspects: Sequence[tuple[str, Path]], stacklevel: int = 2) -> None:
         if paths:
             few = ", ".join(path.name for path in paths[:3]) + ", ..." * (len(paths) > 3)
             counted = f"{paths[0].parent}: {len(paths)} {'masks' if len(paths) > 1 else 'mask'} ({few})"
-            warnings.warn(f"{counted} may be {kind}: they {text}", stacklevel=stacklevel + 1)
+            warnings.warn(f"{counted} may be {kind}: {text}", stacklevel=stacklevel + 1)
 
 
 def _counts(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ picture less its rim. What is there already is kept, so an interrupted call goes
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -105,7 +106,9 @@ def derive(
                 csv.writer(lines).writerow([photo.name, int(sound), round(iou, 3), stamp])
         # what became of them
         table = lines_of(out)
-        learned |= {"sound in the end": int(table.sound.sum()), "IoU with network": round(float(table.iou.mean()), 3)}
+        if network is None:
+            mean = round(float(table.iou.mean()), 3)
+            learned |= {"sound in the end": int(table.sound.sum()), "IoU with the network": mean}
         write_json(report, learned)
         write_atomically(out / "contact.png", Image.fromarray(sheet(every, masks)).save)
     if broken:
@@ -164,7 +167,7 @@ def divided(photo: Photo, network: MaskNetwork, search: bool) -> tuple[np.ndarra
         image, shape = read(photo)
         mask = find(network, image)
         large = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST)
-        return np.asarray(large), True, 1.0
+        return np.asarray(large), True, math.nan
     crop, square, size = crop_of(photo)
     probability = boxes.probability(network, crop)
     mask, said = boxes.refined(crop, probability), probability >= 0.5

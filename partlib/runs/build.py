@@ -100,7 +100,8 @@ class Recipe:
         if split == "train" and 0 < c.num_images < len(dataset):
             dataset = dataset.subset(range(c.num_images))
         if split == "train" and len(dataset) < c.batch_size:
-            raise ConfigError(f"batch_size is {c.batch_size} but {c.data} has {len(dataset)} training images")
+            found = f"batch_size is {c.batch_size} but {c.data} has {len(dataset)} training images"
+            raise ConfigError(f"{found}; take a smaller one")
         return dataset
 
     def load(self, split: str, image_size: int, options: dict[str, Any]) -> PartDataset:

@@ -93,7 +93,8 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     shipped, path = pretrained(), Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
     path = path if path.is_file() else shipped.get(str(path), path)
     if not path.is_file():
-        remedy = f"train first: partlib train --out {path.parent}, or take one of {', '.join(shipped)}"
+        folder = path.parent if path.name == "model.safetensors" else path
+        remedy = f"train first: partlib train --out {folder}, or take one of {', '.join(shipped)}"
         raise CheckpointError(f"{path} does not exist; {remedy}")
     if path.suffix == ".pth":
         raise CheckpointError(f"{path} is not a model of partlib; if the release wrote it: partlib convert {path}")

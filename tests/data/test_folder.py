@@ -267,3 +267,56 @@ def test_void_of_voc_is_no_part_without_names_and_an_error_with_them(dogs):
     (dogs / "parts.txt").write_text("upper\nlower\n")
     with refused("found labels from 0 to 255; expected whole numbers from 0 to 2"):
         load("train", root=dogs)
+
+
+def test_masks_beside_their_images_are_recognised_and_refused_where_there_are_others_too(dogs, tmp_path):
+    expected = load("train", root=dogs)
+    for file in (dogs / "images").iterdir():
+        for end, name in zip(("_mask", "-mask", ".mask"), ("dog00", "dog01", "dog02"), strict=True):
+            if file.stem == name:
+                shutil.copy(dogs / "masks" / f"{name}.png", tmp_path / f"{name}{end}.png")
+                break
+        else:
+            shutil.copy(dogs / "masks" / f"{file.stem}.png", tmp_path / f"{file.stem}_mask.png")
+        shutil.copy(file, tmp_path)
+    shutil.rmtree(dogs / "parts")
+    shutil.move(dogs, tmp_path.with_name("away"))
+    found = load("train", root=tmp_path)
+    assert found.names == expected.names
+    assert np.array_equal(found.masks, expected.masks)
+    (tmp_path / "dog05_mask.png").unlink()
+    with refused(r"dog05.jpg has no mask, as 1 of 20 images"):
+        load("train", root=tmp_path)
+    shutil.move(tmp_path.with_name("away") / "masks", tmp_path)
+    with refused("has masks beside its images, such as dog00_mask.png"):
+        load("train", root=tmp_path)
+    shutil.rmtree(tmp_path.with_name("away"))
+
+
+def test_an_accent_may_be_of_either_form(dogs):
+    """Two file names that look alike: macOS wrote one of them."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    (dogs / "images" / "dog00.jpg").rename(dogs / "images" / f"{decomposed}.jpg")
+    for kind in ("masks", "parts"):
+        (dogs / kind / "dog00.png").rename(dogs / kind / f"{composed}.png")
+    assert composed in [name for split in SPLITS for name in load(split, root=dogs).names]
+    write_item(dogs, composed)
+    with refused("have the same name"):
+        load("train", root=dogs)
+
+
+def test_all_that_is_broken_is_named_at_once(dogs):
+    for name in ("dog03", "dog11"):
+        (dogs / "masks" / f"{name}.png").write_bytes(b"x")
+    with refused("dog03.png: .*; .*dog11.png: .*; 2 of 20 images cannot be used"):
+        load("train", root=dogs)
+
+
+def test_a_large_photograph_is_prepared_from_a_smaller_one(dogs, monkeypatch):
+    sharp = load("train", root=dogs)
+    monkeypatch.setattr("partlib.data.reading.LARGE", 40 * 60 // 3)
+    monkeypatch.setattr("partlib.data.photos.CACHE_VERSION", -1)
+    small = load("train", root=dogs)
+    assert np.abs(sharp.squares - small.squares).max() <= 2  # a pixel of the smaller one
+    assert small.fingerprint() != sharp.fingerprint()
+    assert ((small.masks > 0) != np.stack([red(sample.image).numpy() for sample in small])).mean() < 0.15

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partlib.data.reading import read_mask, read_photo, read_votes
+from partlib.data import reading
+from partlib.data.reading import photo_shape, read_mask, read_photo, read_votes, shrunk, suspicions
 from tests.data.conftest import refused
 
 SIZE = (40, 30)  # (H, W)
@@ -33,6 +34,16 @@ def palette_image(indices, table):
     return image
 
 
+def numbered(mask):
+    """The mask as three objects, 1 to 3, one above the other."""
+    return (mask * (1 + np.arange(len(mask))[:, None] * 3 // len(mask))).astype(np.uint8)
+
+
+def void(mask):
+    """A border of the object, one pixel wide, outside of it."""
+    return ~mask & (np.roll(mask, 1, 0) | np.roll(mask, -1, 0))
+
+
 WHITE, BLACK, RED, BLUE = (255,) * 3, (0,) * 3, (200, 0, 0), (0, 0, 200)
 MASKS = {
     "0 and 1": lambda m, c: Image.fromarray(m.astype(np.uint8)),
@@ -53,6 +64,11 @@ MASKS = {
     "opaque, RGBA": lambda m, c: Image.fromarray(
         np.dstack([np.repeat(m[..., None] * np.uint8(255), 3, 2), c[..., 0] | 255])
     ),
+    "several objects": lambda m, c: Image.fromarray(numbered(m)),
+    "several objects, palette": lambda m, c: palette_image(numbered(m), [BLACK, RED, BLUE, WHITE]),
+    "one object and void": lambda m, c: Image.fromarray(np.where(void(m), 255, m).astype(np.uint8)),
+    "several objects and void": lambda m, c: Image.fromarray(np.where(void(m), 255, numbered(m)).astype(np.uint8)),
+    "16 bits": lambda m, c: Image.fromarray(m.astype(np.uint16) * 65535),
     "mask in both": lambda m, c: Image.fromarray(np.dstack([m * np.uint8(255)] * 4)),
 }
 
@@ -61,7 +77,7 @@ MASKS = {
 def test_a_mask_is_what_one_sees(kind, wanted, colors, tmp_path):
     MASKS[kind](wanted, colors).save(tmp_path / "mask.png")
     assert np.array_equal(read_mask(tmp_path / "mask.png", tmp_path / "photo.jpg", SIZE), wanted)
-    if kind not in ("0 and 7", "palette, red object"):
+    if kind not in ("0 and 7", "palette, red object") and "objects" not in kind and "void" not in kind:
         assert np.array_equal(read_votes(tmp_path / "mask.png", tmp_path / "photo.jpg", SIZE), wanted)
 
 
@@ -145,3 +161,58 @@ def test_the_reason_is_the_true_one(colors, tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.Image.open", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")))
     with refused("large.png may not be read; change its permissions"):
         read_photo(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_large_photograph_is_decoded_at_a_fraction_of_its_size_with_its_labels(suffix, tmp_path):
+    y, x = np.mgrid[:80, :120]
+    pixels = np.stack([2 * x, 3 * y, x + y], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying
+    Image.fromarray(pixels).save(tmp_path / f"p.{suffix}", exif=exif)
+    assert photo_shape(tmp_path / f"p.{suffix}") == (120, 80)
+    whole, small = read_photo(tmp_path / f"p.{suffix}"), read_photo(tmp_path / f"p.{suffix}", 80 * 120 // 4)
+    assert (whole.shape, small.shape) == ((120, 80, 3), (60, 40, 3))
+    mean = whole.reshape(60, 2, 40, 2, 3).mean((1, 3))  # (120, 80, 3) -> (60, 2, 40, 2, 3) -> (60, 40, 3)
+    assert np.abs(mean - small).max() < 12
+    labels = np.arange(120 * 80).reshape(120, 80)
+    assert np.array_equal(shrunk(labels, (60, 40)), labels[1::2, 1::2])
+    assert shrunk(labels, (120, 80)) is labels
+
+
+def test_what_may_be_turned_or_inverted_is_suspected_once_with_a_count(wanted, colors, tmp_path):
+    exif = Image.Exif()
+    found = []
+    for name, turn, mask, tag in (
+        ("good", 1, wanted, None),
+        ("lying", 6, wanted, None),  # of another size: an error tells it
+        ("turned", 3, wanted, None),
+        ("told", 3, wanted, 3),  # the mask itself says how it is meant
+        ("inverted", 1, ~wanted, None),
+        ("everything", 1, np.ones(SIZE, bool), None),
+        ("close", 1, ~wanted | (np.arange(SIZE[1]) < 4), None),
+    ):
+        exif[0x0112] = turn
+        Image.fromarray(colors).save(tmp_path / f"{name}.jpg", exif=exif)
+        Image.fromarray(mask).save(tmp_path / f"{name}.png", **({"exif": exif} if tag else {}))
+        kinds = suspicions(mask, tmp_path / f"{name}.png", tmp_path / f"{name}.jpg")
+        found += [(kind, tmp_path / f"{name}.png") for kind in kinds]
+    assert [(kind, path.stem) for kind, path in found] == [
+        ("turned", "turned"),
+        ("inverted", "inverted"),
+        ("inverted", "close"),
+    ]
+    with pytest.warns(UserWarning, match="may be") as said:
+        reading.warn_of(found)
+    texts = [str(warning.message) for warning in said]
+    assert len(texts) == 2
+    assert "2 masks (close.png, inverted.png) may be inverted" in texts[0]
+    assert "1 mask (turned.png) may be turned" in texts[1]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with refused("pipe.jpg is no ordinary file"):
+        read_photo(tmp_path / "pipe.jpg")

@@ -41,7 +41,7 @@ def test_a_full_disk_at_a_checkpoint_is_an_error_of_the_system_and_the_old_one_s
 
 def test_a_cache_that_may_not_be_written_names_the_variable_to_set(monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
-    with pytest.raises(ConfigError, match=r"may not be written .*set PARTLIB_CACHE to a folder of yours"):
+    with pytest.raises(ConfigError, match=r"cannot be written .*set PARTLIB_CACHE to a folder of yours"):
         paths.cached_arrays("fault", "key", lambda folder: None)
 
 

@@ -21,13 +21,13 @@ TURNS = {  # EXIF orientation -> what turns the stored pixels upright
     8: Image.Transpose.ROTATE_90,
 }
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # below MAX_PIXELS there is no bomb
+warnings.filterwarnings("ignore", "Corrupt EXIF data")  # of which the orientation alone is of use
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image file, not yet decoded; what goes wrong with it inside is a DataError that gives the true reason."""
-    if path.suffix.lower() in HEIF:
-        _open_heif()
+    heif = path.suffix.lower() in HEIF and _open_heif()
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise DataError(f"{path} is no ordinary file; expected an image file")  # a pipe would be waited for
@@ -48,21 +48,23 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Exception as error:  # each of the decoders has errors of its own for a damaged file
         remedy = "it may be cut short: copy or download it again, or remove it"
         if isinstance(error, UnidentifiedImageError):
-            kind = "install pillow-heif to read this kind, or " if path.suffix.lower() in HEIF else ""
-            remedy = f"{kind or 'it may be cut short; '}save it as JPEG or PNG, or remove it"
+            unknown = path.suffix.lower() in HEIF and not heif
+            kind = "install pillow-heif to read this kind, or" if unknown else "it may be cut short;"
+            remedy = f"{kind} save it as JPEG or PNG, or remove it"
         reason = "it is none" if isinstance(error, UnidentifiedImageError) else brief(error)
         raise DataError(
             f"{path}: expected a whole image file, but it cannot be decoded ({reason}); {remedy}"
         ) from error
 
 
-def _open_heif() -> None:
-    """Teach Pillow photographs of phones, where the package for it is installed."""
+def _open_heif() -> bool:
+    """Teach Pillow photographs of phones; whether the package for it is installed."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        return
+        return False
     register_heif_opener()
+    return True
 
 
 def _orientation(file: Image.Image) -> int:

@@ -131,7 +131,7 @@ def _filling(folder: Path) -> Iterator[Path | None]:
         if folder.is_dir():
             yield None
             return
-        with named(partial), _cache_full():
+        with _cache_full(), named(partial):
             yield partial
         (partial / "lock").unlink()
         os.replace(partial, folder)
@@ -176,6 +176,7 @@ def locked(folder: Path | None) -> Iterator[None]:
         return
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; expected a folder, or none of that name: pass another --out")
+    new = [place for place in folder.parents if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     try:
@@ -193,8 +194,9 @@ def locked(folder: Path | None) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
     finally:
-        with suppress(OSError):
-            folder.rmdir()  # only if it is empty
+        for place in (folder, *new):
+            with suppress(OSError):
+                place.rmdir()  # only if it is empty
 
 
 def gigabytes(shapes: Shapes, itemsize: int = 2) -> float:
@@ -206,9 +208,13 @@ def check_room(shapes: Shapes, what: str, limit_gb: float = math.inf, itemsize: 
     """ConfigError where arrays, by default of float16, are too large for the cache."""
     size, free = gigabytes(shapes, itemsize), shutil.disk_usage(cache_dir()).free / 1e9
     if size > min(free, limit_gb):
-        found = f"{what} would take {size:.1f} GB; {cache_dir()} has {free:.1f} GB free"
+        found = f"{what} would take {_amount(size)}; {cache_dir()} has {_amount(free)} free"
         found += f" and the limit is {limit_gb:g} GB" if limit_gb < math.inf else ""
         raise ConfigError(f"{found}; set PARTLIB_CACHE to a larger disk, or take fewer images, views or pixels")
+
+
+def _amount(gigabytes: float) -> str:
+    return f"{gigabytes:.1f} GB" if gigabytes >= 0.1 else f"{1000 * gigabytes:.1f} MB"
 
 
 def _make_cache(folder: Path) -> None:

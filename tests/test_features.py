@@ -123,7 +123,7 @@ def test_a_cache_above_the_limit_is_not_begun_nor_one_above_the_free_space(
     assert isinstance(features_of(tiny_birds[1], extractor, limit_gb=(size - 1) / 1e9), LiveFeatures)
     usage = SimpleNamespace(free=size - 1)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(ConfigError, match=r"has 0\.0 GB free; set PARTLIB_CACHE to a larger disk"):
+    with pytest.raises(ConfigError, match=r"has 0\.0 MB free; set PARTLIB_CACHE to a larger disk"):
         features_of(tiny_birds[1], extractor)
     assert not list(empty_cache.rglob("*.npy"))
     usage.free += 1

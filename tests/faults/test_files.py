@@ -154,3 +154,27 @@ def test_a_home_that_may_not_be_written_names_of_other_encodings_and_a_reader_th
     told = subprocess.run([sys.executable, "-m", "partlib", "info"], stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert told.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_hundred_megapixels_take_less_than_two_gigabytes(demo_run, tmp_path):
+    """With its mask, and labels at its own size."""
+    height, width = 8200, 12200
+    row = (np.arange(width) % 256).astype(np.uint8)
+    photo = np.broadcast_to(row[None, :, None], (height, width, 3))
+    Image.fromarray(np.ascontiguousarray(photo)).save(tmp_path / "large.jpg")
+    mask = np.zeros((height, width), bool)
+    mask[1000:7000, 2000:9000] = True
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    code = "import resource, sys; from partlib.cli import main; code = main(sys.argv[1:]);"
+    code += "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    words = ["segment", str(demo_run), "large.jpg", "--mask", "mask.png"]
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    exit_code, kilobytes = done.stdout.splitlines()[-1].split()
+    assert (exit_code, done.stderr) == ("0", "")
+    assert int(kilobytes) < 2_000_000
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    with Image.open(tmp_path / "segmented" / "large-parts.png") as parts:
+        assert np.array_equal(np.asarray(parts) > 0, mask)
+    Image.MAX_IMAGE_PIXELS = limit

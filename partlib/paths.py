@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ except ImportError:  # on Windows two processes should not fill one cache at the
     fcntl = None
 
 LOCK = ".lock"
+SIZES = "sizes.json"  # of the files of a cache: those that were cut short, or deleted, are noticed
 TEMPORARY = ".partlib-"  # begins the names of folders that are not yet what they shall be
 
 Shapes = dict[str, tuple[int, ...]]
@@ -79,7 +81,7 @@ def cached_arrays(name: str, key: object, make: Callable[[Path], object]) -> dic
     ``key`` tells them from all others, as JSON: arguments, and the content of the files that they come from.
     """
     folder = _place(name, key)
-    if not folder.is_dir():
+    if not _whole(folder):
         with _filling(folder) as partial:
             if partial is not None:
                 _empty(partial)  # what a killed process has left
@@ -103,7 +105,7 @@ def cached_rows(
     Rows are appended to files; whoever comes after an interruption, a kill included, goes on behind the last whole row.
     """
     folder = _place(name, key)
-    if not folder.is_dir():
+    if not _whole(folder):
         with _filling(folder) as partial, ExitStack() as stack:
             if partial is not None:
                 what, shapes, make = plan()
@@ -128,13 +130,29 @@ def _filling(folder: Path) -> Iterator[Path | None]:
     with open(partial / "lock", "wb") as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-        if folder.is_dir():
+        if _whole(folder):
             yield None
             return
+        if folder.is_dir():
+            warnings.warn(f"{folder} is damaged; it is made again", stacklevel=4)
+            shutil.rmtree(folder)
         with _cache_full(), named(partial):
             yield partial
+            sizes = {file.name: file.stat().st_size for file in partial.glob("*.npy")}
+            (partial / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
         (partial / "lock").unlink()
         os.replace(partial, folder)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a folder of the cache is there with all its files, of the sizes that they had."""
+    if not (folder / SIZES).is_file():  # not there, or of an older version, which kept no list
+        return folder.is_dir()
+    try:
+        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def test_interrupted_rows_go_on_behind_the_last_whole_one(tmp_path, monkeypatch)
         assert arrays["a"].tolist() == [[i // 2 * 2] * 3 for i in range(6)]
         assert arrays["b"][:, 0, 0].tolist() == [0, 0, -2, -2, -4, -4]
     assert made == [0, 2, 4]
-    assert [path.name for path in arrays_folder(tmp_path)] == ["a.npy", "b.npy"]
+    assert [path.name for path in arrays_folder(tmp_path)] == ["a.npy", "b.npy", "sizes.json"]
 
 
 def test_of_two_at_once_one_makes_the_rows_and_the_other_waits(tmp_path, monkeypatch):
@@ -102,3 +102,21 @@ def test_of_two_at_once_one_makes_the_rows_and_the_other_waits(tmp_path, monkeyp
 def arrays_folder(cache):
     (folder,) = cache.iterdir()
     return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "deleted", "list"])
+def test_a_cache_that_was_damaged_is_made_again_with_a_word(damage, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_CACHE", str(tmp_path))
+    make = lambda folder: [np.save(folder / f"{name}.npy", np.arange(500)) for name in "ab"]  # noqa: E731
+    cached_arrays("test", 1, make)
+    (folder,) = tmp_path.glob("test-*")
+    if damage == "cut":
+        (folder / "a.npy").write_bytes((folder / "a.npy").read_bytes()[:1000])
+    elif damage == "deleted":
+        (folder / "a.npy").unlink()
+    else:
+        (folder / "sizes.json").write_text("[1")
+    with pytest.warns(UserWarning, match="is damaged; it is made again"):
+        arrays = cached_arrays("test", 1, make)
+    assert {name: array.tolist() for name, array in arrays.items()} == {key: list(range(500)) for key in "ab"}
+    assert cached_arrays("test", 1, lambda folder: pytest.fail("made again")).keys() == {"a", "b"}

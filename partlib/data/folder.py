@@ -141,4 +141,8 @@ def _complete(images: dict[str, Path], found: dict[str, Path], what: str, folder
     if missing:
         expected = f"expected {folder / missing[0]}.png: add it, or move images without one out of the folder"
         raise DataError(f"{images[missing[0]]} has no {what}, as {len(missing)} of {len(images)} images; {expected}")
+    spare = sorted(path.name for name, path in found.items() if name not in images)
+    if spare:
+        few = ", ".join(spare[:3]) + ", ..." * (len(spare) > 3)
+        warnings.warn(f"{folder}: {len(spare)} files belong to no image ({few}); they are left out", stacklevel=5)
     return found

@@ -320,3 +320,11 @@ def test_a_large_photograph_is_prepared_from_a_smaller_one(dogs, monkeypatch):
     assert np.abs(sharp.squares - small.squares).max() <= 2  # a pixel of the smaller one
     assert small.fingerprint() != sharp.fingerprint()
     assert ((small.masks > 0) != np.stack([red(sample.image).numpy() for sample in small])).mean() < 0.15
+
+
+def test_masks_of_no_image_are_counted(dogs):
+    for name in ("dog03", "dog04"):
+        (dogs / "images" / f"{name}.jpg").unlink()
+        (dogs / "parts" / f"{name}.png").unlink()
+    with pytest.warns(UserWarning, match=r"masks: 2 files belong to no image \(dog03.png, dog04.png\)"):
+        load("train", root=dogs)

@@ -177,10 +177,10 @@ def divided(photo: Photo, network: MaskNetwork, search: bool) -> tuple[np.ndarra
 
 def sheet(every: list[Photo], masks: Path) -> np.ndarray:
     """Some photographs, spread evenly, pale outside of their masks: a picture (rows, columns, 3) uint8 to look at."""
-    rows, columns = SHEET
-    page = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
+    most, columns = SHEET
     every = [photo for photo in every if (masks / f"{photo.name}.png").is_file()]
-    pick = np.unique(np.linspace(0, len(every) - 1, min(rows * columns, len(every))).round().astype(int))
+    pick = np.unique(np.linspace(0, len(every) - 1, min(most * columns, len(every))).round().astype(int))
+    page = np.full((max(1, -(-len(pick) // columns)) * CELL, columns * CELL, 3), 255, np.uint8)
     for number, i in enumerate(pick):
         photo, full = read(every[i])
         mask = reading.read_mask(masks / f"{every[i].name}.png", every[i].path, full)

@@ -101,7 +101,7 @@ def test_the_command_makes_masks_that_the_loader_reads_and_goes_on_where_it_stop
     lines = (out / "masks.csv").read_text().splitlines()
     assert len(lines) == 12 >= report["sound in the end"] >= 6
     assert 0.5 < report["IoU with the network"] <= 1
-    assert Image.open(out / "contact.png").size == (derived.SHEET[1] * derived.CELL, derived.SHEET[0] * derived.CELL)
+    assert Image.open(out / "contact.png").size == (derived.SHEET[1] * derived.CELL, 2 * derived.CELL)
     with_masks = load_dataset("cub", "train", root, 64, masks=str(out / "masks"))
     assert 0.05 < float(torch.stack([with_masks[i].foreground for i in range(len(with_masks))]).mean()) < 0.8
 

@@ -1,4 +1,4 @@
-"""Lesson 08, ablations: one thing about the training changed at a time, intervals over seeds, scores at boundaries."""
+"""Lesson 10, ablations: one thing about the training changed at a time, intervals over seeds, scores at boundaries."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

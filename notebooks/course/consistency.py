@@ -1,4 +1,4 @@
-"""Lesson 03, feature consistency: clusters of single images, what a loss costs, descent without a network."""
+"""Lesson 05, feature consistency: clusters of single images, what a loss costs, descent without a network."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Lesson 04, contrast: who is compared with whom, numbers that are shuffled, parts that only whisper."""
+"""Lesson 06, contrast: who is compared with whom, numbers that are shuffled, parts that only whisper."""
 
 from collections.abc import Sequence
 

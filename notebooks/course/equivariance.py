@@ -1,4 +1,4 @@
-"""Lesson 06, equivariance: both ways around the square, and divisions that are equivariant for nothing."""
+"""Lesson 08, equivariance: both ways around the square, and divisions that are equivariant for nothing."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

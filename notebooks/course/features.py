@@ -1,4 +1,4 @@
-"""Lesson 02: features as false colors, spotlights on components, curves over a distance, clusters to choose from."""
+"""Lesson 03: features as false colors, spotlights on components, curves over a distance, clusters to choose from."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

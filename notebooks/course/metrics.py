@@ -1,4 +1,4 @@
-"""Lesson 09, scores: segmentations damaged on purpose, every score from counts per image, and whether scores agree."""
+"""Lesson 11, scores: segmentations damaged on purpose, every score from counts per image, and whether scores agree."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

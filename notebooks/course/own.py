@@ -1,4 +1,4 @@
-"""Lesson 10, your own images: masks, shares and single parts of any data set, and data sets written as files."""
+"""Lesson 12, your own images: masks, shares and single parts of any data set, and data sets written as files."""
 
 import json
 from collections import defaultdict

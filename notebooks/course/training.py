@@ -1,4 +1,4 @@
-"""Lesson 07, training: objective, schedule and starts of a run, its curves, and parts that emerge or die."""
+"""Lesson 09, training: objective, schedule and starts of a run, its curves, and parts that emerge or die."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lesson 05, visual consistency: what flat colors can and cannot say about parts."""
+"""Lesson 07, visual consistency: what flat colors can and cannot say about parts."""
 
 from collections.abc import Mapping, Sequence
 

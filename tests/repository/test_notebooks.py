@@ -106,7 +106,7 @@ def test_lessons_have_goals_predictions_checks_and_takeaways(path):
     assert goals, "no list of learning goals"
     assert 3 <= len(re.findall(r"(?m)^(?:[-*]|\d+\.) ", goals[1])) <= 5
     assert text.count("**Predict") >= 1
-    assert text.count("**Answer") >= 1
+    assert text.count("<b>Answer") >= 1
     assert re.search(r"(?m)^## .*takeaways", text, re.IGNORECASE)
     assert sum("assert" in cell.source for cell in code(content)) >= 2
     assert re.search(r"\*\*Figure \d+", text)

@@ -8,6 +8,7 @@ import argparse
 import re
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -38,6 +39,7 @@ def main() -> int:
     return 0
 
 
+@cache
 def files(edition: str) -> list[Path]:
     """The notebooks and texts of an edition; the figures' code is installed with the library."""
     folders = (".", "exercises") if edition == "student" else (".", "exercises", "solutions")

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from partlib.errors import ConfigError
+from partlib.errors import ConfigError, listed
 
 fcntl: Any
 try:
@@ -58,7 +58,8 @@ def named(path: Path, inside: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and (error.filename is None or str(error.filename).startswith(f"{inside}{os.sep}")):
+        temporary = inside is not None and str(error.filename).startswith(f"{inside}{os.sep}")
+        if error.errno is not None and (error.filename is None or temporary):
             error.filename, error.filename2 = str(path), None
         raise
 
@@ -182,8 +183,9 @@ def claim(folder: Path, mark: str, *others: str) -> None:
     strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, *others))
     strange = [name for name in strange if not name.startswith(TEMPORARY)]
     if strange:
-        few = ", ".join(strange[:3]) + ", ..." * (len(strange) > 3)
-        raise ConfigError(f"{folder} holds other files ({few}); pass another --out, so that none is replaced")
+        raise ConfigError(
+            f"{folder} holds other files ({listed(strange)}); pass another --out, so that none is replaced"
+        )
 
 
 @contextmanager

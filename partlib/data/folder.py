@@ -18,7 +18,7 @@ import numpy as np
 
 from partlib.data import photos, reading
 from partlib.data.base import ArrayDataset
-from partlib.errors import ConfigError, DataError
+from partlib.errors import ConfigError, DataError, listed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", *reading.HEIF)
 OWN = ("images", "masks", "parts", "parts.txt")  # what may lie beside images
@@ -71,7 +71,7 @@ def load(
 
     def make(index: int) -> photos.Rows | None:
         name = order[index]
-        photo, full = reading.read_photo(images[name], reading.LARGE), reading.photo_shape(images[name])
+        photo, full = reading.read_reduced(images[name])
         mask, labels = np.ones(photo.shape[:2], bool), None
         if labels_of:
             labels = reading.shrunk(reading.read_values(labels_of[name], images[name], full), mask.shape)
@@ -143,6 +143,6 @@ def _complete(images: dict[str, Path], found: dict[str, Path], what: str, folder
         raise DataError(f"{images[missing[0]]} has no {what}, as {len(missing)} of {len(images)} images; {expected}")
     spare = sorted(path.name for name, path in found.items() if name not in images)
     if spare:
-        few = ", ".join(spare[:3]) + ", ..." * (len(spare) > 3)
-        warnings.warn(f"{folder}: {len(spare)} files belong to no image ({few}); they are left out", stacklevel=5)
+        left = f"{len(spare)} files belong to no image ({listed(spare)})"
+        warnings.warn(f"{folder}: {left}; they are left out", stacklevel=5)
     return found

@@ -18,7 +18,7 @@ from scipy.io import loadmat
 
 from partlib.data.base import ArrayDataset
 from partlib.distributed import progress_bar
-from partlib.errors import ConfigError, DataError, brief
+from partlib.errors import ConfigError, DataError, brief, listed
 from partlib.paths import cached_arrays, check_room, npy_header, save_array
 
 CACHE_VERSION = 2  # raise it whenever this file prepares the same photograph differently
@@ -185,7 +185,7 @@ def prepare_once(
     arrays = cached_arrays(f"datasets/{title}", key, lambda folder: _fill(folder, title, names, make))
     kept, skipped, digest = (arrays.pop(field).tolist() for field in ("names", "skipped", "digest"))
     if skipped:
-        few = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
+        few = listed(skipped, 5)
         message = f"skipped {len(skipped)} of {len(names)} images without foreground (less than 0.5 %): {few}"
         warnings.warn(message, stacklevel=4)  # the line that called load_dataset
     columns: dict[str, Any] = {"parts": None, "keypoints": None, "labels": np.zeros(len(kept), np.int64)}

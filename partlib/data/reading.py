@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from partlib.errors import DataError, brief
+from partlib.errors import DataError, brief, listed
 
 HEIF = (".heic", ".heif", ".avif")  # Pillow alone may not read them
 MAX_PIXELS = 178_000_000  # of a photograph; more would take gigabytes, and Pillow refuses them
@@ -112,6 +112,11 @@ def read_photo(path: Path, limit: int = MAX_PIXELS) -> np.ndarray:
     photo = photo if photo.mode == "RGB" else photo.convert("RGB")
     factor = shrinking(photo.width, photo.height, limit)
     return np.asarray(photo.reduce(factor) if factor > 1 else photo)
+
+
+def read_reduced(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """A photograph (h, w, 3) uint8 of at most LARGE pixels, and the size (H, W) of its file."""
+    return read_photo(path, LARGE), photo_shape(path)
 
 
 def shrunk(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -229,7 +234,7 @@ def warn_of(suspects: Sequence[tuple[str, Path]], stacklevel: int = 2) -> None:
     for kind, text in SUSPICIONS.items():
         paths = sorted(path for other, path in suspects if other == kind)
         if paths:
-            few = ", ".join(path.name for path in paths[:3]) + ", ..." * (len(paths) > 3)
+            few = listed([path.name for path in paths])
             counted = f"{paths[0].parent}: {len(paths)} {'masks' if len(paths) > 1 else 'mask'} ({few})"
             warnings.warn(f"{counted} may be {kind}: {text}", stacklevel=stacklevel + 1)
 

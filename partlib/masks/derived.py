@@ -18,7 +18,7 @@ from PIL import Image
 
 from partlib import distributed
 from partlib.data import cub, folder, photos, reading, usual_root
-from partlib.errors import ConfigError, DataError
+from partlib.errors import ConfigError, DataError, about
 from partlib.masks import MaskConfig, boxes
 from partlib.masks.found import find
 from partlib.masks.network import MaskNetwork, load_network
@@ -63,14 +63,15 @@ def listed(data: str, root: Path | None = None) -> list[Photo]:
     return found
 
 
-def read(photo: Photo) -> tuple[np.ndarray, tuple[int, int]]:
-    """A photograph (h, w, 3) uint8, a very large one in a smaller size, and the size (H, W) of its file."""
-    return reading.read_photo(photo.path, reading.LARGE), reading.photo_shape(photo.path)
+def spread(every: list[Photo], most: int) -> list[Photo]:
+    """At most so many of them, evenly spread over the list."""
+    pick = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int))
+    return [every[i] for i in pick]
 
 
 def crop_of(photo: Photo) -> tuple[boxes.Crop, photos.Square, tuple[int, int]]:
     """What the steps see of a photograph, the square of the file that this is, and the file's size (H, W)."""
-    image, (height, width) = read(photo)
+    image, (height, width) = reading.read_reduced(photo.path)
     scale = width / image.shape[1]
     x, y = round(RIM * width), round(RIM * height)
     box = photo.box or (x, y, width - 1 - x, height - 1 - y)
@@ -99,8 +100,7 @@ def derive(
                 try:
                     mask, sound, iou = divided(photo, trained, search=network is not None)
                 except DataError as error:  # the others are not lost for it
-                    text = str(error)
-                    broken.append(text if str(photo.path) in text else f"{photo.path}: {text}")
+                    broken.append(about(error, photo.path))
                     continue
                 write_atomically(masks / f"{photo.name}.png", Image.fromarray(mask.astype(np.uint8) * 255).save)
                 csv.writer(lines).writerow([photo.name, int(sound), round(iou, 3), stamp])
@@ -132,8 +132,8 @@ def network_for(
         return stored, learned
     learned = {**source, "photographs": len(every)}
     if network is None:
-        pick = np.unique(np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int))
-        network, counts = boxes.learn(crops([every[i] for i in pick]), len(pick))
+        pick = spread(every, examples)
+        network, counts = boxes.learn(crops(pick), len(pick))
         learned |= counts
     network.save(model, {"report": json.dumps(learned)})
     return network, learned
@@ -164,7 +164,7 @@ def undone(every: list[Photo], out: Path) -> list[tuple[Photo, str]]:
 def divided(photo: Photo, network: MaskNetwork, search: bool) -> tuple[np.ndarray, bool, float]:
     """The mask (H, W) bool of a photograph, whether it is sound, and its IoU with what the network said."""
     if search and photo.box is None:
-        image, shape = read(photo)
+        image, shape = reading.read_reduced(photo.path)
         mask = find(network, image)
         large = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST)
         return np.asarray(large), True, math.nan
@@ -178,13 +178,11 @@ def divided(photo: Photo, network: MaskNetwork, search: bool) -> tuple[np.ndarra
 def sheet(every: list[Photo], masks: Path) -> np.ndarray:
     """Some photographs, spread evenly, pale outside of their masks: a picture (rows, columns, 3) uint8 to look at."""
     most, columns = SHEET
-    every = [photo for photo in every if (masks / f"{photo.name}.png").is_file()]
-    pick = np.unique(np.linspace(0, len(every) - 1, min(most * columns, len(every))).round().astype(int))
+    pick = spread([photo for photo in every if (masks / f"{photo.name}.png").is_file()], most * columns)
     page = np.full((max(1, -(-len(pick) // columns)) * CELL, columns * CELL, 3), 255, np.uint8)
-    for number, i in enumerate(pick):
-        photo, full = read(every[i])
-        mask = reading.read_mask(masks / f"{every[i].name}.png", every[i].path, full)
-        mask = reading.shrunk(mask, photo.shape[:2])
+    for number, one in enumerate(pick):
+        photo, full = reading.read_reduced(one.path)
+        mask = reading.shrunk(reading.read_mask(masks / f"{one.name}.png", one.path, full), photo.shape[:2])
         square = photos.square_of(photo.shape)
         image = photos.resize_photo(photos.crop_square(photo, square, "edge"), CELL)
         small = photos.resize_mask(photos.crop_square(mask, square, "zero"), CELL)

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +22,7 @@ from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
 from partlib.paths import claim, locked
 from partlib.runs.build import Recipe, pick_device
-from partlib.runs.checkpoint import write_json, write_tensors
+from partlib.runs.checkpoint import check_finite, read_tensors, write_json, write_tensors
 from partlib.segmenter import FPNDecoder, resize
 from partlib.training import GRAD_CLIP, POLY_POWER
 
@@ -136,16 +135,12 @@ def _foreground(config: MaskConfig, out: Path, splits: Sequence[str], device: st
 
 def load_network(path: Path) -> tuple[MaskNetwork, dict[str, str]]:
     """The network that :meth:`MaskNetwork.save` has written to ``path``, in eval mode, and what is said of it."""
-    network = MaskNetwork()
+    network, remedy = MaskNetwork(), "delete it to train it again, or name another"
     try:
-        with safe_open(str(path), framework="pt") as stored:
-            card = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, not a dict
+        card, tensors = read_tensors(path)
         check_tensors(network.decoder.state_dict(), tensors, str(path))
     except Exception as error:  # safetensors has errors of its own for a broken or foreign file
-        remedy = "delete it to train it again, or name another"
         raise CheckpointError(f"{path} is no mask network of this edition ({brief(error)}); {remedy}") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: its weights are not finite; delete it to train it again, or name another")
+    check_finite(tensors, str(path), remedy)
     network.decoder.load_state_dict(tensors)
     return network.eval(), card

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from partlib.config import TrainConfig
 from partlib.data.photos import crop_square, resize_photo, square_around
-from partlib.data.reading import LARGE, photo_shape, read_mask, read_photo, shrunk, suspicions, warn_of
-from partlib.errors import ConfigError, DataError
+from partlib.data.reading import read_mask, read_reduced, shrunk, suspicions, warn_of
+from partlib.errors import ConfigError, DataError, about
 from partlib.paths import write_atomically
 from partlib.report.plots import overlay, palette_image
 from partlib.runs.checkpoint import load_model
@@ -57,9 +57,9 @@ def segment_files(
     for image, mask_path in zip_longest(images, masks):
         try:
             # The photograph, and where the object is; a very large one is looked at in a smaller size
-            photo, mask = read_photo(image, LARGE), None
+            (photo, shape), mask = read_reduced(image), None
             if mask_path:
-                mask = read_mask(mask_path, image, photo_shape(image))
+                mask = read_mask(mask_path, image, shape)
                 suspects += [(kind, mask_path) for kind in suspicions(mask, mask_path, image)]
             else:
                 find = find or finder(config)  # type: ignore[misc]
@@ -67,12 +67,11 @@ def segment_files(
             if not small.any():
                 raise DataError(f"{mask_path or image}: the mask is empty; expected pixels above 0 on the object")
         except DataError as error:  # the others are not lost for it
-            text = str(error)
-            broken.append(text if str(mask_path or image) in text or str(image) in text else f"{image}: {text}")
+            broken.append(about(error, image, *([mask_path] if mask_path else [])))
             continue
         # Its parts, at the size of the file
         labels = segment_photo(segmenter, photo, small, config.image_size)
-        full = enlarged(labels, small, photo_shape(image), mask)
+        full = enlarged(labels, small, shape, mask)
         written += [out / f"{image.stem}-parts.png", out / f"{image.stem}-overlay.png"]
         write_atomically(written[-2], palette_image(full).save)
         picture = Image.fromarray(overlay(photo, labels))

@@ -32,6 +32,19 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     write_atomically(path, lambda p: p.write_bytes(save(tensors, metadata=metadata)))
 
 
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Inverse of :func:`write_tensors`: metadata and tensors; a broken file is an error of safetensors."""
+    with safe_open(str(path), framework="pt") as stored:
+        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, not a dict
+        return stored.metadata() or {}, tensors
+
+
+def check_finite(tensors: dict[str, Tensor], source: str, remedy: str) -> None:
+    """CheckpointError where a weight is not a number."""
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{source}: its weights are not finite; {remedy}")
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Everything a run needs to go on: ``state`` holds tensors, numbers, strings, lists and dicts only."""
     content = io.BytesIO()  # torch's own writing reports a full disk as an error of its archive
@@ -99,9 +112,7 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     if path.suffix == ".pth":
         raise CheckpointError(f"{path} is not a model of partlib; if the release wrote it: partlib convert {path}")
     try:
-        with safe_open(str(path), framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, not a dict
+        metadata, tensors = read_tensors(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a readable safetensors file ({brief(error)}); copy it or train again"
@@ -122,7 +133,6 @@ def load_model(path: str | Path) -> tuple[PartSegmenter, TrainConfig]:
     if frozen:
         tensors |= {name: tensor for name, tensor in own.items() if name.startswith("encoder.")}
     check_tensors(own, tensors, str(path))
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: its weights are not finite, so every pixel would be one part; train again")
+    check_finite(tensors, str(path), "every pixel would be one part; train again")
     segmenter.load_state_dict(tensors)
     return segmenter.eval(), config

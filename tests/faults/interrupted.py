@@ -38,13 +38,17 @@ def finished(number: int) -> tuple[int, int]:
     return (os.WTERMSIG(status), 0) if os.WIFSIGNALED(status) else (0, os.WEXITSTATUS(status))
 
 
+def going_on(words: list[str], out: Path) -> list[str]:
+    """The command line that begins a run, or goes on with it."""
+    return [*words, *(["--resume"] if (out / "checkpoint.pt").exists() else [])]
+
+
 def interrupted(what: str, seed: int, out: Path, words: list[str]) -> int:
     """Run and resume until nothing is left to do; how often the fault came."""
     rng, faults = random.Random(seed), 0
     while faults < TRIES[what]:
-        go_on = ["--resume"] if (out / "checkpoint.pt").exists() else []
         full = int(10 ** rng.uniform(3.7, 7.3)) if what == "full" else None
-        number = child([*words, *go_on], full)
+        number = child(going_on(words, out), full)
         if what == "kill":
             time.sleep(rng.uniform(0, LONGEST))
             os.kill(number, signal.SIGKILL)
@@ -56,8 +60,7 @@ def interrupted(what: str, seed: int, out: Path, words: list[str]) -> int:
         else:
             raise SystemExit(f"signal {ended}, exit code {code}: neither done nor the fault")
     while not (out / "model.safetensors").exists():  # left alone, it ends
-        go_on = ["--resume"] if (out / "checkpoint.pt").exists() else []
-        if finished(child([*words, *go_on], None)) != (0, 0):
+        if finished(child(going_on(words, out), None)) != (0, 0):
             raise SystemExit("it does not go on without a fault")
     return faults
 

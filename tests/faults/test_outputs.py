@@ -19,6 +19,12 @@ from partlib.masks.predicted import mean_iou
 from partlib.paths import claim, locked
 
 SMALL = ["--image-size", "32", "--feature-size", "32", "--batch-size", "4", "--steps", "2", "--starts", "1"]
+# commands that make a folder
+WRITERS = [
+    ["train", "--data", "folder", "--root", "ROOT", *SMALL],
+    ["masks", "--data", "folder", "--root", "ROOT", "--network", "birds"],
+    ["foreground", "--data", "folder", "--root", "ROOT", "--steps", "1", "--batch-size", "2", "--image-size", "32"],
+]
 pytestmark = pytest.mark.filterwarnings("ignore:.* has no masks:UserWarning", "ignore:no image of:UserWarning")
 
 
@@ -61,14 +67,7 @@ def test_a_folder_is_claimed_if_it_is_new_empty_or_ones_own(tmp_path):
     claim(tmp_path, "mark")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["train", "--data", "folder", "--root", "ROOT", *SMALL],
-        ["masks", "--data", "folder", "--root", "ROOT", "--network", "birds"],
-        ["foreground", "--data", "folder", "--root", "ROOT", "--steps", "1", "--batch-size", "2", "--image-size", "32"],
-    ],
-)
+@pytest.mark.parametrize("command", WRITERS)
 def test_a_folder_of_other_files_is_refused_and_left_as_it_is(command, wide, tmp_path, capsys):
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -80,14 +79,7 @@ def test_a_folder_of_other_files_is_refused_and_left_as_it_is(command, wide, tmp
     assert (mine / "parts.png").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["train", "--data", "folder", "--root", "ROOT", *SMALL],
-        ["masks", "--data", "folder", "--root", "ROOT", "--network", "birds"],
-        ["foreground", "--data", "folder", "--root", "ROOT", "--steps", "1", "--batch-size", "2", "--image-size", "32"],
-    ],
-)
+@pytest.mark.parametrize("command", WRITERS)
 def test_of_two_processes_in_one_folder_the_second_is_refused(command, wide, tmp_path, capsys):
     words, out = [word.replace("ROOT", str(wide)) for word in command], tmp_path / "out"
     out.mkdir()

@@ -4,13 +4,14 @@
 # make bench  speed and memory against the formulas written out -> figures/benchmarks.json and .png, README table
 # make fuzz   ten minutes of damaged files and odd words for the command line
 # make student / make teacher   the course to hand out, without or with outputs, answers and solutions (build/)
+# make publish GITHUB=owner/name   badges and installation on Colab, in every notebook
 # make clean  remove .venv, caches and runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: bench fuzz student teacher demo test lint types unit notebooks-check lab clean install notebooks
+.PHONY: bench fuzz publish student teacher demo test lint types unit notebooks-check lab clean install notebooks
 
 install: $(VENV)/.installed
 
@@ -56,6 +57,9 @@ notebook: install
 
 student teacher: install
 	$(BIN)/python notebooks/editions.py $@
+
+publish: install
+	$(BIN)/python notebooks/execute.py --publish "$(GITHUB)"
 
 clean:
 	rm -rf $(VENV) runs data/cache build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -3,6 +3,7 @@
     python notebooks/execute.py             # all of them, exercises and solutions included
     python notebooks/execute.py 01          # those whose name starts with 01
     python notebooks/execute.py --links     # run nothing, only write badges, setup cells and running times anew
+    python notebooks/execute.py --publish owner/name    # the same, for notebooks that lie at this place on GitHub
     python notebooks/execute.py --as Binder # run, save nothing but the running time, under that name
 
 The preset is that of PARTLIB_PRESET, or fits the hardware. A notebook that fails is not saved.
@@ -11,6 +12,7 @@ The preset is that of PARTLIB_PRESET, or fits the hardware. A notebook that fail
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -35,16 +37,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", help="first characters of the names; all notebooks by default")
     parser.add_argument("--links", action="store_true", help="run nothing")
+    publish_help = "owner/name of the repository on GitHub; run nothing"
+    parser.add_argument("--publish", type=repository, metavar="OWNER/NAME", help=publish_help)
     as_help = "save the running time only, under this name"
     parser.add_argument("--as", dest="machine", choices=(*COLUMNS, CPU_BUILD), help=as_help)
     arguments = parser.parse_args()
+    if arguments.publish:
+        publish(arguments.publish)
     paths = [path for folder in (".", "exercises", "solutions") for path in sorted((HERE / folder).glob("*.ipynb"))]
     failed = False
     for path in paths:
         if arguments.numbers and not path.name.startswith(tuple(arguments.numbers)):
             continue
         content = nbformat.read(path, as_version=4)
-        if not arguments.links:
+        if not arguments.links and not arguments.publish:
             print(f"{path.relative_to(HERE)} ...", end=" ", flush=True)
             started = time.perf_counter()
             try:
@@ -56,6 +62,21 @@ def main() -> int:
             print(f"{time.perf_counter() - started:.0f} s")
         save(nbformat.read(path, as_version=4) if arguments.machine else content, path)
     return int(failed)
+
+
+def repository(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} found; expected owner/name, as in GITHUB=owner/name")
+    return text
+
+
+def publish(name: str) -> None:
+    """Write the repository's place on GitHub into the library; badges and setup cells are made of it."""
+    source = HERE / "course" / "notebook.py"
+    text, count = re.subn(r'(?m)^REPOSITORY = ".*?"', f'REPOSITORY = "{name}"', source.read_text(encoding="utf-8"))
+    assert count == 1
+    source.write_text(text, encoding="utf-8")
+    notebook.REPOSITORY = name
 
 
 def run(content: NotebookNode, path: Path, machine: str | None) -> None:
@@ -98,19 +119,17 @@ def place_links(content: NotebookNode, path: Path) -> None:
             badges = notebook.badges(path.relative_to(HERE).as_posix())
             cell.source = f"{badges}\n\n{times_line(path.name)}" if path.parent == HERE else badges
         if "setup" in cell.metadata.get("tags", []):
-            cell.source = notebook.SETUP
+            cell.source = notebook.setup_cell()
 
 
 def times_line(name: str) -> str:
     """The line of running times of a lesson, as measured."""
     measured, shown = running_times().get(name, {}), []
     for column in COLUMNS:
-        text = "not measured yet"
         if values := measured.get(column):
             seconds = values["seconds"]
             duration = f"{seconds} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-            text = f"{duration}, {values['memory'] / 1e9:.1f} GB ({values['device']})"
-        shown.append(f"{column} {text}")
+            shown.append(f"{column} {duration}, {values['memory'] / 1e9:.1f} GB ({values['device']})")
     if small := measured.get(CPU_BUILD):  # the CUDA build of torch, which pip installs, holds half a gigabyte more
         shown.append(f"{small['memory'] / 1e9:.1f} GB with torch's CPU build, as on Binder")
     return f"**Running time**, first run, with peak memory: {' · '.join(shown)}."

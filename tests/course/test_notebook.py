@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from PIL import Image
 
 from partlib import TrainConfig
 from partlib.config import default_preset
-from partlib.errors import ConfigError
+from partlib.errors import ConfigError, DataError
 from partlib.first_edition import current_fields
 from partlib.report.plots import PART_COLORS
 
@@ -101,18 +102,46 @@ def test_places_of_this_machine_are_replaced(tmp_path, monkeypatch):
     assert notebook.relative_paths(text) == "in data/cache and $PARTLIB_DATA/ccp and ~/x"
 
 
-def test_badges_lead_to_the_notebook_in_the_repository():
+def test_badges_lead_to_the_notebook_in_the_repository(monkeypatch):
+    monkeypatch.setattr(notebook, "REPOSITORY", "somebody/parts")
     markdown = notebook.badges("exercises/01_data.ipynb")
-    assert f"github/{notebook.REPOSITORY}/blob/{notebook.BRANCH}/notebooks/exercises/01_data.ipynb)" in markdown
-    assert f"gh/{notebook.REPOSITORY}/{notebook.BRANCH}?urlpath=lab/tree/notebooks/exercises/01" in markdown
+    assert f"github/somebody/parts/blob/{notebook.BRANCH}/notebooks/exercises/01_data.ipynb)" in markdown
+    assert f"gh/somebody/parts/{notebook.BRANCH}?urlpath=lab/tree/notebooks/exercises/01" in markdown
 
 
-def test_setup_cell_installs_on_colab_only_and_leaves_its_torch():
-    installs = [line for line in notebook.SETUP.splitlines() if "pip install" in line]
+def test_setup_cell_installs_on_colab_only_and_leaves_its_torch(monkeypatch):
+    monkeypatch.setattr(notebook, "REPOSITORY", "somebody/parts")
+    installs = [line for line in notebook.setup_cell().splitlines() if "pip install" in line]
     assert installs
     assert all(line.startswith("    ") for line in installs)
     assert not any("torch" in line.split() for line in installs)
-    assert "--no-deps" in next(line for line in installs if notebook.REPOSITORY in line)
+    assert "--no-deps" in next(line for line in installs if "somebody/parts" in line)
+
+
+def test_without_a_place_on_github_a_sentence_says_how_to_start(monkeypatch):
+    monkeypatch.setattr(notebook, "REPOSITORY", "")
+    assert "pip install" not in notebook.setup_cell()
+    assert "make lab" in notebook.badges("01_data.ipynb")
+    assert "(../../README.md)" in notebook.badges("exercises/01_data.ipynb")
+    monkeypatch.setattr(notebook, "repository_root", lambda: None)
+    with pytest.raises(DataError, match="copies of the repository"):
+        notebook.stored_result("birds-k4")
+
+
+def test_publish_writes_the_place_into_library_and_notebooks(tmp_path):
+    course = tmp_path / "notebooks"
+    shutil.copytree(REPOSITORY / "notebooks", course, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(course / "course", tmp_path / "partlib_course")
+    command = [sys.executable, str(course / "execute.py"), "--publish"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    refused = subprocess.run([*command, "nobody"], env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "expected owner/name" in refused.stderr
+    subprocess.run([*command, "somebody/parts"], env=environment, check=True, capture_output=True)
+    assert 'REPOSITORY = "somebody/parts"' in (course / "course" / "notebook.py").read_text(encoding="utf-8")
+    for path in course.rglob("*.ipynb"):
+        assert "github/somebody/parts/blob" in (text := path.read_text(encoding="utf-8"))
+        assert "git+https://github.com/somebody/parts" in text
 
 
 def test_running_time_reports_and_leaves_json(tmp_path, monkeypatch, capsys):
@@ -171,6 +200,7 @@ def test_stored_pictures_keep_their_shape():
 
 
 def test_without_a_copy_of_the_repository_its_page_is_read(monkeypatch):
+    monkeypatch.setattr(notebook, "REPOSITORY", "somebody/parts")
     monkeypatch.setattr(notebook, "repository_root", lambda: None)
     monkeypatch.setattr(notebook, "urlopen", lambda address, timeout: io.BytesIO(json.dumps(address).encode()))
     address = f"{notebook.REPOSITORY}/{notebook.BRANCH}/figures/results/birds-k4.json"

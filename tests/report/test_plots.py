@@ -159,6 +159,14 @@ def test_results_grid_has_a_row_for_everything(tmp_path):
     assert not plt.get_fignums()  # closed: a loop over epochs must not pile up figures
 
 
+def test_colors_are_matched_over_all_samples_whichever_are_shown():
+    samples = [sample(i) for i in range(3)]
+    labels = torch.stack([quarters(), quarters(), torch.tensor([0, 2, 1, 4, 3])[quarters()]])
+    figure = results_grid(samples, {"ours": labels}, pick=[2])
+    _, truth, ours = (axes.get_images()[0].get_array() for axes in figure.axes)
+    assert (truth != ours).any()  # on this image alone the permuted parts would look right
+
+
 def test_results_grid_without_annotation_shows_labels_as_they_are():
     figure = results_grid([sample(0, annotated=False)], {"ours": quarters()[None]}, part_names=["unused"])
     assert [text.get_text() for text in figure.texts] == ["image", "ours"]

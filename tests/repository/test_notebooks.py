@@ -63,11 +63,40 @@ def test_notebooks_are_small(path):
     assert max(lengths) <= 24
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_lessons_fit_into_a_session(path):
+    content = read(path)
+    assert len(content.cells) <= 60
+    assert len(prose(content).split()) <= 2500
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_every_prediction_has_a_box_that_is_printed_back(path):
+    cells = read(path).cells
+    boxes = [
+        cells[i + 1] for i, cell in enumerate(cells) if cell.cell_type == "markdown" and "**Predict" in cell.source
+    ]
+    assert boxes
+    assert [cell for cell in boxes if cell.cell_type != "code" or not cell.source.startswith("my_guess = ")] == []
+    assert sum("{my_guess}" in cell.source for cell in cells) >= len(boxes)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=title)
+def test_numbers_to_change(path):
+    assert prose(read(path)).count("**Now change a number and run again.**") >= 2
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=title)
+def test_two_hints_for_every_exercise(path):
+    text = prose(read(path))
+    assert text.count("<summary>First hint</summary>") == text.count("<summary>Second hint</summary>") == 3
+
+
 @pytest.mark.parametrize("path", EVERY, ids=title)
 def test_badges_and_setup_cell_are_those_of_the_library(path):
     content = read(path)
     assert notebook.badges(title(path)) in prose(content)
-    assert sum(cell.source == notebook.SETUP for cell in code(content)) == 1
+    assert sum(cell.source == notebook.setup_cell() for cell in code(content)) == 1
 
 
 @pytest.mark.parametrize("path", EVERY, ids=title)

@@ -170,14 +170,31 @@ def stored_result(name: str) -> dict[str, Any]:
     return json.loads(_stored(f"{name}.json"))
 
 
-def stored_picture(name: str, width: float = 6.6) -> Figure:
-    """A picture of the stored results, such as "birds-k4-best", so many inches wide."""
+def stored_picture(name: str, width: float = 0, columns: int = 0) -> Figure:
+    """A picture of the stored results, such as "birds-k4-best": its first columns, or all, so many inches wide.
+
+    Without a width a pixel of it is a pixel of the figure, and its letters are as large as they were drawn.
+    """
     pixels = np.asarray(Image.open(io.BytesIO(_stored(f"{name}.png"))).convert("RGB"))  # (H, W, 3)
+    if columns:
+        pixels = _first_columns(pixels, columns)
+    width = width or pixels.shape[1] / 100
     figure = Figure(figsize=(width, width * pixels.shape[0] / pixels.shape[1]), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_axis_off()
     return figure
+
+
+def _first_columns(pixels: np.ndarray, columns: int, cell: int = 154, left: int = 34, legend: int = 28) -> np.ndarray:
+    """A grid of :func:`partlib.report.plots.results_grid`, cut behind some columns, its legend in the middle again."""
+    body, below = pixels[:-legend, : left + columns * cell], pixels[-legend:]
+    inked = np.flatnonzero((below < 250).any((0, 2)))
+    words = below[:, inked[0] : inked[-1] + 1]
+    start = max(0, (body.shape[1] - words.shape[1]) // 2)
+    band = np.full((legend, body.shape[1], 3), 255, np.uint8)
+    band[:, start : start + words.shape[1]] = words[:, : body.shape[1] - start]
+    return np.concatenate([body, band])
 
 
 def result_rows(result: dict[str, Any], score: str = "fg_nmi") -> dict[str, tuple[float, float]]:

@@ -44,7 +44,7 @@ def files(edition: str) -> list[Path]:
     """The notebooks and texts of an edition; the figures' code is installed with the library."""
     folders = (".", "exercises") if edition == "student" else (".", "exercises", "solutions")
     notebooks = [path for folder in folders for path in sorted((HERE / folder).glob("*.ipynb"))]
-    texts = ["GLOSSARY.md"] if edition == "student" else ["GLOSSARY.md", "INSTRUCTOR.md"]
+    texts = ["GLOSSARY.md", "PROJECTS.md", *(["INSTRUCTOR.md"] if edition == "teacher" else [])]
     return notebooks + [HERE / name for name in texts]
 
 

@@ -86,6 +86,14 @@ def test_numbers_to_change(path):
     assert prose(read(path)).count("**Now change a number and run again.**") >= 2
 
 
+@pytest.mark.parametrize("number", ["04", "09"])
+def test_the_student_trains_by_hand(number):
+    (path,) = FOLDER.glob(f"{number}_*.ipynb")
+    source = "\n".join(cell.source for cell in code(read(path)))
+    assert "total.backward()" in source
+    assert "optimizer.step()" in source
+
+
 @pytest.mark.parametrize("path", EXERCISES, ids=title)
 def test_two_hints_for_every_exercise(path):
     text = prose(read(path))

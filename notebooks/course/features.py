@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from partlib.data.base import Sample
+from partlib.features import foreground_cells
 from partlib.report.baselines import FeatureKMeans
 from partlib.report.plots import match_parts, overlay, parts_grid
 from partlib.segmenter import resize
 
 PALE = 0.92  # gray of what lies outside the object
+LEAST_SHARE = 0.2  # of the object in a cell that is drawn
 Levels = Sequence[Tensor | np.ndarray]
 
 
@@ -35,13 +37,22 @@ def false_colors(features: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, 
     return mean, axes, limits
 
 
+def color_axes(maps: Tensor, foregrounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`false_colors` of several images at once: maps (N, C, h, w), foregrounds (N, 1, H, W)."""
+    inside = foreground_cells(foregrounds, maps.shape).float()  # (N, 1, h, w)
+    return false_colors(*(z.permute(1, 0, 2, 3).flatten(1, 2) for z in (maps, inside)))  # (N, C, h, w) -> (C, N h, w)
+
+
 def feature_colors(maps: Tensor, foregrounds: Tensor) -> Tensor:
-    """Maps (N, C, h, w) as pictures (N, 3, h, w) in [0, 1]: equal colors are similar features, in all images."""
-    inside = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (maps.shape[-2], maps.shape[-1]))  # (N, 1, h, w)
-    strip = maps.permute(1, 0, 2, 3).flatten(1, 2)  # (N, C, h, w) -> (C, N h, w)
-    mean, directions, (low, high) = false_colors(strip, inside.permute(1, 0, 2, 3).flatten(1, 2))  # (1, N h, w)
+    """Maps (N, C, h, w) as pictures (N, 3, h, w) in [0, 1]: equal colors are similar features, in all images.
+
+    Cells that hold next to nothing of the object are pale: their colors would be clipped, and a distraction.
+    """
+    mean, directions, (low, high) = color_axes(maps, foregrounds)
     projected = (maps.movedim(1, -1) - mean) @ directions  # (N, h, w, 3)
-    return ((projected - low) / (high - low)).clamp(0, 1).movedim(-1, 1)  # (N, 3, h, w)
+    colors = ((projected - low) / (high - low)).clamp(0, 1).movedim(-1, 1)  # (N, 3, h, w)
+    share = F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (maps.shape[-2], maps.shape[-1]))  # (N, 1, h, w)
+    return torch.where(share > LEAST_SHARE, colors, PALE)
 
 
 def blocks(maps: Tensor, size: int) -> Tensor:

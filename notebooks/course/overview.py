@@ -119,10 +119,11 @@ def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) 
     single = len(points) == 1
     figure = Figure(figsize=(7.2, 4.0) if single else (2.4 * len(points), 5.0))
     axes: Any = figure.subplots(1, 2, squeeze=False).T if single else figure.subplots(2, len(points))  # (2, warps)
+    reach = max(1.0, *(float(source.abs().max()) for source in points)) + 0.15  # all numbers lie within the axes
     for read, written, source, title in zip(*axes, points, titles, strict=True):
         grid = warps.thin_plate_grid(source[None], (image.shape[-2], image.shape[-1]))  # (1, H, W, 2)
-        _draw_mesh(read, image, source, 1.35)
-        _draw_mesh(written, warps.warp(image[None], grid)[0], warps.identity_points(), 1.05)
+        _draw_mesh(read, image, source, reach)
+        _draw_mesh(written, warps.warp(image[None], grid)[0], warps.identity_points(), 1.15)
         read.set_title(title)
     if single:
         axes[1, 0].set_title("what comes out")

@@ -16,8 +16,8 @@ from partlib.segmenter import resize
 def clusters_of_each_image(maps: Sequence[Tensor], foreground: Tensor, num_parts: int) -> Tensor:
     """Numbers 0..K-1, (N, H, W), from k-means on the pixels of each image for itself.
 
-    ``maps`` are colors or features (N, C_l, h_l, w_l), the foreground is (N, 1, H, W); off it the nearest center counts.
-    Nothing connects the numbers of two images: cluster 1 of one may be cluster 3 of the next.
+    ``maps`` are colors or features (N, C_l, h_l, w_l), the foreground is (N, 1, H, W). Off it a pixel joins the
+    nearest center, too. Nothing connects the numbers of two images: cluster 1 of one may be cluster 3 of the next.
     """
     from sklearn.cluster import KMeans  # imported on use: it takes a second
 

@@ -1,7 +1,7 @@
-"""The data flow of a training step as one picture, for the lessons to point at."""
+"""Pictures of the whole: the data flow of a training step, for the lessons to point at, and the map of the course."""
 
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 LOSSES = {"feature": "feature\nconsistency", "contrastive": "contrast", "equivariance": "equivariance"}
 LOSSES["visual"] = "visual\nconsistency"
@@ -53,4 +53,36 @@ def step_diagram(lit: str = "") -> Figure:
         axes.add_patch(box)
         words = LOSSES.get(name, text)
         axes.text(x, y, words, ha="center", va="center", fontsize=9, color="#aaaaaa" if pale else "#222222", zorder=3)
+    return figure
+
+
+# title of a block of lessons, color as in the step's boxes, number of its first lesson, names
+BLOCKS = [("the result", "image", 0, ["start here"]), ("the ground", "image", 1, ["data", "scores", "features"])]
+BLOCKS += [("the method", "network", 4, ["network\nand step"])]
+BLOCKS += [("a loss each", "loss", 5, ["feature\nconsistency", "contrast", "visual\nconsistency", "equi-\nvariance"])]
+BLOCKS += [("all together", "network", 9, ["training"])]
+BLOCKS += [("is it true?", "maps", 10, ["ablations", "keypoints", "your own"])]
+BLOCKS += [("beyond", "frozen", 13, ["after 2021", "engineering"])]
+
+
+def course_map() -> Figure:
+    """The lessons in blocks, in the order in which these build on each other."""
+    figure = Figure(figsize=(9.6, 3.9))
+    axes = figure.subplots()
+    axes.set(xlim=(0, len(BLOCKS)), ylim=(0, 4.7))
+    axes.axis("off")
+    for column, (title, kind, first, names) in enumerate(BLOCKS):
+        middle = column + 0.5
+        axes.add_patch(Rectangle((column + 0.03, 0), 0.94, 4.2, facecolor=COLORS[kind], zorder=1))
+        axes.text(middle, 4.45, title, ha="center", va="center", fontsize=10, weight="bold")
+        if column > 0:
+            style = {"arrowstyle": "-|>", "mutation_scale": 14, "color": "#777777", "zorder": 3}
+            axes.add_patch(FancyArrowPatch((column - 0.08, 4.45), (column + 0.1, 4.45), **style))
+        for row, name in enumerate(names):
+            y = 2.1 + (len(names) - 1) / 2 - row
+            axes.add_patch(
+                Rectangle((middle - 0.42, y - 0.36), 0.84, 0.72, facecolor="white", edgecolor="#666666", zorder=2)
+            )
+            axes.text(middle - 0.38, y, f"{first + row:02}", va="center", fontsize=9, weight="bold", zorder=3)
+            axes.text(middle + 0.1, y, name, ha="center", va="center", fontsize=9, zorder=3)
     return figure

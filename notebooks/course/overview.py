@@ -1,4 +1,4 @@
-"""Lessons 00 and 01: annotations, what each loss sees, how warps move an image, and a browser of found parts."""
+"""Lessons 00 and 01: annotations, what the losses see, how warps move an image, and a browser of found parts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from partlib_course.contrastive import similarities
-from partlib_course.features import PALE, false_colors
+from partlib_course.features import PALE, color_axes
 from partlib_course.widgets import Interactive, choice, slider, source_points, warp_sliders
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
 from partlib import losses, warps
-from partlib.augment import ColorJitter, rgb_to_lab
-from partlib.data.base import Batch, PartDataset, Sample
-from partlib.report.plots import match_parts, overlay, part_color, parts_grid, results_grid, to_rgb_array
-from partlib.segmenter import PartSegmenter, part_maps, resize
+from partlib.augment import rgb_to_lab
+from partlib.data.base import PartDataset, Sample
+from partlib.evaluation import annotated_parts
+from partlib.report.plots import match_parts, overlay, part_color, parts_grid, to_rgb_array
+from partlib.segmenter import resize
 
 
 def keypoint_image(sample: Sample, scale: int = 2) -> np.ndarray:
@@ -70,84 +70,48 @@ def redraw(images: Tensor, maps: Tensor) -> Tensor:
     return rgb * inside + PALE * (1 - inside)
 
 
-@torch.no_grad()
-def four_losses(
-    segmenter: PartSegmenter, batch: Batch, features: Sequence[Tensor], index: int = 0, seed: int = 0
-) -> Figure:
-    """One panel per loss, drawn from image ``index`` of a batch (for the contrast, from all of them).
+def feature_pictures(maps: Tensor, features: Sequence[Tensor], foreground: Tensor) -> dict[str, Tensor]:
+    """Features, and the mean feature of every part, in the same three false colors, as pictures (B, 3, H, W).
 
-    Features are the maps (B, C_l, h_l, w_l) that training uses; ``seed`` is of the jitter and the warp.
+    ``maps`` are the part maps (B, K, H, W), ``features`` the maps (B, C_l, h_l, w_l) that the losses read.
     """
-    images, foreground = batch.images, batch.foreground
-    image, inside = images[index], foreground[index]  # (3, H, W), (1, H, W)
-    logits = segmenter(images)  # (B, K, H, W)
-    maps = part_maps(logits, foreground)
-    descriptors = losses.part_descriptors(maps, features)  # (B, K, C)
-    figure = Figure(figsize=(9.6, 5.5))
-    panels: Any = figure.subfigures(2, 2, height_ratios=(1.25, 1))
+    size = max((z.shape[-2:] for z in features), key=math.prod)
+    cells = torch.cat([resize(z, size) for z in features], dim=1)  # (B, C, h, w)
+    mean, directions, (low, high) = color_axes(cells, foreground)
+    pixels = resize(((cells.movedim(1, -1) - mean) @ directions).movedim(-1, 1), maps.shape[-2:])  # (B, 3, H, W)
+    of_parts = (losses.part_descriptors(maps, features) - mean) @ directions  # (B, K, 3)
+    means = torch.einsum("bkhw,bkc->bchw", maps, of_parts)  # (B, 3, H, W)
 
-    def pale(picture: Tensor) -> Tensor:
-        return picture.clamp(0, 1) * inside + PALE * (1 - inside)
+    def picture(projected: Tensor) -> Tensor:
+        colors = (projected - low[:, None, None]) / (high - low)[:, None, None]
+        return colors.clamp(0, 1) * foreground + PALE * (1 - foreground)
 
-    # feature consistency: the features of each pixel, and the mean features of its parts, in the same false colors
-    stacked = torch.cat([resize(level[index : index + 1], image.shape[-2:])[0] for level in features])  # (C, H, W)
-    mean, directions, (low, high) = false_colors(stacked, inside)
-    pixels = stacked.movedim(0, -1), torch.einsum("khw,kc->hwc", maps[index], descriptors[index])  # (H, W, C) each
-    colors = [pale((((z - mean) @ directions - low) / (high - low)).movedim(-1, 0)) for z in pixels]  # (3, H, W) each
-    names = "image", "features\n(3 false colors)", "each part's\nmean feature"
-    _panel(panels[0, 0], "feature consistency", names, [image, *colors])
+    return {"features in 3 false colours": picture(pixels), "mean feature of each part": picture(means)}
 
-    # contrast: the cosines of all parts of all images
-    labels = (maps.argmax(1) + 1) * (foreground[:, 0] > 0.5)  # (B, H, W)
-    _contrast_panel(panels[0, 1], descriptors, [overlay(images[i], labels[i], scale=2) for i in range(len(images))])
 
-    # visual consistency: the image, redrawn, and the difference
-    flat = redraw(images, maps)[index]
-    left_over = pale(1 - 2 * (image - flat).abs().mean(0, keepdim=True))  # (1, H, W)
-    names = "image", "one color\nper part", "what is\nleft over"
-    _panel(panels[1, 0], "visual consistency", names, [image, flat, left_over])
+def similarity_figure(cosines: Mapping[str, Tensor], names: Sequence[str], numbers: Sequence[int]) -> Figure:
+    """Cosines (K B, K B) of all parts of a batch, ordered by part, as heat maps with a frame around each part.
 
-    # equivariance: milder than in training, and zooming out, as the whole object should stay in the picture
-    generator = torch.Generator().manual_seed(seed)
-    points = warps.random_points(len(images), generator, jitter=0.06, scale=(1.1, 1.25), angle=35, translate=0.05)
-    grid = warps.thin_plate_grid(points.to(images.device), (image.shape[-2], image.shape[-1]))
-    warped = warps.warp(ColorJitter()(images, generator), grid)
-    warped_inside = (warps.warp(foreground, grid) > 0.5).long()[index, 0]  # (H, W)
-    first, second = ((z[index].argmax(0) + 1) * warped_inside for z in (warps.warp(logits, grid), segmenter(warped)))
-    same = torch.where(first > 0, (first == second).float(), PALE)
-    ways = [overlay(warped[index], labels, scale=2) for labels in (first, second)]
-    names = "first parts,\nthen warp", "first warp,\nthen parts", "where the\ntwo differ"
-    _panel(panels[1, 1], "equivariance", names, [*ways, same[None]])
+    ``names`` are of the parts, ``numbers`` those whose colors they have. The brightest values, of parts with themselves
+    and of parts of one image, are all drawn alike, so that differences between images can be seen.
+    """
+    figure = Figure(figsize=(9.6, 4.4))
+    axes = figure.subplots(1, len(cosines), squeeze=False)[0]
+    others = torch.cat([matrix[~torch.eye(len(matrix), dtype=torch.bool)] for matrix in cosines.values()])
+    limits: dict[str, Any] = {"vmin": float(others.min()), "vmax": float(others.quantile(0.92)), "cmap": "magma"}
+    for ax, (name, matrix) in zip(axes, cosines.items(), strict=True):
+        shown = ax.imshow(matrix.numpy(), **limits)
+        batch = len(matrix) // len(names)
+        for k, number in enumerate(numbers):
+            corner = (k * batch - 0.5, k * batch - 0.5)
+            ax.add_patch(Rectangle(corner, batch, batch, fill=False, lw=3.5, edgecolor=part_color(number)))
+        middles = [(k + 0.5) * batch - 0.5 for k in range(len(names))]
+        ax.set_xticks(middles, names)
+        ax.set_yticks(middles, names, rotation=90, va="center")
+        ax.tick_params(length=0)
+        ax.set_title(name)
+    figure.colorbar(shown, ax=list(axes), shrink=0.85, label="cosine similarity", extend="max")
     return figure
-
-
-def _panel(panel: Any, title: str, names: Sequence[str], pictures: Sequence[Any] = (), **options: Any) -> Any:
-    """Axes beside each other with their names; pictures are in color or (1, H, W), gray."""
-    panel.suptitle(title, fontsize=11, weight="bold")
-    axes = panel.subplots(1, len(names), **options)
-    for ax, name in zip(axes, names, strict=True):
-        ax.set_title(name, fontsize=9)
-        ax.set_axis_off()
-    for ax, picture in zip(axes, pictures, strict=False):
-        gray = picture.shape[0] == 1
-        ax.imshow(
-            to_rgb_array(picture.expand(3, -1, -1) if gray else picture), interpolation=None if gray else "lanczos"
-        )
-    return axes
-
-
-def _contrast_panel(panel: Any, descriptors: Tensor, pictures: Sequence[np.ndarray]) -> None:
-    names = "how alike all parts\nof the batch are", "three of\nits images"
-    left, right = _panel(panel, "contrast between images", names, width_ratios=(2.6, 1))
-    batch, num_parts, _ = descriptors.shape
-    shown = left.imshow(similarities(descriptors).cpu().numpy(), cmap="gray", vmin=-1, vmax=1)
-    for k in range(num_parts):
-        corner = (k * batch - 0.5, k * batch - 0.5)
-        left.add_patch(Rectangle(corner, batch, batch, fill=False, lw=3, edgecolor=part_color(k + 1)))
-    bar = panel.colorbar(shown, ax=left, location="left", shrink=0.8, ticks=[-1, 0, 1])
-    bar.set_label("cosine similarity", fontsize=8)
-    gaps = [np.pad(picture, ((0, 8), (0, 0), (0, 0)), constant_values=255) for picture in pictures[:3]]
-    right.imshow(np.concatenate(gaps), interpolation="lanczos")
 
 
 def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) -> Figure:
@@ -155,10 +119,11 @@ def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) 
     single = len(points) == 1
     figure = Figure(figsize=(7.2, 4.0) if single else (2.4 * len(points), 5.0))
     axes: Any = figure.subplots(1, 2, squeeze=False).T if single else figure.subplots(2, len(points))  # (2, warps)
+    reach = max(1.0, *(float(source.abs().max()) for source in points)) + 0.15  # all numbers lie within the axes
     for read, written, source, title in zip(*axes, points, titles, strict=True):
         grid = warps.thin_plate_grid(source[None], (image.shape[-2], image.shape[-1]))  # (1, H, W, 2)
-        _draw_mesh(read, image, source, 1.35)
-        _draw_mesh(written, warps.warp(image[None], grid)[0], warps.identity_points(), 1.05)
+        _draw_mesh(read, image, source, reach)
+        _draw_mesh(written, warps.warp(image[None], grid)[0], warps.identity_points(), 1.15)
         read.set_title(title)
     if single:
         axes[1, 0].set_title("what comes out")
@@ -166,14 +131,17 @@ def warp_figure(image: Tensor, points: Sequence[Tensor], titles: Sequence[str]) 
 
 
 def _draw_mesh(ax: Axes, image: Tensor, points: Tensor, limit: float) -> None:
-    """An image over [-1, 1]^2 with the 5 x 5 control points, joined to a net."""
+    """An image over [-1, 1]^2 with the 5 x 5 control points, numbered and joined to a net."""
     ax.imshow(to_rgb_array(image), extent=(-1, 1, 1, -1), interpolation="lanczos")
     side = math.isqrt(len(points))
     net = points.reshape(side, side, 2).cpu().numpy()  # (25, 2) -> (5, 5, 2), x slow
     for line in (*net, *net.transpose(1, 0, 2)):
         ax.plot(line[:, 0], line[:, 1], color="white", lw=2.2, alpha=0.8)
         ax.plot(line[:, 0], line[:, 1], color=part_color(1), lw=1.1)
-    ax.scatter(net[..., 0], net[..., 1], s=22, color=part_color(2), edgecolor="white", lw=0.8, zorder=3)
+    ax.scatter(*points.cpu().numpy().T, s=110, color="white", edgecolor=part_color(1), lw=0.9, zorder=3)
+    for number, (x, y) in enumerate(points.tolist()):
+        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8, "zorder": 4}
+        ax.text(x, y, str(number), **style)
     ax.set(xlim=(-limit, limit), ylim=(limit, -limit))
     ax.set_axis_off()
 
@@ -199,8 +167,7 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
     Labels are (N, H, W) by method, 0 is background; the last method is shown first. Colors follow the annotated part
     that a found part overlaps most over the whole data set. The static figure shows the samples ``columns``.
     """
-    samples = (dataset[i] for i in range(len(dataset)))
-    truth = torch.stack([s.parts for s in samples if s.parts is not None])  # (N, H, W)
+    truth = annotated_parts(dataset)  # (N, H, W) uint8, as labels are: a browser holds them all
     matched = {name: match_parts(found, truth).to(torch.uint8) for name, found in labels.items()}  # (N, H, W) each
 
     def draw(image: int, method: str, opacity: float) -> Figure:
@@ -218,6 +185,9 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
         figure.legend(handles, dataset.part_names, loc="outside lower center", ncols=max(1, len(handles)))
         return figure
 
+    rows: dict[str, Sequence[Any]] = {"image": [dataset[i].image for i in columns]}
+    for name, parts in {"annotated": truth, **matched}.items():
+        rows[name] = [overlay(dataset[i].image, parts[i]) for i in columns]
     methods = list(labels)
     return Interactive(
         draw,
@@ -226,5 +196,5 @@ def part_browser(dataset: PartDataset, labels: Mapping[str, Tensor], columns: Se
             "method": choice("method", methods, methods[-1]),
             "opacity": slider("opacity", 0.6, 0, 1, 0.1),
         },
-        results_grid(dataset, labels, pick=columns, part_names=dataset.part_names, cell=128),
+        parts_grid(rows, legend=dataset.part_names, cell=924 // len(columns) - 4),
     )

@@ -1,83 +1,51 @@
-"""Lesson 00: five useless solutions, and what each of the four losses says of them, beside a trained network."""
+"""Lesson 00: clusters of single images, one of the useless solutions, and a heat map of what the losses say of all."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Sequence
 
 import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
-from partlib_course.consistency import image_clusters
-from partlib_course.visual import color_clusters, one_hot
 from torch import Tensor
 
-from partlib import warps
-from partlib.config import LOSSES
-from partlib.data.base import Batch
-from partlib.objective import Objective
-from partlib.segmenter import PartSegmenter
-
-SURE = 8.0  # logit of the part that a solution gives to a pixel; 0 for the others
-Divide = Callable[[Tensor, Tensor], Tensor]  # images (B, 3, H, W), foreground (B, 1, H, W) -> logits (B, K, H, W)
+from partlib.features import foreground_cells
+from partlib.segmenter import resize
 
 
-def solutions(num_parts: int, extractor: Callable[[Tensor], list[Tensor]]) -> dict[str, Divide]:
-    """Divisions that are no parts, by name; ``extractor`` gives the frozen features of images."""
+def clusters_of_each_image(maps: Sequence[Tensor], foreground: Tensor, num_parts: int) -> Tensor:
+    """Numbers 0..K-1, (N, H, W), from k-means on the pixels of each image for itself.
 
-    def same(images: Tensor, foreground: Tensor) -> Tensor:
-        return torch.zeros(len(images), num_parts, *images.shape[-2:])
+    ``maps`` are colors or features (N, C_l, h_l, w_l), the foreground is (N, 1, H, W). Off it a pixel joins the
+    nearest center, too. Nothing connects the numbers of two images: cluster 1 of one may be cluster 3 of the next.
+    """
+    from sklearn.cluster import KMeans  # imported on use: it takes a second
 
-    def one(images: Tensor, foreground: Tensor) -> Tensor:
-        logits = same(images, foreground)
-        logits[:, 0] = SURE
-        return logits
-
-    def colors(images: Tensor, foreground: Tensor) -> Tensor:
-        clusters = [color_clusters(*pair, num_parts) for pair in zip(images, foreground, strict=True)]
-        return SURE * one_hot(torch.stack(clusters), num_parts)
-
-    def features(images: Tensor, foreground: Tensor) -> Tensor:
-        return SURE * one_hot(image_clusters(extractor(images), foreground, num_parts), num_parts)
-
-    def quarters(images: Tensor, foreground: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        row, column = torch.arange(height)[:, None] * 2 // height, torch.arange(width) * 2 // width
-        return SURE * one_hot((2 * row + column + 1).expand(len(images), -1, -1), num_parts)
-
-    names = ("one part for everything", "the same everywhere", "clusters of colour", "clusters of features")
-    return dict(zip((*names, "quarters of the picture"), (one, same, colors, features, quarters), strict=True))
-
-
-@torch.no_grad()
-def loss_table(
-    batch: Batch,
-    features: Sequence[Tensor],  # of the images, as the losses read them
-    extractor: Callable[[Tensor], list[Tensor]],
-    trained: PartSegmenter,
-    temperature: float,
-) -> pd.DataFrame:
-    """Rows: the useless solutions and the trained network; columns: the four losses, on images and their warps."""
-    grid = warps.thin_plate_grid(
-        warps.random_points(len(batch.images), torch.Generator().manual_seed(0)), batch.images.shape[-2:]
-    )
-    views = (batch.images, batch.foreground), tuple(warps.warp(z, grid) for z in (batch.images, batch.foreground))
-    objective, weights = Objective(temperature), dict.fromkeys(LOSSES, 1.0)
-    every: Mapping[str, Divide] = solutions(trained.num_parts, extractor)
-    rows = {}
-    for name, divide in {**every, "trained network": lambda images, foreground: trained(images)}.items():
-        logits = [divide(images, (foreground > 0.5).float()) for images, foreground in views]
-        terms = objective.terms(logits, batch.foreground, list(features), objective.lab(batch.images), grid, weights)
-        rows[name] = {loss: terms[loss].item() for loss in LOSSES}
-    return pd.DataFrame(rows).T
+    size = max((z.shape[-2:] for z in maps), key=math.prod)
+    inside = foreground_cells(foreground, size)[:, 0]  # (N, h, w)
+    labels = []
+    for i, mask in enumerate(inside):
+        cells = torch.cat([resize(z[i : i + 1], size)[0] for z in maps])  # (C, h, w)
+        vectors = cells[:, mask].T  # (P, C)
+        drawn = vectors[torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))[:4000]]
+        centers = torch.from_numpy(KMeans(num_parts, n_init=3, random_state=0).fit(drawn.numpy()).cluster_centers_)
+        scores = torch.einsum("kc,chw->khw", 2 * centers, cells) - (centers**2).sum(1)[:, None, None]  # (K, h, w)
+        labels.append(resize(scores[None], foreground.shape[-2:])[0].argmax(0))  # (H, W)
+    return torch.stack(labels)
 
 
 def loss_heat_map(table: pd.DataFrame) -> Figure:
-    """The numbers of :func:`loss_table`; the color says where in its column a number lies, dark is low."""
+    """A row for every solution, the trained network last; a column for every loss, their sum last.
+
+    The color says where in its column a number lies: dark is low.
+    """
     span = (table - table.min()) / (table.max() - table.min())
-    figure = Figure(figsize=(8.4, 3.6))
+    figure = Figure(figsize=(9.6, 3.8))
     axes = figure.subplots()
-    options = {"cmap": "viridis", "linewidths": 2, "cbar": False, "annot_kws": {"size": 10}}
+    options = {"cmap": "viridis", "linewidths": 2, "cbar": False, "annot_kws": {"size": 11}}
     sns.heatmap(span, annot=table, fmt=".2f", ax=axes, **options)
-    axes.tick_params(length=0, labelrotation=0)
+    axes.tick_params(length=0, labelrotation=0, labelsize=10)
     axes.xaxis.tick_top()
-    axes.axhline(len(table) - 1, color="white", linewidth=6)
+    axes.axhline(len(table) - 1, color="white", linewidth=7)
+    axes.axvline(table.shape[1] - 1, color="white", linewidth=7)
     return figure

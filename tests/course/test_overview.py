@@ -13,9 +13,7 @@ from partlib_course.notebook import figure_bundle
 
 from partlib import warps
 from partlib.augment import rgb_to_lab
-from partlib.data import collate
 from partlib.report.plots import part_color
-from partlib.segmenter import PartSegmenter
 from tests.course.test_widgets import change, decoded
 
 
@@ -45,20 +43,31 @@ def test_redraw_paints_each_part_in_its_mean_lab_color_and_leaves_the_rest_pale(
     assert torch.allclose(flat[0, :, foreground[0, 0] == 0], torch.tensor(PALE))
 
 
-def test_four_losses_draw_a_panel_each(tiny_birds):
-    torch.manual_seed(0)
-    batch = collate([tiny_birds[0][i] for i in range(4)])
-    features = [torch.randn(4, 6, 8, 8), torch.randn(4, 5, 4, 4)]
-    figure = overview.four_losses(PartSegmenter(3, weights="random").eval(), batch, features, index=2)
-    titles = [panel.get_suptitle() for panel in figure.subfigs]
-    assert titles == ["feature consistency", "contrast between images", "visual consistency", "equivariance"]
-    shown = {ax.get_title(): ax.images[0].get_array() for ax in figure.axes if ax.images}
-    outside = batch.foreground[2, 0].numpy() < 0.5
-    pale = round(255 * PALE)
-    for name in ("each part's\nmean feature", "one color\nper part", "what is\nleft over"):
-        assert np.abs(shown[name][outside].astype(int) - pale).max() <= 1
-    assert shown["how alike all parts\nof the batch are"].shape == (12, 12)
-    assert len(np.unique(shown["where the\ntwo differ"])) > 1
+def test_a_part_with_the_same_features_everywhere_is_its_own_mean(tiny_birds):
+    foreground = torch.stack([tiny_birds[0][i].foreground for i in range(2)])
+    left = (torch.arange(32) < 16).float().expand(2, 1, 32, 32)
+    maps = torch.cat([left, 1 - left], dim=1) * foreground
+    kinds = torch.tensor([[1.0, 0, 2], [0, 3.0, 1]])  # of the left and of the right half
+    features = kinds[(torch.arange(32) >= 16).long().expand(2, 32, 32)].movedim(-1, 1)  # (2, 3, 32, 32)
+    features = features + 1e-3 * torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    of_pixels, of_parts = overview.feature_pictures(maps, [features], foreground).values()
+    assert of_pixels.shape == of_parts.shape == (2, 3, 32, 32)
+    outside = (foreground < 0.5).expand(-1, 3, -1, -1)
+    assert torch.allclose(of_parts[outside], torch.tensor(PALE))
+    inside = foreground[:, 0] > 0.5
+    strongest = of_parts.flatten(2).std(2).sum(0).argmax()
+    assert (of_pixels - of_parts)[:, strongest][inside].abs().mean() < 0.1
+    assert of_parts[:, strongest, :, :16][inside[..., :16]].std() < 1e-3
+
+
+def test_the_similarity_figure_frames_every_part_in_its_color():
+    cosines = {"a": torch.eye(6), "b": torch.rand(6, 6)}
+    figure = overview.similarity_figure(cosines, ["head", "wing", "tail"], [1, 5, 6])
+    for ax, matrix in zip(figure.axes, cosines.values(), strict=False):
+        assert np.array_equal(ax.images[0].get_array(), matrix.numpy())
+        frames = [(patch.get_xy(), patch.get_edgecolor()[:3]) for patch in ax.patches]
+        assert frames == [((2 * k - 0.5, 2 * k - 0.5), part_color(n)) for k, n in enumerate((1, 5, 6))]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["head", "wing", "tail"]
 
 
 def test_keypoints_are_drawn_where_they_are_and_hidden_ones_hollow(tiny_birds):
@@ -91,6 +100,17 @@ def test_warp_figure_of_the_identity_shows_the_same_picture_twice(tiny_birds, nu
     above, below = (figure.axes[i].images[0].get_array() for i in (0, number))
     assert np.abs(above.astype(int) - below.astype(int)).max() <= 1
     assert [ax.get_title() for ax in figure.axes[:number]] == ["title"] * number
+
+
+def test_warp_figure_numbers_all_control_points_within_the_picture(tiny_birds):
+    points = 1.4 * warps.identity_points()
+    figure = overview.warp_figure(tiny_birds[0][0].image, [points], ["title"])
+    for ax in figure.axes:
+        assert sorted(int(text.get_text()) for text in ax.texts) == list(range(25))
+        low, high = ax.get_xlim()
+        assert all(low < coordinate < high for text in ax.texts for coordinate in text.get_position())
+    first = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    assert np.allclose(first["7"], points[7])
 
 
 @pytest.mark.parametrize("name", ["browser", "explorer"])

@@ -1,47 +1,18 @@
-"""Lesson 05, feature consistency: clusters of single images, what a loss costs, descent without a network."""
+"""Lesson 05, feature consistency: clusters of single images, and the figures."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from partlib.losses import consistency_loss
-from partlib.segmenter import part_maps, resize
+from partlib.report.plots import PART_COLORS
+from partlib.segmenter import resize
 
 CELLS = 32  # side of the grid that clusters of single images are fitted on
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one evaluation of a loss and its gradient takes."""
-
-    seconds: float  # shortest of a few runs, forward and backward
-    kept: int  # bytes that are kept between forward and backward, each memory once
-    value: float
-    gradient: Tensor
-
-
-def cost(loss: Callable[[Tensor], Tensor], argument: Tensor) -> Cost:
-    """Time and memory of ``loss(argument)`` with its gradient; ``loss`` returns a scalar."""
-    seconds = float("inf")
-    for _ in range(3):
-        kept: dict[int, int] = {}  # address -> bytes
-
-        def note(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        variable = argument.detach().clone().requires_grad_()
-        started = time.perf_counter()
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            result = loss(variable)
-        (gradient,) = torch.autograd.grad(result, variable)
-        seconds = min(seconds, time.perf_counter() - started)
-    return Cost(seconds, sum(kept.values()), float(result.detach()), gradient)
 
 
 def image_clusters(features: Sequence[Tensor], foreground: Tensor, num_parts: int, seed: int = 0) -> Tensor:
@@ -62,27 +33,9 @@ def image_clusters(features: Sequence[Tensor], foreground: Tensor, num_parts: in
     return labels
 
 
-def descend(
-    logits: Tensor, features: Sequence[Tensor], foreground: Tensor, steps: int, rate: float = 20.0
-) -> tuple[Tensor, list[float]]:
-    """Gradient descent on the feature loss where every pixel's logits are free: what the loss does without a network.
-
-    Starts at ``logits`` (B, K, H, W); ``rate`` is the step size in logits, for a loss summed over pixels. Returns the
-    logits at the end and the loss before every step.
-    """
-    logits, losses = logits.detach().clone(), []
-    for _ in range(steps):
-        logits.requires_grad_()
-        loss = consistency_loss(part_maps(logits, foreground), list(features), foreground, reduction="none")  # (B,)
-        (gradient,) = torch.autograd.grad((loss * foreground.sum((1, 2, 3))).sum(), logits)
-        logits = (logits - rate * gradient).detach()
-        losses.append(float(loss.detach().mean()))
-    return logits, losses
-
-
 def loss_against_score(losses: Mapping[str, float], scores: Mapping[str, float]) -> Figure:
-    """Divisions by their feature loss (x) and their score (y), each with its name."""
-    figure = Figure()
+    """Segmentations by their feature loss (x) and their score (y), each with its name."""
+    figure = Figure(figsize=(9.6, 3.6))
     ax = figure.subplots()
     for k, (name, loss) in enumerate(losses.items(), start=1):
         ax.scatter(loss, scores[name], s=60, zorder=3)
@@ -96,12 +49,11 @@ def loss_against_score(losses: Mapping[str, float], scores: Mapping[str, float])
 
 def descent_curves(curves: Mapping[str, Sequence[float]], limit: float, title: str) -> Figure:
     """Losses over steps from several starts, and a dotted line at ``limit`` with its title."""
-    figure = Figure()
+    figure = Figure(figsize=(9.6, 3.6))
     ax = figure.subplots()
-    for k, (name, values) in enumerate(curves.items(), start=1):
-        ax.plot(values, lw=2, ls=("-", "--", "-.")[k % 3], label=name)
-    ax.axhline(limit, color="black", lw=1, ls=":", label=title)
+    sns.lineplot(pd.DataFrame(curves), lw=2, palette=list(PART_COLORS[: len(curves)]), ax=ax)
+    ax.axhline(limit, color="black", lw=1.5, ls=":", label=title)
     ax.set(xlabel="step", ylabel="feature loss", ylim=(0, None))
-    ax.legend()
+    ax.legend(loc="lower right")
     ax.grid()
     return figure

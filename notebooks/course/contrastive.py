@@ -1,7 +1,9 @@
-"""Lesson 06, contrast: who is compared with whom, numbers that are shuffled, parts that only whisper."""
+"""Lesson 06, contrast: who is compared with whom, and the figures that show it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_hex
@@ -10,7 +12,7 @@ from partlib_course.widgets import Interactive, choice, slider
 from torch import Tensor
 from torch.nn import functional as F
 
-from partlib.report.plots import part_color
+from partlib.report.plots import INK, PART_COLORS, part_color
 
 
 def similarities(descriptors: Tensor) -> Tensor:
@@ -35,29 +37,6 @@ def attention(descriptors: Tensor, image: int, part: int, temperature: float) ->
     values = similarities(descriptors)[row] / temperature
     values[row] = -torch.inf
     return values.softmax(0)
-
-
-def shuffle_parts(maps: Tensor, generator: torch.Generator) -> Tensor:
-    """Part maps (B, K, H, W) with the numbers of the parts permuted, in each image in its own way."""
-    return torch.stack([m[torch.randperm(len(m), generator=generator)] for m in maps])
-
-
-def whisper(maps: Tensor, loud: int, share: float) -> Tensor:
-    """The same parts, nearly silent: all but one keep a ``share`` of their mass, and part ``loud`` takes the rest.
-
-    Maps (B, K, H, W) keep their sum over the parts. Below 1/2 the loud part is the likeliest at every pixel.
-    """
-    quiet = maps * share
-    quiet[:, loud] += (1 - share) * maps.sum(1)
-    return quiet
-
-
-def soft_and_hard_shares(logits: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares (K,) of the foreground (B, 1, H, W) by the probabilities of logits (B, K, H, W), and by likeliest part."""
-    area = foreground.sum()
-    soft = (logits.softmax(1) * foreground).sum((0, 2, 3)) / area
-    likeliest = F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1)  # (B, H, W, K) -> (B, K, H, W)
-    return soft, (likeliest * foreground).sum((0, 2, 3)) / area
 
 
 def _frame(ax: Axes, num_images: int, names: Sequence[str]) -> None:
@@ -89,7 +68,7 @@ def matrix_figure(descriptors: Tensor, names: Sequence[str]) -> Figure:
 
 
 def temperature_figure(descriptors: Tensor, names: Sequence[str], part: int, temperatures: Sequence[float]) -> Figure:
-    """How much each descriptor pulls on a part of the first image; below, the matrix after the same softmax by rows."""
+    """Shares of all descriptors for a part of the first image, dashed if all were alike; below, for all rows."""
     images, parts, _ = descriptors.shape
     figure = Figure(figsize=(max(3.6, 3.2 * len(temperatures)), 5.4))
     axes = figure.subplots(2, len(temperatures), squeeze=False, height_ratios=(1, 2))
@@ -98,12 +77,30 @@ def temperature_figure(descriptors: Tensor, names: Sequence[str], part: int, tem
         pulls = attention(descriptors, 0, part, temperature)  # (K B,)
         colors = [part_color(1) if row // images == part else "#9aa3af" for row in range(len(pulls))]
         top.bar(range(len(pulls)), pulls.numpy(), width=1, color=colors)
+        top.axhline(1 / (len(pulls) - 1), color=INK, lw=1, ls="--")
         top.set_xticks([])
         good = float(pulls.view(parts, images)[part].sum())
         top.set_title(f"temperature {temperature:g}\npositives hold {good:.0%}")
         bottom.imshow((cosines / temperature).softmax(1).sqrt().numpy(), cmap="viridis")
         _frame(bottom, images, names)
-    axes[0, 0].set_ylabel(f"pull on {names[part]},\nfirst bird")
+    axes[0, 0].set_ylabel(f"shares for {names[part]},\nfirst bird")
+    return figure
+
+
+def against_guessing(curves: Mapping[str, Sequence[float]], x: Sequence[float], guessing: float, label: str) -> Figure:
+    """Curves of the contrast over ``x``, steps or shares (on a scale of powers), and dashed what guessing costs."""
+    figure = Figure(figsize=(9.6, 3.2))
+    ax = figure.subplots()
+    frame = pd.DataFrame(curves, index=pd.Index(x))
+    sns.lineplot(frame, markers=True, dashes=False, palette=list(PART_COLORS[: len(curves)]), ax=ax)
+    ax.axhline(guessing, color=INK, lw=1.5, ls="--", label=f"guessing, {guessing:.2f}")
+    ax.set(xlabel=label, ylabel="contrast", ylim=(0, 1.08 * max(guessing, frame.max(axis=None))))
+    if max(x) <= 1:
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{share:g}" for share in x], minor=False)
+        ax.minorticks_off()
+    ax.legend(loc="lower left")
+    ax.grid()
     return figure
 
 

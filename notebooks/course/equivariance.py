@@ -1,5 +1,6 @@
-"""Lesson 08, equivariance: both ways around the square, and divisions that are equivariant for nothing."""
+"""Lesson 08, equivariance: both ways around the square, and segmentations that are equivariant for nothing."""
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from partlib_course.features import PALE
 from partlib_course.widgets import Interactive, choice, source_points, warp_sliders
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from partlib import warps
 from partlib.losses import equivariance_loss
-from partlib.report.plots import overlay, to_rgb_array
+from partlib.report.plots import INK, overlay, part_color, to_rgb_array
 
 Network = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> part logits (B, K, H, W)
 CONFIDENT = 12.0  # a logit that makes a probability of nearly 1
@@ -92,51 +95,99 @@ def confidence(logits: Tensor, foreground: Tensor) -> float:
     return float((top * foreground).sum() / foreground.sum())
 
 
-def _draw_row(axes: Sequence[Axes], first: np.ndarray, ways: TwoWays, titles: Sequence[str]) -> None:
-    """A picture, both divisions of the first image, and the divergence between them."""
-    axes[0].imshow(first, interpolation="lanczos")
-    for ax, labels in zip(axes[1:3], ways.labels(), strict=True):
+def _numbered_points(ax: Axes, image: Tensor, points: Tensor, chosen: int) -> None:
+    """The image (3, H, W) and where its 25 control points (25, 2) are read from, with their numbers."""
+    ax.imshow(to_rgb_array(image), extent=(-1, 1, 1, -1), interpolation="lanczos")
+    ax.scatter(*points.T.numpy(), s=150, color=["#D55E00" if i == chosen else "white" for i in range(len(points))])
+    for number, (x, y) in enumerate(points.tolist()):
+        color = "white" if number == chosen else INK
+        ax.text(x, y, str(number), ha="center", va="center_baseline", fontsize=8, color=color, clip_on=True)
+    ax.set(xlim=(-1.6, 1.6), ylim=(1.6, -1.6))
+
+
+def _draw_ways(axes: Sequence[Axes], ways: TwoWays) -> None:
+    """The parts of the first image either way, and the divergence between them."""
+    for ax, labels in zip(axes[:2], ways.labels(), strict=True):
         ax.imshow(overlay(ways.warped_images[0], labels[0], scale=2))
     # black from log K on: the divergence between "sure" and "undecided"
     shade = 1 - (ways.divergence()[0] / math.log(ways.divided_first.shape[1])).clamp(0, 1)  # (H, W)
     shown = torch.where(ways.foreground[0, 0] > 0.5, shade, torch.tensor(PALE))
-    axes[3].imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1)
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set(title=title, xticks=[], yticks=[], frame_on=False)
+    axes[2].imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1)
 
 
-def square_figure(networks: Mapping[str, Network], image: Tensor, foreground: Tensor, points: Tensor) -> Figure:
-    """A row per network: its parts of the image (3, H, W), the two ways around the square, and where they differ."""
-    figure = Figure(figsize=(8.4, 2.05 * len(networks) + 0.3))
-    titles = ["parts of the image", "first parts, then warp", "first warp, then parts", "where they differ"]
+def square_figure(
+    networks: Mapping[str, Network], image: Tensor, foreground: Tensor, points: Tensor, chosen: int | None = None
+) -> Figure:
+    """A row per network: its parts of the image (3, H, W), the two ways around the square, and where they differ.
+
+    Where a control point is ``chosen`` the first picture is the image with all points and their numbers instead.
+    """
+    figure = Figure(figsize=(9.6, 2.42 * len(networks) + 0.3))
+    first = "parts of the image" if chosen is None else "where it is read"
+    titles = [first, "first parts, then warp", "first warp, then parts", "where they differ"]
     for row, (name, network) in zip(figure.subplots(len(networks), 4, squeeze=False), networks.items(), strict=True):
         ways = two_ways(network, image[None], foreground[None], points[None])
-        with torch.no_grad():
-            labels = (network(image[None])[0].argmax(0) + 1) * (foreground[0] > 0.5)  # (H, W)
-        _draw_row(row, overlay(image, labels, scale=2), ways, titles)
-        row[0].set_ylabel(f"{name}\nloss {max(ways.loss(), 0):.3f}")  # rounding can leave -0
+        if chosen is None:
+            with torch.no_grad():
+                labels = (network(image[None])[0].argmax(0) + 1) * (foreground[0] > 0.5)  # (H, W)
+            row[0].imshow(overlay(image, labels, scale=2))
+        else:
+            _numbered_points(row[0], image, points, chosen)
+        _draw_ways(row[1:], ways)
+        for ax, title in zip(row, titles, strict=True):
+            ax.set(title=title, xticks=[], yticks=[], frame_on=False)
+        agreement = "" if chosen is None else f"\n{ways.agreement():.0%} agree"
+        row[0].set_ylabel(f"{name}\nloss {max(ways.loss(), 0):.3f}{agreement}")  # rounding can leave -0
         titles = [""] * 4  # above the first row alone
     return figure
 
 
-def warp_page(network: Network, image: Tensor, foreground: Tensor, points: Tensor) -> Figure:
-    """One network and one warp: the warped image, the two ways around the square, where they differ, and the loss."""
-    ways = two_ways(network, image[None], foreground[None], points[None])
-    figure = Figure(figsize=(9.6, 2.8))
-    found = f"loss {max(ways.loss(), 0):.3f}, {ways.agreement():.0%} agree"
-    titles = ["warped image", "first parts, then warp", "first warp, then parts", found]
-    _draw_row(figure.subplots(1, 4), to_rgb_array(ways.warped_images[0]), ways, titles)
-    return figure
+def square_frame(networks: Mapping[str, Network], image: Tensor, foreground: Tensor, points: Tensor) -> Image.Image:
+    """One frame of a film: the warped image, and per network a row of both ways in flat colors and their difference."""
+    cell, top, left = 150, 20, 78
+    frame = Image.new("RGB", (left + 4 * (cell + 4), top + len(networks) * (cell + 4)), "white")
+    draw, font = ImageDraw.Draw(frame), ImageFont.load_default(12)
+    for column, title in enumerate(("warped image", "first parts, then warp", "first warp, then parts", "difference")):
+        draw.text((left + column * (cell + 4), 2), title, INK, font)
+    for row, (name, network) in enumerate(networks.items()):
+        ways = two_ways(network, image[None], foreground[None], points[None])
+        first, second = (labels[0] for labels in ways.labels())  # (H, W)
+        pictures = [] if row else [to_rgb_array(ways.warped_images[0])]
+        pictures += [_flat(first), _flat(second), _flat(torch.where(first != second, 13, 0))]
+        y = top + row * (cell + 4)
+        for column, picture in enumerate(pictures, start=4 - len(pictures)):
+            small = Image.fromarray(picture).resize((cell, cell), Image.Resampling.BICUBIC)
+            frame.paste(small, (left + column * (cell + 4), y))
+        draw.text((2, y + cell // 2 - 16), f"{name}\n{ways.agreement():.0%} agree", INK, font)
+    return frame
+
+
+def _flat(labels: Tensor) -> np.ndarray:
+    """Label map (H, W) in the colors of the parts, on a pale ground, (H, W, 3) uint8; 13 is dark gray."""
+    palette = np.array([(PALE,) * 3, *(part_color(k) for k in range(1, 13)), (0.2,) * 3])
+    return (255 * palette[labels.numpy()]).round().astype(np.uint8)
+
+
+def film(frames: Sequence[Image.Image], seconds: float = 0.1, colors: int = 64) -> display.Image:
+    """Frames as a GIF that plays again and again; a notebook keeps it among its outputs, as any picture."""
+    palette = frames[len(frames) // 2].quantize(colors)
+    small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    written = io.BytesIO()
+    small[0].save(
+        written, "GIF", save_all=True, append_images=small[1:], duration=round(1000 * seconds), loop=0, optimize=True
+    )
+    return display.Image(written.getvalue(), format="gif")
 
 
 def equivariance_explorer(networks: Mapping[str, Network], image: Tensor, foreground: Tensor) -> Interactive:
-    """Choose a network, move one control point, scale and turn; see both ways around the square and the loss."""
+    """Choose a network, move a numbered control point, scale and turn; see both ways around the square and the loss."""
 
-    def draw(network: str, **values: Any) -> Figure:
-        return warp_page(networks[network], image, foreground, source_points(**values))
+    def draw(network: str, point: int, **values: Any) -> Figure:
+        points = source_points(point, **values)
+        return square_figure({network: networks[network]}, image, foreground, points, chosen=point)
 
     return Interactive(
         draw,
         lambda: {"network": choice("network", list(networks), list(networks)[-1]), **warp_sliders(1.1, 30.0)},
-        square_figure(networks, image, foreground, source_points(12, 0.2, -0.2, 1.1, 30.0)),
+        square_figure(networks, image, foreground, source_points(12, 0.2, -0.2, 1.1, 30.0), chosen=12),
     )

@@ -24,7 +24,7 @@ def one_hot(labels: Tensor, num_parts: int | None = None) -> Tensor:
 
 
 def color_clusters(image: Tensor, foreground: Tensor, num_parts: int, space: str = "lab", seed: int = 0) -> Tensor:
-    """K-means on the colors of one object: the division with (nearly) the lowest visual loss that K parts can have.
+    """K-means on the colors of one object: the segmentation with (nearly) the lowest visual loss that K parts can have.
 
     ``image`` is (3, H, W) in [0, 1], ``foreground`` (1, H, W), ``space`` "lab" or "rgb". Labels (H, W) int64 are 0 off
     the object and 1..K from dark to light.
@@ -70,10 +70,10 @@ def residual_image(sample: Sample, labels: Tensor) -> Tensor:
     return (shade * inside + PALE * (1 - inside)).expand(3, -1, -1)
 
 
-def redraw_rows(samples: Sequence[Sample], divisions: Mapping[str, Tensor], rest: bool = False) -> Figure:
-    """N images, redrawn from the labels (N, H, W) of every division; with ``rest`` what is left over below each."""
+def redraw_rows(samples: Sequence[Sample], segmentations: Mapping[str, Tensor], rest: bool = False) -> Figure:
+    """N images, redrawn from the labels (N, H, W) of every segmentation; with ``rest`` what is left over below each."""
     rows: dict[str, Sequence[Picture]] = {"image": [s.image for s in samples]}
-    for title, labels in divisions.items():
+    for title, labels in segmentations.items():
         rows[title] = [flat_image(s, found) for s, found in zip(samples, labels, strict=True)]
         if rest:
             rows[f"left over, {title}"] = [residual_image(s, found) for s, found in zip(samples, labels, strict=True)]
@@ -110,7 +110,7 @@ def cluster_page(sample: Sample, num_parts: int, space: str) -> Figure:
 
 def color_pairs(pairs: Sequence[tuple[Tensor, Tensor]]) -> Figure:
     """Pairs of RGB colors (3,) in [0, 1] side by side, with their distance in RGB and in Lab written below."""
-    figure = Figure(figsize=(1.6 * len(pairs), 2.1))
+    figure = Figure(figsize=(2.4 * len(pairs), 2.4))
     for ax, pair in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
         colors = torch.stack(pair)  # (2, 3)
         ax.imshow(colors[None].numpy(), extent=(0, 2, 0, 1.6), aspect="equal")
@@ -121,7 +121,7 @@ def color_pairs(pairs: Sequence[tuple[Tensor, Tensor]]) -> Figure:
 
 def shift_curves(pixels: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Figure:
     """Losses while the annotated boundaries move by ``pixels``; 0 is the annotation, 1 a single part."""
-    figure = Figure(figsize=(6.4, 3.6))
+    figure = Figure(figsize=(9.6, 3.6))
     ax = figure.subplots()
     frame = pd.DataFrame(curves, index=pd.Index(pixels))
     sns.lineplot(frame, markers=True, dashes=False, palette=list(PART_COLORS[: len(curves)]), ax=ax)

@@ -1,8 +1,8 @@
-"""Clusters of single images, what a loss costs, descent without a network, and the figures of the lesson."""
+"""Clusters of single images, and the figures of the lesson."""
 
 import pytest
 import torch
-from partlib_course.consistency import cost, descend, descent_curves, image_clusters, loss_against_score
+from partlib_course.consistency import descent_curves, image_clusters, loss_against_score
 from partlib_course.visual import one_hot
 
 from partlib.losses import consistency_loss
@@ -32,35 +32,6 @@ def test_clusters_of_single_images_have_a_lower_loss_than_other_divisions(halves
     rows = (torch.arange(32) >= 16).long()[:, None].expand(2, 32, 32) + 1
     own = consistency_loss(one_hot(image_clusters([features], foreground, 2)), features, foreground)
     assert own < 0.5 * consistency_loss(one_hot(rows), features, foreground)
-
-
-def test_cost_gives_value_gradient_and_the_memory_that_is_kept():
-    argument = torch.arange(1000.0)
-    squares = cost(lambda x: (x**2).sum(), argument)
-    assert squares.value == pytest.approx(float((argument**2).sum()))
-    assert torch.allclose(squares.gradient, 2 * argument)
-    assert squares.kept == 4000
-    assert squares.seconds > 0
-    assert cost(lambda x: (x.sin() * x.cos()).sum(), argument).kept >= 12_000  # x, sin x and cos x
-
-
-def test_descent_needs_a_difference_to_begin_with(halves):
-    features, foreground = halves
-    _, at_equal = descend(torch.zeros(2, 3, 32, 32), [features], foreground, 20)
-    assert at_equal[-1] == pytest.approx(at_equal[0], rel=1e-3)
-    noise = 0.1 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found, values = descend(noise, [features], foreground, 40)
-    assert values[-1] < 0.7 * values[0]
-    assert len(values) == 40
-    assert not found.requires_grad
-
-
-def test_a_dead_part_stays_dead(halves):
-    features, foreground = halves
-    noise = 0.1 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    noise[:, 2] -= 8
-    found, _ = descend(noise, [features], foreground, 40)
-    assert float(found.softmax(1)[:, 2].mean()) < 0.01
 
 
 def test_figures_show_every_division_and_every_start():

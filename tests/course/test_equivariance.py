@@ -1,5 +1,6 @@
 """Both ways around the square agree with the loss, and networks that ignore the image are equivariant for nothing."""
 
+import io
 import math
 
 import pytest
@@ -7,14 +8,17 @@ import torch
 from partlib_course.equivariance import (
     confidence,
     equivariance_explorer,
+    film,
     one_part,
     shades,
     source_points,
     square_figure,
+    square_frame,
     stripes,
     two_ways,
     uniform,
 )
+from PIL import Image
 
 from partlib import warps
 from partlib.losses import equivariance_loss
@@ -88,3 +92,23 @@ def test_square_has_a_row_per_network(birds):
     figure = square_figure({"a": uniform, "b": stripes}, birds[0][0], birds[1][0], warps.identity_points())
     assert len(figure.axes) == 8
     assert [figure.axes[i].get_ylabel().split("\n")[0] for i in (0, 4)] == ["a", "b"]
+
+
+def test_the_picture_of_a_warp_shows_the_number_of_every_control_point(birds):
+    points = warps.identity_points()
+    axes = square_figure({"b": stripes}, birds[0][0], birds[1][0], points, chosen=7).axes[0]
+    assert {text.get_text(): text.get_position() for text in axes.texts} == {
+        str(i): tuple(point) for i, point in enumerate(points.tolist())
+    }
+    colors = axes.collections[0].get_facecolor()
+    assert [i for i, color in enumerate(colors.tolist()) if color != colors[0].tolist()] == [7]
+
+
+def test_a_film_is_a_small_gif_that_plays_again_and_again(birds):
+    turns = [source_points(12, 0.0, 0.0, 1.0, angle) for angle in (0.0, 20.0, 40.0)]
+    frames = [square_frame({"a": shades, "b": stripes}, birds[0][0], birds[1][0], points) for points in turns]
+    assert len({frame.tobytes() for frame in frames}) == 3
+    assert list(film(frames)._repr_mimebundle_()[0]) == ["image/gif"]
+    shown = Image.open(io.BytesIO(film(frames).data))
+    assert (shown.n_frames, shown.info["loop"], shown.size) == (3, 0, frames[0].size)
+    assert len(film(frames).data) < 200_000

@@ -1,4 +1,4 @@
-"""Any network of timm or torchvision as one of features: which maps it gives, whose weights, and what is said if none."""
+"""Any network of timm or torchvision as one of features: which maps it gives, and whose weights they are made with."""
 
 import pytest
 import timm

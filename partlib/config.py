@@ -38,7 +38,7 @@ class TrainConfig:
     # networks; "name:weights" takes other weights than ImageNet's: "random", a name of torchvision's, or a file
     num_parts: int = 4  # K
     arch: str = "fpn8_lite0"  # encoder and decoder of the segmenter, or name:weights
-    feature_network: str = "efficientnet_lite0"  # of features; or vgg19, timm/NAME, torchvision/NAME, or name:weights
+    feature_network: str = "efficientnet_lite0"  # frozen network of features, or vgg19, timm/NAME, torchvision/NAME
     feature_layers: tuple[str, ...] = ()  # its layers, empty for its default
     feature_size: int = 384  # side in pixels of the images that it sees
     # losses; weight 0 switches one off

@@ -1,13 +1,19 @@
 """Lesson 13, after 2021: stored runs with other networks of features, and values of seeds over networks or sizes."""
 
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from partlib_course.ablations import interval
-from partlib_course.notebook import stored_result
+from partlib_course.ablations import feature_clusters, interval
+from partlib_course.notebook import relative_paths, stored_result
+from torch import Tensor
 
+from partlib.config import TrainConfig
+from partlib.data.base import PartDataset
+from partlib.errors import CheckpointError
 from partlib.report.plots import INK, part_color
 
 # word -> what it is called in tables and figures, the weakest first
@@ -25,6 +31,16 @@ def stored_networks() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     scores = stored_result("after")["scores"]
     found = {NAMES.get(word, word): scores[word] for word in [*NAMES, *(set(scores) - set(NAMES))] if word in scores}
     return {name: methods for name, methods in found.items() if len({len(seeds) for seeds in methods.values()}) == 1}
+
+
+def clusters_if_possible(config: TrainConfig, dataset: PartDataset) -> Tensor | None:
+    """:func:`feature_clusters`, or None and a line that says why, where the weights of the network cannot be had."""
+    try:
+        with redirect_stderr(io.StringIO()):  # torchvision tells where it would put the file
+            return feature_clusters(config, dataset)
+    except CheckpointError as error:
+        print(relative_paths(f"{config.feature_network} is left out: {error}"))
+        return None
 
 
 def seed_plot(values: Values, title: str, zero: bool = False) -> Figure:

@@ -4,7 +4,6 @@
     python figures/ablation.py birds-resolution        # pixels against the number of cells of the feature maps
     python figures/ablation.py birds-settings          # K, the temperature, a network of features that saw no images
     python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution, ccp-settings
-    python figures/ablation.py longer                  # short runs in which the encoder learns, for notebook 08
     python figures/ablation.py table                   # rewrites the tables of differences in README.md
 
 Trains, or loads from runs/, and writes figures/results/ablations/NAME.json, the parts of the first seed into
@@ -61,11 +60,6 @@ def coarser(z: Tensor, cells: int) -> Tensor:
 
 def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, Any], type[Recipe]]]]:
     """The base of a study, and title -> what differs from it, and its recipe."""
-    if name == "longer":
-        short = {"steps": 300, "num_images": 300, "feature_size": 256, "starts": 1, "lambda_contrastive": 3.0}
-        titles = (ablations.ALL, "no visual", "features", "features + pixels")
-        rows = {title: (ablations.CHANGES[title], Recipe) for title in titles}
-        return TrainConfig.preset("cpu", **short, eval_every=0), rows
     data, _, kind = name.partition("-")
     base = TrainConfig.preset(default_preset(data), data=data, root=root, eval_every=0)
     if kind != "resolution":
@@ -80,7 +74,7 @@ def study(name: str, root: str) -> tuple[TrainConfig, dict[str, tuple[dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = [data + kind for data in ("birds", "ccp") for kind in ("", "-resolution", "-settings")]
-    parser.add_argument("study", choices=[*studies, "longer", "table"])
+    parser.add_argument("study", choices=[*studies, "table"])
     parser.add_argument("--rows", nargs="+", help="some of its rows, by their titles")
     parser.add_argument("--root", default="", help="folder of the data set; not stored")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -115,10 +109,12 @@ def main() -> None:
 
 def draw(name: str, scores: ablations.Scores) -> None:
     """Paired differences around zero: what leaving a loss out changes, or what pixels add to features of a grid."""
-    rows, minus = [title for title in dict.fromkeys(t for t, _ in scores) if title != ablations.ALL], ablations.ALL
+    titles, minus = [title for title in dict.fromkeys(t for t, _ in scores) if title != ablations.ALL], ablations.ALL
     if "resolution" in name:
-        rows, minus, scores = [f"{cells} cells" for cells in CELLS], "no visual loss", gains(scores)
-    figure = ablations.interval_plot(scores, rows, minus=minus)
+        titles, minus, scores = [f"{cells} cells" for cells in CELLS], "no visual loss", gains(scores)
+    names = ("fg_nmi", "fg_ari")
+    rows = {title: {name: ablations.over_seeds(scores, title, name, minus) for name in names} for title in titles}
+    figure = ablations.interval_plot(rows, zero=minus)
     figure.savefig(RESULTS / f"{name}-differences.png", dpi=150, bbox_inches="tight")
 
 

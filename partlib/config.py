@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, get_origin, get_type_hints
 
@@ -14,7 +15,7 @@ from partlib.errors import ConfigError
 
 LOSSES = ("feature", "visual", "contrastive", "equivariance")
 ARCHS = ("fpn8_lite0", "fpn_lite0", *(f"deeplab_resnet50{layout}" for layout in ("", "_paper", "_caffe", "_release")))
-FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19")
+FEATURE_NETWORKS = ("efficientnet_lite0", "vgg19", "timm/NAME", "torchvision/NAME")
 LEAST: dict[str, float] = {  # of numbers; 0 for all others
     **{"temperature": 1e-6, "steps": 1, "starts": 1, "trial_steps": 1, "batch_size": 2, "num_parts": 2},
     **{"refine_batch_size": 2, "image_size": 16, "feature_size": 16, "loss_size": 8},
@@ -37,7 +38,7 @@ class TrainConfig:
     # networks; "name:weights" takes other weights than ImageNet's: "random", a name of torchvision's, or a file
     num_parts: int = 4  # K
     arch: str = "fpn8_lite0"  # encoder and decoder of the segmenter, or name:weights
-    feature_network: str = "efficientnet_lite0"  # frozen network of the features: this or vgg19, or name:weights
+    feature_network: str = "efficientnet_lite0"  # frozen network of features, or vgg19, timm/NAME, torchvision/NAME
     feature_layers: tuple[str, ...] = ()  # its layers, empty for its default
     feature_size: int = 384  # side in pixels of the images that it sees
     # losses; weight 0 switches one off
@@ -76,7 +77,8 @@ class TrainConfig:
             if isinstance(value, int) and value > (most := MOST.get(name, 10**9)):
                 raise ConfigError(f"{name} is {value}; expected at most {most}")
         for name, allowed in (("arch", ARCHS), ("feature_network", FEATURE_NETWORKS)):
-            if getattr(self, name).partition(":")[0] not in allowed:
+            network = getattr(self, name).partition(":")[0]
+            if network not in allowed and re.sub("/[^/]+$", "/NAME", network) not in allowed:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
         if not set(self.select_by) <= set(LOSSES):
             raise ConfigError(f"select_by is {', '.join(self.select_by)}; expected some of {', '.join(LOSSES)}")
@@ -109,8 +111,13 @@ class TrainConfig:
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
         preset = PRESETS[name]
-        own = changes.get("data", preset.get("data")) == preset.get("data")  # is it the preset's own data set?
-        return cls.from_dict({**preset, **({} if own else {"data_options": ()}), **changes})
+        foreign: dict[str, Any] = {}  # names that mean nothing to another data set, or to another network
+        if changes.get("data", preset.get("data")) != preset.get("data"):
+            foreign["data_options"] = ()
+        network = preset.get("feature_network", cls.feature_network)
+        if str(changes.get("feature_network", network)).partition(":")[0] != network:
+            foreign["feature_layers"] = ()
+        return cls.from_dict({**preset, **foreign, **changes})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":

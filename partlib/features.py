@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partlib.backbones import Lite0Encoder, VGG19Encoder, folded
+from partlib.backbones import Lite0Encoder, TimmEncoder, TorchvisionEncoder, VGG19Encoder, folded
 from partlib.data.base import Column, PartDataset, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
@@ -21,6 +21,7 @@ from partlib.paths import Rows, Shapes, cached_rows, gigabytes
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
+LIBRARIES: dict[str, type[nn.Module]] = {"timm": TimmEncoder, "torchvision": TorchvisionEncoder}  # of many more
 SAMPLE = 256  # images that statistics of live features are taken over
 
 
@@ -29,16 +30,23 @@ class PerceptualFeatures(nn.Module):
 
     def __init__(
         self,
-        network: str = "efficientnet_lite0",  # this, or "vgg19" (the paper's)
+        network: str = "efficientnet_lite0",  # this, "vgg19" (the paper's), or as in "timm/resnet50"
         layers: tuple[str, ...] = (),  # names of its layers, none for the usual ones
         weights: str = "",  # see partlib.backbones
         size: int | None = 256,  # images are resized to so many pixels first, unless it is None
     ) -> None:
         super().__init__()
-        if network not in ENCODERS:
-            raise ConfigError(f"feature network {network!r} is unknown; expected {' or '.join(ENCODERS)}")
+        library, _, name = network.partition("/")
+        if network not in ENCODERS and not (name and library in LIBRARIES):
+            known = ", ".join([*ENCODERS, *(f"{library}/NAME" for library in LIBRARIES)])
+            raise ConfigError(f"feature network {network!r} is unknown; expected one of {known}")
         self.size = size
-        self.network = ENCODERS[network](layers or DEFAULT_LAYERS[network], weights)
+        with torch.random.fork_rng(devices=[]):  # random weights are the same ones every time
+            torch.manual_seed(0)
+            if name:
+                self.network = LIBRARIES[library](name, layers, weights)
+            else:
+                self.network = ENCODERS[network](layers or DEFAULT_LAYERS[network], weights)
         self.layers: tuple[str, ...] = self.network.layers  # type: ignore[assignment]
         self.requires_grad_(False).eval()
 
@@ -125,7 +133,7 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
         return f"features of {len(dataset)} images", shapes, lambda first: rows(first, title)
 
     def rows(first: int, title: str) -> Iterator[Rows]:
-        network = folded(extractor)
+        network = folded(extractor) if getattr(extractor.network, "foldable", True) else extractor
         step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
         for start in progress_bar(range(first, len(dataset), step), title, leave=False):
             batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])

@@ -21,7 +21,7 @@ from partlib.backbones import (
     ResNet50Encoder,
     VGG19Encoder,
     folded,
-    lite0_weights,
+    lite_weights,
     read_state_dict,
     torchvision_model,
 )
@@ -42,7 +42,7 @@ def reference():
 @pytest.fixture(scope="module")
 def classifier():
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    network.load_state_dict(lite0_weights())
+    network.load_state_dict(lite_weights())
     return network.eval()
 
 
@@ -210,9 +210,9 @@ def _resize(tensors):
 
 
 @pytest.mark.parametrize("change", [_resize, _swap, dict.popitem], ids=["shape", "kind", "number"])
-def test_lite0_weights_that_do_not_fit_are_refused(change, tmp_path):
+def test_lite_weights_that_do_not_fit_are_refused(change, tmp_path):
     with pytest.raises(CheckpointError, match=r"other\.pth holds other tensors than EfficientNet-Lite0"):
-        lite0_weights(_changed(change, tmp_path / "other.pth"))
+        lite_weights(path=_changed(change, tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -128,7 +128,9 @@ def test_unknown_preset_is_named_with_the_known_ones():
         ("lambda_visual", -1, "expected at least 0"),
         ("lambda_visual_end", -1, "expected at least 0"),
         ("arch", "efficientnet_lite0", "expected one of fpn8_lite0, fpn_lite0, deeplab_resnet50"),
-        ("feature_network", "alexnet:random", "expected one of efficientnet_lite0, vgg19"),
+        ("feature_network", "alexnet:random", "expected one of efficientnet_lite0, vgg19, timm/NAME, torchvision/NAME"),
+        ("feature_network", "timm/", "expected one of efficientnet_lite0, vgg19"),
+        ("feature_network", "hub/resnet50", "expected one of efficientnet_lite0, vgg19"),
         ("steps", "10", "type int"),
         ("steps", 10.0, "type int"),
         ("steps", True, "type int"),
@@ -139,6 +141,17 @@ def test_unknown_preset_is_named_with_the_known_ones():
 def test_impossible_value_is_named(name, value, message):
     with pytest.raises(ConfigError, match=f"{name} is .*{message}"):
         TrainConfig().replace(**{name: value})
+
+
+@pytest.mark.parametrize("network", ["vgg19", "timm/resnet50:weights/r.pth", "torchvision/resnet18:random"])
+def test_another_network_of_features_has_layers_of_its_own(network):
+    config = TrainConfig.preset("birds", feature_network=network)
+    assert config.feature_layers == ()
+    assert TrainConfig.preset("birds", feature_network=network, feature_layers=["stride4"]).feature_layers == (
+        "stride4",
+    )
+    same = TrainConfig.preset("birds", feature_network="efficientnet_lite0:random")
+    assert same.feature_layers == TrainConfig.preset("birds").feature_layers != ()
 
 
 def test_at_least_one_loss_is_needed():

@@ -59,10 +59,24 @@ def test_network_is_frozen_even_in_train_mode(extractor):
 
 
 def test_unknown_networks_and_layers_are_named():
-    with pytest.raises(ConfigError, match="'alexnet' is unknown; expected efficientnet_lite0 or vgg19"):
+    with pytest.raises(ConfigError, match="'alexnet' is unknown; expected one of efficientnet_lite0, vgg19, timm/NAME"):
         PerceptualFeatures("alexnet")
     with pytest.raises(ConfigError, match=r"no layer 'relu3_2'; expected stride2"):
         PerceptualFeatures("efficientnet_lite0", ("relu3_2",))
+
+
+@pytest.mark.parametrize("network", ["timm/resnet18", "torchvision/resnet18", "efficientnet_lite0"])
+def test_random_weights_are_the_same_ones_every_time(network):
+    first, again = (PerceptualFeatures(network, weights="random", size=64).state_dict() for _ in range(2))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+def test_features_of_a_network_of_a_library_are_cached_too(tiny_birds, empty_cache):
+    extractor = PerceptualFeatures("timm/resnet18", weights="random", size=64)
+    features = cached_features(tiny_birds[1], extractor)
+    expected = extractor(torch.stack([tiny_birds[1][i].image for i in range(2)]))
+    for found, wanted in zip(features.batch([0, 1]), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)
 
 
 # --- cached or live --------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Lesson 10, ablations: one thing about the training changed at a time, intervals over seeds, scores at boundaries."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from partlib_course.notebook import repository_root
 from partlib_course.visual import boundary_contrast, panels
 from partlib_course.widgets import Interactive, choice
@@ -18,12 +19,15 @@ from scipy import stats
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from partlib.config import LOSSES, TrainConfig
-from partlib.data.base import PartDataset, Sample, stacked
+from partlib.config import TrainConfig
+from partlib.data.base import Column, PartDataset, Sample, stacked
 from partlib.evaluation import annotated_parts, predict
 from partlib.metrics import PartScores, part_share
-from partlib.report.plots import INK, Picture, match_parts, overlay, part_color, parts_grid, to_rgb_array
+from partlib.report import tables
+from partlib.report.baselines import FeatureKMeans
+from partlib.report.plots import INK, match_parts, overlay, part_color, to_rgb_array
 from partlib.runs import load_or_train
+from partlib.runs.build import Recipe
 
 ALL = "all four"
 STORED = "figures/results/ablations/{}.json"  # written by figures/ablation.py, which lists the names
@@ -46,7 +50,6 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "temperature": {"temperature 0.05": {"temperature": 0.05}, "temperature 0.8": {"temperature": 0.8}},
 }
 CHANGES = {title: changes for study in STUDIES.values() for title, changes in study.items()}
-FIELDS = (*(f"lambda_{loss}" for loss in LOSSES), "num_parts", "temperature", "seed")  # of the explorer
 HEADINGS = {
     "fg_nmi": "FG-NMI (%)",
     "fg_ari": "FG-ARI (%)",
@@ -106,14 +109,6 @@ def boundary_scores(labels: Tensor, truth: Tensor, reach: float = 4, tolerance: 
     }
 
 
-def grid(base: TrainConfig, seeds: Iterable[int], titles: Sequence[str] = tuple(CHANGES)) -> dict[Run, TrainConfig]:
-    """The configurations of an ablation, seed by seed, so that an interrupted grid has whole seeds.
-
-    Runs of one seed see the same images and warps, and with equal K start from the same weights.
-    """
-    return {(title, seed): base.replace(seed=seed, **CHANGES[title]) for seed in seeds for title in titles}
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What one run found on a test set: its scores, and its labels of the few images that are drawn."""
@@ -147,6 +142,20 @@ def outcome(config: TrainConfig, dataset: PartDataset, shown: Sequence[int], **o
     labels, truth = predict(result.segmenter, dataset), annotated_parts(dataset)  # (N, H, W)
     kept = match_parts(labels, truth)[list(shown)].to(labels.dtype)
     return Outcome(config, measure(labels, truth, stacked(dataset)[0], config.num_parts), kept)
+
+
+def feature_clusters(config: TrainConfig, dataset: PartDataset) -> Tensor:
+    """Labels (N, H, W) of feature k-means, fitted to the training images of a run and with its features."""
+    recipe = Recipe(config)
+    masks, test_masks = (Column(images, "foreground") for images in (recipe.dataset(), dataset))
+    # k-means reads no pixel: masks stand in for images, and labels are kept as bytes, to save half a gigabyte
+    model = FeatureKMeans(config.num_parts, config.seed).fit(masks, masks, tables.features(recipe))
+    levels, found = tables.features(recipe, dataset), []
+    for start in range(0, len(dataset), 20):
+        pick = slice(start, min(start + 20, len(dataset)))
+        labels = model.predict(test_masks[pick], test_masks[pick], [z[pick] for z in levels])
+        found.append(labels.to(torch.uint8))
+    return torch.cat(found)
 
 
 def stored_scores(name: str) -> dict[Run, dict[str, float]]:
@@ -200,71 +209,50 @@ def table(scores: Scores, columns: Mapping[str, str], titles: Sequence[str] = ()
     return pd.DataFrame(cells, index=list(rows))
 
 
-def comparison(scores: Scores, titles: Sequence[str], other: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Each of ``titles`` minus ``other``, seed by seed, a row per score: the difference, its interval and a verdict.
-
-    The verdict is "more" or "less" where the interval leaves 0 out, else "cannot tell". Between equal runs one such
-    verdict in twenty is wrong: look for what several scores agree on.
-    """
-    rows = {}
-    for title in titles:
-        for name, heading in columns.items():
-            found = interval(over_seeds(scores, title, name, other))
-            verdict = "more" if found.low > 0 else "less" if found.high < 0 else "cannot tell"
-            numbers = [f"{value:+.2f}" for value in (found.mean, found.low, found.high)]
-            rows[f"{title} minus {other}", heading] = [*numbers, verdict]
-    return pd.DataFrame(rows, index=["difference", "low", "high", "verdict"]).T
-
-
 def interval_plot(
-    scores: Scores,
-    titles: Sequence[str],
-    names: Sequence[str] = ("fg_nmi", "fg_ari"),
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
     lines: Mapping[str, Mapping[str, float]] | None = None,
-    minus: str | None = None,
+    zero: str = "",
+    own: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Figure:
-    """A panel per score and a row per configuration: a dot per seed, the mean, and its interval over the seeds.
+    """A panel per score, a row per configuration: a dot per seed, the mean (square), and its interval over the seeds.
 
-    The band is the interval of the first row; ``lines`` (name -> scores) are dashed, such as a baseline. With ``minus``
-    the differences to that configuration are drawn instead, seed by seed, around zero.
+    ``rows`` is title -> score -> values of the seeds. They are differences to what ``zero`` names, or scores: then the
+    band is the interval of the first row. ``lines`` (name -> scores) are dashed; ``own`` (title -> scores) a diamond.
     """
-    figure = Figure(figsize=(9.6, 1.1 + 0.36 * len(titles)))
+    names = list(next(iter(rows.values())))
+    figure = Figure(figsize=(9.6, 1.1 + 0.36 * len(rows)))
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     style: dict[str, Any] = {"linestyle": "none", "marker": "s", "capsize": 0.25, "legend": False}
     style |= {"err_kws": {"linewidth": 1.5}, "errorbar": lambda values: interval(values)[::2]}  # its two ends
-    style |= {"palette": [part_color(1 if minus or row else 2) for row in range(len(titles))]}
+    style |= {"palette": [part_color(1 if zero or row else 2) for row in range(len(rows))]}
     for ax, name in zip(axes, names, strict=True):
-        values = {title: over_seeds(scores, title, name, minus) for title in titles}
-        frame = pd.DataFrame([(t, value) for t, row in values.items() for value in row], columns=["run", "value"])
-        sns.pointplot(frame, x="value", y="run", hue="run", ax=ax, **style)
-        for row, seeds in enumerate(values.values()):  # beside the mean, so that neither hides the other
-            ax.scatter(seeds, [row + 0.25] * len(seeds), s=14, color=INK, zorder=3, lw=0)
-        if minus:
+        pairs = [(title, value) for title, scores in rows.items() for value in scores[name]]
+        sns.pointplot(pd.DataFrame(pairs, columns=["run", "value"]), x="value", y="run", hue="run", ax=ax, **style)
+        for row, (title, scores) in enumerate(rows.items()):  # beside the mean, so that neither hides the other
+            ax.scatter(scores[name], [row + 0.25] * len(scores[name]), s=14, color=INK, zorder=3, lw=0, label="seed")
+            if title in (own or {}):
+                ax.scatter(own[title][name], row - 0.25, s=34, marker="D", color=part_color(6), zorder=3, label="own")
+        first = next(iter(rows.values()))[name]
+        if zero:
             ax.axvline(0, color=INK, lw=1)
-        elif len(values[titles[0]]) > 1:
-            ax.axvspan(*interval(values[titles[0]])[::2], color=part_color(2), alpha=0.15, lw=0)
+        elif len(first) > 1:
+            ax.axvspan(*interval(first)[::2], color=part_color(2), alpha=0.15, lw=0)
         for k, (line, found) in enumerate((lines or {}).items()):
             ax.axvline(found[name], color=part_color(6 + k), ls="--", lw=1.2, label=line)
         ax.set(xlabel=HEADINGS[name], ylabel="")
         ax.grid(axis="x")
-    if minus:
-        figure.suptitle(f"minus {minus}, seed by seed", x=0, ha="left", fontsize="medium")
-    if lines:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right")
+    if zero:
+        figure.suptitle(f"minus {zero}, seed by seed", x=0, ha="left", fontsize="medium")
+    handles = dict(zip(*axes[0].get_legend_handles_labels()[::-1], strict=True))
+    handles = {name: handle for name, handle in handles.items() if name in {"own", *(lines or {})}}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles))
     return figure
 
 
-def found_rows(samples: Sequence[Sample], rows: Mapping[str, Tensor], part_names: Sequence[str] = ()) -> Figure:
-    """The same n images in every row, divided by one run each: title -> labels (n, H, W) of an :class:`Outcome`."""
-    pictures: dict[str, Sequence[Picture]] = {"image": [s.image for s in samples]}
-    scale = max(1, round(256 / samples[0].image.shape[-1]))
-    for title, labels in rows.items():
-        pictures[title] = [overlay(s.image, found, scale=scale) for s, found in zip(samples, labels, strict=True)]
-    return parts_grid(pictures, legend=part_names, cell=128)
-
-
 def boundary_zoom(sample: Sample, rows: Mapping[str, Tensor], corner: tuple[int, int], side: int = 44) -> Figure:
-    """A square of one image, enlarged, with the boundaries between found parts (black) and annotated ones (white).
+    """A square of one image in pale gray, enlarged, with annotated boundaries (blue) below found ones (orange).
 
     ``rows`` is title -> labels (H, W), ``corner`` the left and upper pixel of the square of ``side`` pixels.
     """
@@ -272,77 +260,69 @@ def boundary_zoom(sample: Sample, rows: Mapping[str, Tensor], corner: tuple[int,
     left, top = corner
     window = (slice(top, top + side), slice(left, left + side))
     crop = to_rgb_array(sample.image)[window]  # (side, side, 3)
-    figure = panels(dict.fromkeys(["image", *rows], crop), columns=1 + len(rows))
+    pale = (127 + crop.mean(2, keepdims=True) / 2).round().astype(np.uint8).repeat(3, axis=2)  # lines stand out on it
+    figure = panels({"image": crop, **dict.fromkeys(rows, pale)}, columns=1 + len(rows))
     for ax, labels in zip(figure.axes[1:], rows.values(), strict=True):
-        _draw_boundaries(ax, sample.parts[window], "white", 2.5)
-        _draw_boundaries(ax, labels[window], "black", 1.4)
+        _draw_boundaries(ax, sample.parts[window], part_color(1), 4)
+        _draw_boundaries(ax, labels[window], part_color(2), 2)
     return figure
 
 
-def _draw_boundaries(ax: Axes, labels: Tensor, color: str, width: float) -> None:
-    """Lines between pixels of different parts (H, W); none along the background."""
+def _draw_boundaries(ax: Axes, labels: Tensor, color: Any, width: float) -> None:
+    """Lines between pixels of different parts (H, W), with a white edge; none along the background."""
+    halo = [withStroke(linewidth=width + 1.5, foreground="white")]
     for across, draw in ((1, ax.vlines), (0, ax.hlines)):
         size = labels.shape[across] - 1
         first, second = labels.narrow(across, 0, size), labels.narrow(across, 1, size)
         place = ((first != second) & (first > 0) & (second > 0)).nonzero().numpy()  # (n, 2), y and x
         along = place[:, 1 - across]
-        draw(place[:, across] + 0.5, along - 0.5, along + 0.5, color=color, lw=width)
+        draw(place[:, across] + 0.5, along - 0.5, along + 0.5, color=color, lw=width, path_effects=halo)
 
 
-def run_page(samples: Sequence[Sample], one: Outcome, heading: str, base: Mapping[str, float]) -> Figure:
-    """Images as one run divides them, and its scores as bars, those of the ``base`` run marked."""
-    figure = Figure(figsize=(9.6, 3.3))
+def run_page(dataset: PartDataset, pick: Sequence[int], labels: Tensor, heading: str, scores: Scores) -> Figure:
+    """Some images as one run divides them, (N, H, W) numbered like the annotation, and bars of its scores.
+
+    ``scores`` has two entries: those of the run, and of the one with all four losses, which are marked.
+    """
+    figure = Figure(figsize=(9.6, 2.4))
     figure.suptitle(heading, x=0, ha="left", fontsize="medium")
-    *axes, bars = figure.subplots(1, len(samples) + 1)
-    for ax, sample, labels in zip(axes, samples, one.labels, strict=True):
-        ax.imshow(overlay(sample.image, labels, scale=2))
+    *axes, bars = figure.subplots(1, len(pick) + 1)
+    for ax, i in zip(axes, pick, strict=True):
+        ax.imshow(overlay(dataset[i].image, labels[i]))
         ax.set_axis_off()
-    names = ("fg_nmi", "fg_ari", "near_nmi", "precision")
-    headings = [HEADINGS[name].replace(" (%)", "").replace(" ", "\n", 1) for name in names]
-    bars.barh(headings, [one.scores[name] for name in names], color=[part_color(k) for k in range(1, 5)])
+    own, whole = scores.values()
+    names = ("fg_nmi", "fg_ari", "smallest")
+    bars.barh(
+        ["FG-NMI", "FG-ARI", "smallest\npart"],
+        [own[name] for name in names],
+        color=[part_color(k) for k in range(1, 4)],
+    )
     for y, name in enumerate(names):
-        bars.vlines(base[name], y - 0.42, y + 0.42, color=INK, lw=2)
-    bars.set(xlim=(0, 100), xlabel="percent; black line: all four")
+        bars.vlines(whole[name], y - 0.42, y + 0.42, color=INK, lw=2)
+    bars.set(xlim=(0, 70), xlabel="percent; line: all four")
     bars.invert_yaxis()
     return figure
 
 
-def nearest_run(outcomes: Mapping[Run, Outcome], values: Mapping[str, float]) -> tuple[Run, list[str]]:
-    """The run that agrees with ``values`` in most fields, and the names of the fields where it does not.
+def runs_explorer(
+    dataset: PartDataset, pick: Sequence[int], labels: Mapping[Run, Tensor], scores: Scores
+) -> Interactive:
+    """Choose a run and a seed; see some images as it divides them, and its scores beside those of all four losses.
 
-    Where several do, one with the wanted seed comes first, then the one that was trained first.
+    ``labels`` (N, H, W) and ``scores`` are those of every run, one of which is called "all four" for every seed. The
+    static figure shows one image in all runs of the first seed.
     """
-    wrong = {r: [n for n, value in values.items() if getattr(one.config, n) != value] for r, one in outcomes.items()}
-    best = min(wrong, key=lambda run: (len(wrong[run]), "seed" in wrong[run]))
-    return best, wrong[best]
+    truth = annotated_parts(dataset)
+    matched = {run: match_parts(found, truth) for run, found in labels.items()}
+    titles, seeds = list(dict.fromkeys(t for t, _ in labels)), sorted({seed for _, seed in labels})
 
+    def draw(run: str, seed: int) -> Figure:
+        both = {(run, seed): scores[run, seed], (ALL, -1): scores[ALL, seed]}
+        return run_page(dataset, pick, matched[run, seed], f"{run}, seed {seed}", both)
 
-def _short(field: str) -> str:
-    """The name of a field where there is little room: that of the loss for a weight."""
-    return field.removeprefix("lambda_")
-
-
-def weights_explorer(samples: Sequence[Sample], outcomes: Mapping[Run, Outcome]) -> Interactive:
-    """Choose loss weights among the values that were trained; see the parts and scores of that run.
-
-    ``outcomes`` keep the labels of ``samples``, of which four are drawn, and must have runs called "all four".
-    """
-    seed = min(seed for title, seed in outcomes if title == ALL)
-    base = outcomes[ALL, seed].config
-    choices = {name: sorted({getattr(one.config, name) for one in outcomes.values()}) for name in FIELDS}
-    choices = {name: values for name, values in choices.items() if len(values) > 1}
-
-    def draw(**values: Any) -> Figure:
-        run, others = nearest_run(outcomes, values)
-        one, heading = outcomes[run], f"{run[0]}, seed {run[1]}"
-        if others:
-            there = ", ".join(f"{_short(name)} {getattr(one.config, name):g}" for name in others)
-            heading = f"this combination was not trained; the nearest that was: {heading} ({there})"
-        return run_page(samples[:4], replace(one, labels=one.labels[:4]), heading, outcomes[ALL, run[1]].scores)
-
-    shown = {title: one for (title, this), one in outcomes.items() if this == seed}
-    notes = {t: f"NMI {one.scores['fg_nmi']:.0f}  ARI {one.scores['fg_ari']:.0f}" for t, one in shown.items()}
-    static = panels({t: overlay(samples[0].image, o.labels[0], scale=2) for t, o in shown.items()}, notes, columns=7)
+    notes = {t: "NMI {fg_nmi:.0f}  ARI {fg_ari:.0f}".format(**scores[t, seeds[0]]) for t in titles}
+    shown = {t: overlay(dataset[pick[0]].image, matched[t, seeds[0]][pick[0]]) for t in titles}
+    static = panels(shown, notes, columns=len(titles))
     return Interactive(
-        draw, lambda: {n: choice(_short(n), v, getattr(base, n), slide=True) for n, v in choices.items()}, static
+        draw, lambda: {"run": choice("run", titles, ALL), "seed": choice("seed", seeds, seeds[0])}, static
     )

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from partlib_course import ablations
-from partlib_course.ablations import ALL, CHANGES, STORED, boundary_scores, grid, interval, nearest_run, outcome
+from partlib_course.ablations import ALL, CHANGES, STORED, boundary_scores, interval, outcome
 
 from partlib import TrainConfig
+from partlib.evaluation import annotated_parts, score
 from tests.course.test_widgets import change
 
 SMALL = TrainConfig(
@@ -68,13 +69,9 @@ def test_images_are_pooled():
 
 
 def test_every_title_changes_the_base_only_where_it_says():
-    runs = grid(SMALL, [0, 5])
-    for (title, seed), config in runs.items():
-        changed = {name: value for name, (_, value) in SMALL.differences(config).items() if name != "seed"}
-        assert changed == CHANGES[title]
-        assert config.seed == seed
-    assert len({config.digest() for config in runs.values()}) == len(runs) == 2 * len(CHANGES)
-    assert [seed for _, seed in grid(SMALL, [3, 1], [ALL, "K = 2"])] == [3, 3, 1, 1]
+    for changes in CHANGES.values():
+        assert {name: value for name, (_, value) in SMALL.differences(SMALL.replace(**changes)).items()} == changes
+    assert len({SMALL.replace(**changes).digest() for changes in CHANGES.values()}) == len(CHANGES)
 
 
 def test_intervals_are_students_and_hold_the_mean_as_often_as_they_say():
@@ -104,12 +101,6 @@ def test_differences_are_taken_seed_by_seed(scores):
     assert list(found.index) == [ALL, "no visual"]
 
 
-def test_a_comparison_claims_a_difference_only_where_the_interval_leaves_zero_out(scores):
-    columns = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI"}
-    assert list(ablations.comparison(scores, ["no visual"], ALL, columns)["verdict"]) == ["less", "cannot tell"]
-    assert list(ablations.comparison(scores, [ALL], "no visual", columns)["verdict"]) == ["more", "cannot tell"]
-
-
 def test_scores_come_back_from_the_file_as_they_were(scores, tmp_path, monkeypatch):
     seeds = {title: {str(seed): scores[title, seed] for seed in range(3)} for title in (ALL, "no visual")}
     (tmp_path / STORED.format("birds")).parent.mkdir(parents=True)
@@ -130,77 +121,69 @@ def test_the_annotation_measures_as_perfect_and_a_dead_part_is_seen(tiny_birds):
     assert scores["edges"] > ablations.measure(truth.roll(6, 2) * (truth > 0), truth, images, 7)["edges"]
 
 
-@pytest.fixture(scope="module")
-def outcomes(tiny_birds, tmp_path_factory):
-    runs = grid(SMALL, [0, 1], [ALL, "no visual", "K = 2"])
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("runs")
-        patch.setenv("PARTLIB_RUNS", str(folder))
-        first = {run: outcome(config, tiny_birds[1], SHOWN) for run, config in runs.items()}
-        again = {run: outcome(config, tiny_birds[1], SHOWN) for run, config in runs.items()}  # loaded
-    for run in folder.iterdir():  # the model and not the optimizer
+@pytest.mark.slow
+def test_outcomes_are_loaded_the_second_time_and_keep_the_labels_of_the_shown_images(tiny_birds, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_RUNS", str(tmp_path))
+    first, again = (outcome(SMALL, tiny_birds[1], SHOWN) for _ in range(2))
+    for run in tmp_path.iterdir():  # the model and not the optimizer
         assert {"model.safetensors", "config.json", "log.csv"} == {path.name for path in run.iterdir()}
-    assert all(torch.equal(first[run].labels, again[run].labels) for run in runs)
-    return again
+    assert torch.equal(first.labels, again.labels)
+    assert first.scores == again.scores
+    assert torch.equal(first.labels > 0, torch.stack([tiny_birds[1][i].foreground[0] >= 0.5 for i in SHOWN]))
+    assert first.labels.dtype == torch.uint8
+    assert outcome(SMALL.replace(num_parts=2), tiny_birds[1], SHOWN).scores != first.scores
+
+
+def test_feature_clusters_are_those_of_the_baseline(tiny_birds, tmp_path, monkeypatch):
+    from partlib.data.base import stacked
+    from partlib.report.baselines import FeatureKMeans
+    from partlib.runs.build import Recipe
+
+    monkeypatch.setenv("PARTLIB_CACHE", str(tmp_path))
+    config = SMALL.replace(feature_size=128)
+    test_set = Recipe(config).dataset("test").subset(range(6))
+    found = ablations.feature_clusters(config, test_set)
+    levels, others = Recipe(config).features().maps, Recipe(config).features("test", dataset=test_set).maps
+    model = FeatureKMeans(4, SMALL.seed).fit(*stacked(Recipe(config).dataset()), levels)
+    assert torch.equal(found.long(), model.predict(*stacked(test_set), others))
 
 
 @pytest.fixture
-def samples(tiny_birds):
-    return [tiny_birds[1][i] for i in SHOWN]
+def explorer(tiny_birds):
+    dataset = tiny_birds[1]
+    truth = annotated_parts(dataset)
+    runs = {(ALL, 0): truth, ("halves", 0): (truth > 0).byte(), (ALL, 1): truth, ("halves", 1): truth}
+    scores = {run: {**score(found, dataset), "smallest": 5.0} for run, found in runs.items()}
+    return ablations.runs_explorer(dataset, SHOWN, runs, scores)
 
 
-@pytest.mark.slow
-def test_outcomes_keep_the_labels_of_the_shown_images(outcomes, samples):
-    inside = torch.stack([s.foreground[0] >= 0.5 for s in samples])
-    for one in outcomes.values():
-        assert torch.equal(one.labels > 0, inside)
-        assert one.labels.dtype == torch.uint8
-    assert outcomes["K = 2", 0].scores != outcomes["K = 2", 1].scores
+@pytest.mark.parametrize("values", [{"run": "halves"}, {"run": "halves", "seed": 1}], ids=str)
+def test_each_menu_of_the_explorer_shows_another_run(explorer, values):
+    assert set(explorer.controls) == {"run", "seed"}
+    assert change(explorer, **values) > 0.05
+    assert explorer.draw(**{"run": ALL, "seed": 0, **values}).get_suptitle().startswith(values["run"])
+    assert {ax.get_title() for ax in explorer.static.axes} >= {ALL, "halves"}
 
 
-@pytest.mark.slow
-def test_the_nearest_run_is_found_and_what_differs_is_named(outcomes):
-    wanted = {"lambda_visual": 0.0, "num_parts": 4, "seed": 1}
-    assert nearest_run(outcomes, wanted) == (("no visual", 1), [])
-    run, others = nearest_run(outcomes, {**wanted, "num_parts": 2})
-    assert run[1] == 1
-    assert len(others) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("values", [{"lambda_visual": 0.0}, {"num_parts": 2}, {"seed": 1}], ids=str)
-def test_each_control_of_the_explorer_shows_another_run(outcomes, samples, values):
-    explorer = ablations.weights_explorer(samples, outcomes)
-    assert set(explorer.controls) == {"lambda_visual", "num_parts", "seed"}  # what has one value needs no control
-    assert change(explorer, **values) > 0.2
-
-
-@pytest.mark.slow
-def test_the_page_says_when_a_combination_was_not_trained(outcomes, samples):
-    explorer = ablations.weights_explorer(samples, outcomes)
-    assert "not trained" not in explorer.draw(lambda_visual=0.0, num_parts=4, seed=0).get_suptitle()
-    assert "not trained" in explorer.draw(lambda_visual=0.0, num_parts=2, seed=0).get_suptitle()
-    assert {ax.get_title() for ax in explorer.static.axes} >= {ALL, "no visual", "K = 2"}
-
-
-@pytest.mark.parametrize("minus", [None, ALL])
-def test_interval_plot_has_a_dot_for_every_seed_and_a_mark_at_their_mean(scores, minus):
-    titles = ["no visual"] if minus else [ALL, "no visual"]
-    figure = ablations.interval_plot(scores, titles, lines=None if minus else {"baseline": scores[ALL, 0]}, minus=minus)
+@pytest.mark.parametrize("zero", ["", ALL])
+def test_interval_plot_has_a_dot_for_every_seed_and_a_mark_at_their_mean(scores, zero):
+    titles = ["no visual"] if zero else [ALL, "no visual"]
+    rows = {t: {"fg_nmi": ablations.over_seeds(scores, t, "fg_nmi", zero or None)} for t in titles}
+    more = {"own": {"no visual": {"fg_nmi": 1.0}}} if zero else {"lines": {"baseline": {"fg_nmi": 20.0}}}
+    figure = ablations.interval_plot(rows, zero=zero, **more)
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == titles
-    wanted = ablations.over_seeds(scores, "no visual", "fg_nmi", minus)
-    assert ax.collections[-1].get_offsets()[:, 0].tolist() == wanted
+    dots = [collection.get_offsets()[:, 0].tolist() for collection in ax.collections]
+    assert rows["no visual"]["fg_nmi"] in dots
+    assert ([1.0] in dots) == bool(zero)
     marks = [float(x) for line in ax.lines if line.get_marker() == "s" for x in line.get_xdata()]
-    assert np.mean(wanted) in marks
-    assert bool(figure.legends) == (minus is None)
+    assert np.mean(rows["no visual"]["fg_nmi"]) in marks
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["own" if zero else "baseline"]
 
 
-@pytest.mark.slow
-def test_rows_and_zooms_show_the_labels(outcomes, samples):
-    figure = ablations.found_rows(samples, {ALL: outcomes[ALL, 0].labels})
-    assert sum(bool(ax.images) for ax in figure.axes) == 6
+def test_zooms_show_found_boundaries_over_annotated_ones(tiny_birds):
     split = (torch.arange(32) < 16).long().expand(32, 32) + 1
-    black = ablations.boundary_zoom(samples[0], {"halves": split}, (8, 8), side=16).axes[1].collections[2]
-    assert len(black.get_segments()) == 16
-    assert {x for segment in black.get_segments() for x in segment[:, 0]} == {7.5}
+    figure = ablations.boundary_zoom(tiny_birds[1][0], {"halves": split}, (8, 8), side=16)
+    found = figure.axes[1].collections[2]
+    assert len(found.get_segments()) == 16
+    assert {x for segment in found.get_segments() for x in segment[:, 0]} == {7.5}

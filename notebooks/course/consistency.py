@@ -51,7 +51,8 @@ def descent_curves(curves: Mapping[str, Sequence[float]], limit: float, title: s
     """Losses over steps from several starts, and a dotted line at ``limit`` with its title."""
     figure = Figure(figsize=(9.6, 3.6))
     ax = figure.subplots()
-    sns.lineplot(pd.DataFrame(curves), lw=2, palette=list(PART_COLORS[: len(curves)]), ax=ax)
+    dashes = ["", (4, 2), (6, 2, 1, 2)][: len(curves)]
+    sns.lineplot(pd.DataFrame(curves), lw=2, palette=list(PART_COLORS[: len(curves)]), dashes=dashes, ax=ax)
     ax.axhline(limit, color="black", lw=1.5, ls=":", label=title)
     ax.set(xlabel="step", ylabel="feature loss", ylim=(0, None))
     ax.legend(loc="lower right")

@@ -173,7 +173,7 @@ def step_explorer(samples: Sequence[Sample], steps: Sequence[int], labels: Tenso
     )
 
 
-def film(samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, *, cell: int = 150, ms: int = 350) -> Any:
+def film(samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, *, cell: int = 120, ms: int = 350) -> Any:
     """The frames (T, N, H, W) of a training as a GIF that plays without a kernel, one after the other."""
     frames = []
     for step, found in zip(steps, labels, strict=True):

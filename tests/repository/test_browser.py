@@ -182,7 +182,7 @@ def move_first_slider(driver) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["00_start_here", "01_data"])
+@pytest.mark.parametrize("name", ["00_start_here", "01_data", "03_features"])
 def test_notebook_runs_in_jupyterlab_and_its_figure_follows_a_slider(server, browser, name):
     with screenshot_of_failure(browser, name):
         run_all_cells(browser, server, name)

@@ -130,7 +130,9 @@ def test_without_a_place_on_github_a_sentence_says_how_to_start(monkeypatch):
 
 def test_publish_writes_the_place_into_library_and_notebooks(tmp_path):
     course = tmp_path / "notebooks"
-    shutil.copytree(REPOSITORY / "notebooks", course, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "notebooks", course, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    )
     shutil.copytree(course / "course", tmp_path / "partlib_course")
     command = [sys.executable, str(course / "execute.py"), "--publish"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
@@ -195,8 +197,11 @@ def test_rows_are_means_over_seeds_with_the_best_baseline_second():
 
 def test_stored_pictures_keep_their_shape():
     width, height = notebook.stored_picture("birds-k4-best").get_size_inches()
-    assert width == pytest.approx(6.6)
-    assert 2 < height < 6
+    assert (width, height) == (12.66, 6.48)  # a pixel of the file is one of the figure, of a hundredth of an inch
+    narrow = notebook.stored_picture("birds-k4-best", width=6.6).get_size_inches()
+    assert narrow[0] / narrow[1] == pytest.approx(width / height)
+    few = notebook.stored_picture("birds-k4-best", columns=6).get_size_inches()
+    assert (few[0], few[1]) == (9.58, 6.48)
 
 
 def test_without_a_copy_of_the_repository_its_page_is_read(monkeypatch):

@@ -34,7 +34,7 @@ KMEANS = "feature k-means"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
     base = TrainConfig.preset("birds", eval_every=0)
     known = json.loads(FILE.read_text(encoding="utf-8"))["scores"] if FILE.exists() else {}

@@ -11,7 +11,6 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from partlib_course.notebook import repository_root
 from partlib_course.visual import boundary_contrast, panels
 from partlib_course.widgets import Interactive, choice
@@ -53,12 +52,12 @@ CHANGES = {title: changes for study in STUDIES.values() for title, changes in st
 HEADINGS = {
     "fg_nmi": "FG-NMI (%)",
     "fg_ari": "FG-ARI (%)",
-    "near_nmi": "FG-NMI near boundaries (%)",
-    "far_nmi": "FG-NMI elsewhere (%)",
-    "precision": "boundary precision (%)",
-    "recall": "boundary recall (%)",
-    "edges": "contrast across boundaries",
-    "smallest": "share of the smallest part (%)",
+    "near_nmi": "near borders (%)",
+    "far_nmi": "elsewhere (%)",
+    "precision": "precision (%)",
+    "recall": "recall (%)",
+    "edges": "edges (ratio)",
+    "smallest": "smallest part (%)",
 }
 
 Run = tuple[str, int]  # title and seed
@@ -263,32 +262,32 @@ def boundary_zoom(sample: Sample, rows: Mapping[str, Tensor], corner: tuple[int,
     pale = (127 + crop.mean(2, keepdims=True) / 2).round().astype(np.uint8).repeat(3, axis=2)  # lines stand out on it
     figure = panels({"image": crop, **dict.fromkeys(rows, pale)}, columns=1 + len(rows))
     for ax, labels in zip(figure.axes[1:], rows.values(), strict=True):
-        _draw_boundaries(ax, sample.parts[window], part_color(1), 4)
-        _draw_boundaries(ax, labels[window], part_color(2), 2)
+        for found, color, width in ((sample.parts, part_color(1), 4.0), (labels, part_color(2), 2.0)):
+            _draw_boundaries(ax, found[window], "white", width + 1.5)
+            _draw_boundaries(ax, found[window], color, width)
     return figure
 
 
 def _draw_boundaries(ax: Axes, labels: Tensor, color: Any, width: float) -> None:
-    """Lines between pixels of different parts (H, W), with a white edge; none along the background."""
-    halo = [withStroke(linewidth=width + 1.5, foreground="white")]
+    """Lines between pixels of different parts (H, W); none along the background."""
     for across, draw in ((1, ax.vlines), (0, ax.hlines)):
         size = labels.shape[across] - 1
         first, second = labels.narrow(across, 0, size), labels.narrow(across, 1, size)
         place = ((first != second) & (first > 0) & (second > 0)).nonzero().numpy()  # (n, 2), y and x
         along = place[:, 1 - across]
-        draw(place[:, across] + 0.5, along - 0.5, along + 0.5, color=color, lw=width, path_effects=halo)
+        draw(place[:, across] + 0.5, along - 0.5, along + 0.5, color=color, lw=width, capstyle="round")
 
 
 def run_page(dataset: PartDataset, pick: Sequence[int], labels: Tensor, heading: str, scores: Scores) -> Figure:
-    """Some images as one run divides them, (N, H, W) numbered like the annotation, and bars of its scores.
+    """The images ``pick`` as one run segments them, (n, H, W) numbered like the annotation, and bars of its scores.
 
     ``scores`` has two entries: those of the run, and of the one with all four losses, which are marked.
     """
     figure = Figure(figsize=(9.6, 2.4))
     figure.suptitle(heading, x=0, ha="left", fontsize="medium")
     *axes, bars = figure.subplots(1, len(pick) + 1)
-    for ax, i in zip(axes, pick, strict=True):
-        ax.imshow(overlay(dataset[i].image, labels[i]))
+    for ax, i, found in zip(axes, pick, labels, strict=True):
+        ax.imshow(overlay(dataset[i].image, found))
         ax.set_axis_off()
     own, whole = scores.values()
     names = ("fg_nmi", "fg_ari", "smallest")
@@ -313,7 +312,7 @@ def runs_explorer(
     static figure shows one image in all runs of the first seed.
     """
     truth = annotated_parts(dataset)
-    matched = {run: match_parts(found, truth) for run, found in labels.items()}
+    matched = {run: match_parts(found, truth)[list(pick)] for run, found in labels.items()}
     titles, seeds = list(dict.fromkeys(t for t, _ in labels)), sorted({seed for _, seed in labels})
 
     def draw(run: str, seed: int) -> Figure:
@@ -321,7 +320,7 @@ def runs_explorer(
         return run_page(dataset, pick, matched[run, seed], f"{run}, seed {seed}", both)
 
     notes = {t: "NMI {fg_nmi:.0f}  ARI {fg_ari:.0f}".format(**scores[t, seeds[0]]) for t in titles}
-    shown = {t: overlay(dataset[pick[0]].image, matched[t, seeds[0]][pick[0]]) for t in titles}
+    shown = {t: overlay(dataset[pick[0]].image, matched[t, seeds[0]][0]) for t in titles}
     static = panels(shown, notes, columns=len(titles))
     return Interactive(
         draw, lambda: {"run": choice("run", titles, ALL), "seed": choice("seed", seeds, seeds[0])}, static

@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stdout
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -36,7 +37,7 @@ def stored_networks() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
 def clusters_if_possible(config: TrainConfig, dataset: PartDataset) -> Tensor | None:
     """:func:`feature_clusters`, or None and a line that says why, where the weights of the network cannot be had."""
     try:
-        with redirect_stderr(io.StringIO()):  # torchvision tells where it would put the file
+        with redirect_stdout(io.StringIO()):  # torchvision tells where it would put the file
             return feature_clusters(config, dataset)
     except CheckpointError as error:
         print(relative_paths(f"{config.feature_network} is left out: {error}"))
@@ -52,13 +53,14 @@ def seed_plot(values: Values, title: str, zero: bool = False) -> Figure:
     frame = pd.DataFrame(rows, columns=["x", "series", "value"])
     figure = Figure(figsize=(9.6, 3.4))
     ax = figure.subplots()
-    palette = [part_color(k) for k in range(1, len(values) + 1)]
-    dodge = 0.25 * (len(values) - 1)
-    options = {"x": "x", "y": "value", "hue": "series", "ax": ax, "palette": palette}
-    sns.pointplot(
-        frame, **options, errorbar=lambda v: interval(v)[::2], linestyle="none", marker="s", capsize=0.06, dodge=dodge
-    )
-    sns.stripplot(frame, **options, dodge=len(values) > 1, jitter=False, size=4, legend=False, alpha=0.7)
+    palette, dodge = [part_color(k) for k in range(1, len(values) + 1)], 0.2 * (len(values) - 1)
+    options: dict[str, Any] = {"palette": palette, "linestyle": "none", "marker": "s", "capsize": 0.06, "dodge": dodge}
+    options |= {"errorbar": lambda v: interval(v)[::2], "err_kws": {"linewidth": 1.5}}
+    sns.pointplot(frame, x="x", y="value", hue="series", ax=ax, **options)
+    for k, series in enumerate(values.values()):  # right of the mark, so that neither hides the other
+        offset = dodge * (k / (len(values) - 1) - 0.5) if dodge else 0.0
+        for place, seeds in enumerate(series.values()):
+            ax.scatter([place + offset + 0.08] * len(seeds), seeds, s=14, color=INK, zorder=3, lw=0)
     if zero:
         ax.axhline(0, color=INK, lw=1)
     ax.set(xlabel="", ylabel=title)

@@ -184,6 +184,6 @@ def test_interval_plot_has_a_dot_for_every_seed_and_a_mark_at_their_mean(scores,
 def test_zooms_show_found_boundaries_over_annotated_ones(tiny_birds):
     split = (torch.arange(32) < 16).long().expand(32, 32) + 1
     figure = ablations.boundary_zoom(tiny_birds[1][0], {"halves": split}, (8, 8), side=16)
-    found = figure.axes[1].collections[2]
+    found = figure.axes[1].collections[-2]
     assert len(found.get_segments()) == 16
     assert {x for segment in found.get_segments() for x in segment[:, 0]} == {7.5}

@@ -1,7 +1,7 @@
-"""Lesson 11, scores: segmentations damaged on purpose, every score from counts per image, and whether scores agree."""
+"""Lessons 02 and 11: segmentations damaged on purpose, every score from counts per image, and figures of both."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,23 +169,6 @@ def per_image_counts(
     return PerImageCounts(np.stack(tables), (distance * counted).sum(1), counted.sum(1))
 
 
-def bootstrap(
-    segmentations: Sequence[PerImageCounts],
-    statistic: Callable[[list[dict[str, float]]], float],
-    draws: int = 200,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """A statistic of the scores of several segmentations, with the ends of its 95 % interval over test images.
-
-    The images are drawn anew with replacement, for all segmentations alike (percentile bootstrap).
-    """
-    number = len(segmentations[0].tables)
-    picks = np.random.default_rng(seed).integers(0, number, (draws, number))
-    values = [statistic([one.scores(pick) for one in segmentations]) for pick in picks]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return statistic([one.scores() for one in segmentations]), float(low), float(high)
-
-
 def parts_picture(sample: Sample, labels: Tensor, alpha: float = 0.6, scale: int = 2) -> np.ndarray:
     """Parts (H, W) on their image; without outlines where these would cover the parts, as with noise."""
     outlined = int((labels[:, 1:] != labels[:, :-1]).sum()) < 0.25 * int((labels > 0).sum())
@@ -212,53 +195,64 @@ def toy_figure(target: Tensor, predictions: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def damage_curves(strengths: Sequence[float], study: Mapping[str, Sequence[PerImageCounts]], draws: int = 50) -> Figure:
-    """How the scores follow damage, a panel per kind of it; bands hold 95 % of ``draws`` drawings of the test images.
+def damage_curves(drawn: Sequence[Mapping[str, Any]]) -> Figure:
+    """How scores follow damage, a panel per kind of it, from rows of "damage", "strength" and scores.
 
-    The error is drawn from 15 % (below) to 0 (above), so that up is better for every curve.
+    Of the rows of one damage and strength the first is the line, and the band holds 95 % of all. The error is drawn
+    from 15 % (below) to 0 (above), so that up is better for every curve.
     """
-    number = len(next(iter(study.values()))[0].tables)
-    picks = [np.arange(number), *np.random.default_rng(0).integers(0, number, (draws, number))]
     names = {"fg_nmi": "FG-NMI (%)", "fg_ari": "FG-ARI (%)", "error": "keypoint error (top 0, bottom 15 %)"}
     style: dict[str, Any] = {"hue": "score", "style": "score", "markers": ["o", "s", "^"], "dashes": ["", "", (3, 2)]}
     style |= {"palette": [PART_COLORS[k] for k in (0, 1, 5)], "errorbar": ("pi", 95)}
-    # the line is the score of the images themselves, which come first
     style |= {"estimator": lambda values: values.iloc[0], "sort": False}
-    rows = -(-len(study) // 4)
-    figure = Figure(figsize=(9.6, 2.5 * rows))
+    frame = pd.DataFrame(drawn).assign(error=lambda f: 100 - 100 * f["error"] / 15).rename(columns=names)
+    damages = list(frame["damage"].unique())
+    rows = -(-len(damages) // 4)
+    figure = Figure(figsize=(9.6, 2.6 * rows))
     axes = figure.subplots(rows, 4, sharex=True, sharey=True, squeeze=False).flat
-    for ax, (damage, row) in zip(axes, study.items(), strict=False):
-        drawn = [{"strength": s} | one.scores(pick) for s, one in zip(strengths, row, strict=True) for pick in picks]
-        frame = pd.DataFrame(drawn)[["strength", *names]].assign(error=lambda f: 100 - 100 * f["error"] / 15)
-        frame = frame.rename(columns=names).melt("strength", var_name="score")
-        sns.lineplot(frame, x="strength", y="value", ax=ax, **style)
+    for ax, damage in zip(axes, damages, strict=False):
+        one = frame[frame["damage"] == damage].melt("strength", list(names.values()), var_name="score")
+        sns.lineplot(one, x="strength", y="value", ax=ax, **style)
         ax.set(title=damage, ylim=(-5, 106), ylabel="", xlabel="strength of the damage")
         ax.grid()
         handles = ax.get_legend_handles_labels()
         ax.get_legend().remove()
-    for ax in figure.axes[len(study) :]:
+    for ax in figure.axes[len(damages) :]:
         ax.remove()
     figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
 
 
-def rank_scatter(scores: Mapping[tuple[str, str], Mapping[str, float]]) -> Figure:
-    """Keypoint error against FG-NMI and FG-ARI, a mark for every (family, name); a family has a color and a mark."""
-    frame = pd.DataFrame([{"family": family, **values} for (family, _), values in scores.items()])
-    number = frame["family"].nunique()
-    marks: dict[str, Any] = {"palette": list(PART_COLORS[:number]), "markers": list("osD^vP*Xh<>p"[:number])}
-    figure = Figure(figsize=(9.6, 4.2))
-    axes = figure.subplots(1, 2, sharey=True)
-    for ax, name in zip(axes, ("fg_nmi", "fg_ari"), strict=True):
-        sns.scatterplot(frame, x=name, y="error", hue="family", style="family", ax=ax, s=80, **marks)
-        ax.set_xlabel(f"{SCORE_NAMES[name]} (%): right is better")
-        ax.grid()
-        handles = ax.get_legend_handles_labels()
-        ax.get_legend().remove()
-    axes[0].set_ylabel("keypoint error (%): up is better")
-    axes[0].invert_yaxis()
-    figure.legend(*handles, loc="outside right center")
+def yardsticks(frames: Mapping[str, pd.DataFrame], written: bool = False) -> Figure:
+    """Keypoint error against FG-NMI and FG-ARI, a row of panels per frame, a mark per row of it.
+
+    Frames have the columns "family", "error", "fg_nmi" and "fg_ari"; a family has a color and a mark. The column "K" is
+    ``written`` beside the marks.
+    """
+    figure = Figure(figsize=(9.6, 4.6 * len(frames)))
+    for (title, frame), part in zip(frames.items(), _column(figure, len(frames)), strict=True):
+        families = list(dict.fromkeys(frame["family"]))
+        marks: dict[str, Any] = {"hue_order": families, "style_order": families}
+        marks |= {"palette": list(PART_COLORS[: len(families)]), "markers": list("osD^vP*Xh<>p"[: len(families)])}
+        axes = part.subplots(1, 2, sharey=True)
+        for ax, name in zip(axes, ("fg_nmi", "fg_ari"), strict=True):
+            sns.scatterplot(frame, x=name, y="error", hue="family", style="family", ax=ax, s=80, **marks)
+            for x, y, k in zip(frame[name], frame["error"], frame["K"] if written else [], strict=written):
+                ax.annotate(f"{k}", (x, y), (5, 4), textcoords="offset points", fontsize=8, color=INK)
+            ax.set_xlabel(f"{SCORE_NAMES[name]} (%): right is better")
+            ax.grid()
+            handles = ax.get_legend_handles_labels()
+            ax.get_legend().remove()
+        axes[0].set_title(title, loc="left")
+        axes[0].set_ylabel("keypoint error (%): up is better")
+        axes[0].invert_yaxis()
+        part.legend(*handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def _column(figure: Figure, number: int) -> list[Any]:
+    """So many parts of a figure, one above the other."""
+    return list(np.atleast_1d(np.asarray(figure.subfigures(number, 1))))
 
 
 def keypoint_figure(
@@ -269,21 +263,21 @@ def keypoint_figure(
     Per method ``labels`` (N, H, W), ``centers`` (N, K, 2) and regressed keypoints ``fitted`` (N, M, 2), in pixels.
     """
     rows, columns = len(labels), len(samples)
-    figure = Figure(figsize=(9.6, (9.6 / columns + 0.2) * rows))
+    figure = Figure(figsize=(9.6, (9.6 / columns + 0.25) * rows))
     for row, name in zip(figure.subplots(rows, columns, squeeze=False), labels, strict=True):
         for i, (ax, sample) in enumerate(zip(row, samples, strict=True)):
             side = sample.image.shape[-1]
-            picture = parts_picture(sample, labels[name][i], alpha=0.45, scale=3)
+            picture = parts_picture(sample, labels[name][i], alpha=0.45, scale=4)
             ax.imshow(picture, extent=(-0.5, side - 0.5, side - 0.5, -0.5))
             assert sample.keypoints is not None, "the data set has no keypoints"
             shown = sample.keypoints[:, 2].numpy() > 0  # (M,)
             wanted, found = sample.keypoints[shown, :2].numpy(), np.asarray(fitted[name][i])[shown]  # (m, 2) each
-            ax.plot(*np.stack([wanted, found], axis=1).T, color=INK, lw=0.8)  # (2, m) of x and of y
-            ax.scatter(*wanted.T, marker="x", s=18, color=INK, lw=1.2)
-            ax.scatter(*found.T, s=9, color="white", edgecolor=INK, lw=0.6, zorder=3)
+            ax.plot(*np.stack([wanted, found], axis=1).T, color=INK, lw=1.6)  # (2, m) of x and of y
+            ax.scatter(*wanted.T, marker="x", s=55, color=INK, lw=2.2)
+            ax.scatter(*found.T, s=34, color="white", edgecolor=INK, lw=1.2, zorder=3)
             points = np.asarray(centers[name][i])  # (K, 2)
             colors = [part_color(k + 1) for k in range(len(points))]
-            ax.scatter(*points.T, s=70, color=colors, edgecolor="white", lw=1.3, zorder=4)
+            ax.scatter(*points.T, s=150, color=colors, edgecolor="white", lw=2, zorder=2.5)
             ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
             ax.set_axis_off()
         row[0].set_title(name, loc="left")

@@ -1,4 +1,4 @@
-"""Lesson 12, your own images: masks, shares and single parts of any data set, and data sets written as files."""
+"""Lesson 12, your own images: photographs and their parts, shares, single parts, and data sets written as files."""
 
 import json
 from collections import defaultdict
@@ -14,9 +14,11 @@ from partlib_course.widgets import Interactive, slider
 from PIL import Image
 from torch import Tensor
 
+from partlib.data import ccp, load_dataset, usual_root
 from partlib.data.base import PartDataset, Sample
+from partlib.errors import DataError
 from partlib.metrics import part_share
-from partlib.paths import write_atomically
+from partlib.paths import data_dir, write_atomically
 from partlib.report.plots import overlay, parts_grid, to_rgb_array
 
 CUB = "figures/results/cub/scores.json"  # written by figures/reproduction.py cub
@@ -42,12 +44,6 @@ def fade(image: Tensor, inside: Tensor) -> Tensor:
     return image * inside + (0.15 * image + 0.85) * (1 - inside)
 
 
-def mask_grid(samples: Sequence[Sample]) -> Figure:
-    """Images above, below what counts as the object: the rest is faded."""
-    rows = {"image": [s.image for s in samples], "object": [fade(s.image, s.foreground) for s in samples]}
-    return parts_grid(rows, cell=128)
-
-
 def share_bars(runs: Mapping[str, Tensor], num_parts: int, dead: float) -> Figure:
     """Share of the foreground that each of K parts holds, a panel per run (labels (N, H, W)); marked where ``dead``."""
     figure = Figure(figsize=(3.0 * len(runs), 2.4))
@@ -61,6 +57,20 @@ def share_bars(runs: Mapping[str, Tensor], num_parts: int, dead: float) -> Figur
         ax.set_title(title, loc="left")
         ax.set(xlabel="parts, largest first", xticks=range(1, num_parts + 1), ylim=(0, 1.15))
     axes[0].set_ylabel("share of the object")
+    return figure
+
+
+def photo_rows(rows: Mapping[str, Sequence[np.ndarray]]) -> Figure:
+    """Photographs (H, W, 3) uint8 of any sizes in titled rows, at their own proportions."""
+    tallest = max(picture.shape[0] / picture.shape[1] for row in rows.values() for picture in row)
+    columns = max(len(row) for row in rows.values())
+    figure = Figure(figsize=(9.6, len(rows) * (9.4 / columns * tallest + 0.25)))
+    for axes, (title, row) in zip(figure.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, picture in zip(axes, row, strict=False):
+            ax.imshow(picture, interpolation="lanczos")
+        axes[0].set_title(title, loc="left")
     return figure
 
 
@@ -89,16 +99,49 @@ def one_part_browser(
     return Interactive(
         draw,
         lambda: {"part": slider("part", 1, 1, num_parts), "page": slider("page", 0, 0, (len(dataset) - 1) // per_page)},
-        lit(chosen, range(1, num_parts + 1), 112),
+        lit(chosen, range(1, num_parts + 1), min(150, 924 // len(chosen) - 4)),
     )
 
 
-def export_folder(dataset: PartDataset, root: Path, parts: bool = True) -> None:
-    """Write a data set so that ``load_dataset("folder", root=root)`` reads it; ``parts`` writes label maps too."""
+def photographs(number: int) -> tuple[str, Path]:
+    """A folder of photographs without masks, and whose they are: ``number`` of Clothing Co-Parsing ("ccp"), spread
+    evenly, where it lies among the data, else as many drawn birds ("birds"). Its ``parts`` are for scoring alone.
+    """
+    root = usual_root("ccp")
+    assert root is not None
+    try:
+        names, tags = ccp.check(root), ccp.read_tags(root)
+    except DataError:
+        folder = data_dir() / f"my-photographs-birds-{number}"
+        if not folder.exists():
+            export_folder(load_dataset("birds", image_size=256, num_images=number), folder, masks=False)
+        return "birds", folder
+    part_names, class_of_tag = ccp.group_tags(tags)
+    names = [name for name in names if name != "0536"]  # its annotation is empty
+    chosen = [names[i] for i in np.linspace(0, len(names) - 1, min(number, len(names))).round().astype(int)]
+
+    def write(new: Path) -> None:
+        for name in chosen:
+            labels = ccp.read_annotation(root / "annotations" / "pixel-level" / f"{name}.mat", len(tags))
+            _save(class_of_tag[labels], new / "parts" / f"{name}.png")
+            (new / "images").mkdir(exist_ok=True)
+            (new / "images" / f"{name}.jpg").write_bytes((root / "photos" / f"{name}.jpg").read_bytes())
+        (new / "parts.txt").write_text("\n".join(part_names) + "\n", encoding="utf-8")
+
+    folder = data_dir() / f"my-photographs-ccp-{number}"
+    if not folder.exists():
+        write_atomically(folder, write)
+    return "ccp", folder
+
+
+def export_folder(dataset: PartDataset, root: Path, parts: bool = True, masks: bool = True) -> None:
+    """Write a data set so that ``load_dataset("folder", root=root)`` reads it, with its label maps and its masks."""
 
     def write(folder: Path) -> None:
         for sample in map(dataset.__getitem__, range(len(dataset))):
-            _save_image_and_mask(sample, folder / "images" / sample.name, folder / "masks" / sample.name)
+            _save_image(sample, folder / "images" / sample.name)
+            if masks:
+                _save_mask(sample, folder / "masks" / sample.name)
             if parts and sample.parts is not None:
                 _save(sample.parts.numpy().astype(np.uint8), folder / "parts" / f"{sample.name}.png")
         if parts and dataset.part_names:
@@ -118,7 +161,8 @@ def export_cub(datasets: Sequence[PartDataset], root: Path) -> None:
         samples = [(dataset[i], dataset.split) for dataset in datasets for i in range(len(dataset))]
         for number, (sample, split) in enumerate(samples, 1):
             file = f"{classes[sample.label]}/{sample.name}"
-            _save_image_and_mask(sample, folder / "images" / file, folder / "segmentations" / file)
+            _save_image(sample, folder / "images" / file)
+            _save_mask(sample, folder / "segmentations" / file)
             ys, xs = np.nonzero(sample.foreground[0].numpy() >= 0.5)
             lists["images"].append(f"{number} {file}.jpg")
             lists["image_class_labels"].append(f"{number} {sample.label + 1}")
@@ -136,10 +180,14 @@ def export_cub(datasets: Sequence[PartDataset], root: Path) -> None:
     write_atomically(root, write)
 
 
-def _save_image_and_mask(sample: Sample, image: Path, mask: Path) -> None:
-    """A JPEG of high quality, without halving the resolution of its colors, and an exact PNG of 0 and 255."""
-    _save(to_rgb_array(sample.image), image.with_name(f"{image.name}.jpg"))
-    _save((sample.foreground[0].numpy() >= 0.5).astype(np.uint8) * 255, mask.with_name(f"{mask.name}.png"))
+def _save_image(sample: Sample, path: Path) -> None:
+    """A JPEG of high quality, without halving the resolution of its colors."""
+    _save(to_rgb_array(sample.image), path.with_name(f"{path.name}.jpg"))
+
+
+def _save_mask(sample: Sample, path: Path) -> None:
+    """An exact PNG of 0 and 255."""
+    _save((sample.foreground[0].numpy() >= 0.5).astype(np.uint8) * 255, path.with_name(f"{path.name}.png"))
 
 
 def _save(values: np.ndarray, path: Path) -> None:

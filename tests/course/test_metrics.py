@@ -1,10 +1,11 @@
 """Damage is what it says, scores from counts per image equal the library's, and figures show both."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from partlib_course import metrics
-from partlib_course.metrics import DAMAGES, SCORE_NAMES, PerImageCounts, bootstrap, degrade, per_image_counts
+from partlib_course.metrics import DAMAGES, SCORE_NAMES, PerImageCounts, degrade, per_image_counts
 
 from partlib.metrics import PartScores, contingency_table, keypoint_regression_error
 from tests.course.test_widgets import change
@@ -89,24 +90,30 @@ def test_repeated_images_count_repeatedly(counted):
     assert all(abs(twice[k] - v) < 1e-9 for k, v in one.scores(pick).items())
 
 
-def test_bootstrap_brackets_the_value_and_a_constant_has_no_spread(counted):
-    value, low, high = bootstrap(counted[0], lambda s: s[1]["fg_nmi"], draws=60)
-    assert low - 1 < value < high + 1
-    assert high - low > 0.1
-    assert bootstrap(counted[0], lambda s: s[0]["fg_nmi"], draws=10) == pytest.approx((100, 100, 100))
-
-
 def test_curves_are_the_scores_of_the_images_themselves(counted):
-    figure = metrics.damage_curves([0, 1], {damage: counted[0] for damage in DAMAGES}, draws=5)
+    drawn = []
+    for damage in DAMAGES:
+        for strength, one in enumerate(counted[0]):
+            rows = [one.scores(), one.scores(np.array([0, 0]))]
+            drawn += [{"damage": damage, "strength": strength, **row} for row in rows]
+    figure = metrics.damage_curves(drawn)
     assert [ax.get_title() for ax in figure.axes] == list(DAMAGES)
-    drawn = figure.axes[0].lines[0].get_ydata()
-    assert drawn.tolist() == pytest.approx([one.scores()["fg_nmi"] for one in counted[0]])
+    line = figure.axes[0].lines[0].get_ydata()
+    assert line.tolist() == pytest.approx([one.scores()["fg_nmi"] for one in counted[0]])
 
 
-def test_other_figures_show_what_they_are_given(truth):
-    scores = dict.fromkeys(SCORE_NAMES, 50.0)
-    ranks = metrics.rank_scatter({("one", "a"): scores, ("two", "b"): scores})
-    assert [text.get_text() for text in ranks.legends[0].get_texts()] == ["one", "two"]
+def test_yardsticks_have_a_mark_for_every_result_and_its_k():
+    frame = pd.DataFrame({"family": ["one", "two", "two"], "K": [4, 4, 8], "error": 5.0, "fg_nmi": 1.0, "fg_ari": 2.0})
+    figure = metrics.yardsticks({"above": frame, "below": frame}, written=True)
+    assert len(figure.axes) == 4
+    assert [text.get_text() for text in figure.axes[0].texts] == ["4", "4", "8"]
+    assert sum(len(marks.get_offsets()) for marks in figure.axes[0].collections) == 3
+    legends = [part.legends[0] for part in figure.subfigs]
+    assert [text.get_text() for text in legends[1].get_texts()] == ["one", "two"]
+    assert not metrics.yardsticks({"above": frame}).axes[0].texts
+
+
+def test_tables_are_written_below_toy_segmentations(truth):
     target = truth[0, 14:18, 14:18].clamp(min=1)
     written = [text.get_text() for ax in metrics.toy_figure(target, {"equal": target}).axes for text in ax.texts]
     assert str(int((target == target.max()).sum())) in written

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from partlib_course import own
+from PIL import Image
 
 from partlib import load_dataset
 from partlib.data import birds
@@ -23,11 +24,27 @@ def browser(drawn):
 
 
 def test_the_background_is_faded_and_the_object_is_not(drawn):
-    samples = [drawn[i] for i in range(3)]
-    above, below = (own.mask_grid(samples).axes[i].images[0].get_array() for i in (0, 3))
-    inside = samples[0].foreground[0].numpy() > 0.5
-    assert np.abs(above[inside].astype(int) - below[inside]).max() <= 1
-    assert below[~inside].min() > 200 > above[~inside].mean()
+    sample = drawn[0]
+    inside = sample.foreground[0] > 0.5
+    faded = own.fade(sample.image, inside.float())
+    assert torch.equal(faded[:, inside], sample.image[:, inside])
+    assert faded[:, ~inside].min() > 0.8
+
+
+def test_photographs_keep_their_proportions():
+    tall, wide = np.zeros((40, 20, 3), np.uint8), np.zeros((20, 40, 3), np.uint8)
+    figure = own.photo_rows({"above": [tall, wide], "below": [wide]})
+    assert [ax.images[0].get_array().shape for ax in figure.axes if ax.images] == [tall.shape, wide.shape, wide.shape]
+    assert figure.axes[0].get_title(loc="left") == "above"
+
+
+def test_photographs_without_masks_are_drawn_birds_where_there_are_no_others(own_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_DATA", str(tmp_path))
+    data, folder = own.photographs(10)
+    assert data == "birds"
+    assert sorted(path.name for path in folder.iterdir()) == ["images", "parts", "parts.txt"]
+    assert len(list((folder / "images").iterdir())) == len(list((folder / "parts").iterdir())) == 10
+    assert own.photographs(10) == (data, folder)
 
 
 def test_shares_are_sorted_and_dead_parts_are_marked():
@@ -79,3 +96,16 @@ def test_the_table_of_real_birds_has_the_means_over_seeds_and_is_empty_outside_o
     assert table.loc["ours", "seeds"] == len(seeds)
     monkeypatch.setattr(own, "repository_root", lambda: None)
     assert own.cub_table().empty
+
+
+def test_photographs_come_with_label_maps_where_they_are(ccp_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_DATA", str(tmp_path))
+    (tmp_path / "clothing-co-parsing").symlink_to(ccp_root)
+    data, folder = own.photographs(3)
+    assert data == "ccp"
+    images = sorted((folder / "images").iterdir())
+    assert len(images) == 3
+    for image in images:
+        with Image.open(image) as photo, Image.open(folder / "parts" / f"{image.stem}.png") as labels:
+            assert photo.size == labels.size
+            assert 0 < np.asarray(labels).max() <= 8

@@ -31,8 +31,6 @@ LITE0_STRIDES = {"stride2": 0, "stride4": 1, "stride8": 2, "stride16": 3, "strid
 VGG19_PLACES = [(block, i) for block, n in enumerate((2, 2, 4, 4, 4), start=1) for i in range(1, n + 1)]
 VGG19_LAYERS = {f"relu{block}_{i}": 2 * k + block for k, (block, i) in enumerate(VGG19_PLACES)}
 CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # of ImageNet on bytes: red, green, blue
-
-
 SIDE = 224  # of the black image that tells the strides of a network's maps
 
 

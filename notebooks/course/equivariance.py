@@ -1,6 +1,5 @@
 """Lesson 08, equivariance: both ways around the square, and segmentations that are equivariant for nothing."""
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from partlib_course.features import PALE
-from partlib_course.widgets import Interactive, choice, source_points, warp_sliders
+from partlib_course.widgets import Interactive, choice, number_points, source_points, warp_sliders
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -95,16 +93,6 @@ def confidence(logits: Tensor, foreground: Tensor) -> float:
     return float((top * foreground).sum() / foreground.sum())
 
 
-def _numbered_points(ax: Axes, image: Tensor, points: Tensor, chosen: int) -> None:
-    """The image (3, H, W) and where its 25 control points (25, 2) are read from, with their numbers."""
-    ax.imshow(to_rgb_array(image), extent=(-1, 1, 1, -1), interpolation="lanczos")
-    ax.scatter(*points.T.numpy(), s=150, color=["#D55E00" if i == chosen else "white" for i in range(len(points))])
-    for number, (x, y) in enumerate(points.tolist()):
-        color = "white" if number == chosen else INK
-        ax.text(x, y, str(number), ha="center", va="center_baseline", fontsize=8, color=color, clip_on=True)
-    ax.set(xlim=(-1.6, 1.6), ylim=(1.6, -1.6))
-
-
 def _draw_ways(axes: Sequence[Axes], ways: TwoWays) -> None:
     """The parts of the first image either way, and the divergence between them."""
     for ax, labels in zip(axes[:2], ways.labels(), strict=True):
@@ -132,7 +120,9 @@ def square_figure(
                 labels = (network(image[None])[0].argmax(0) + 1) * (foreground[0] > 0.5)  # (H, W)
             row[0].imshow(overlay(image, labels, scale=2))
         else:
-            _numbered_points(row[0], image, points, chosen)
+            row[0].imshow(to_rgb_array(image), extent=(-1, 1, 1, -1), interpolation="lanczos")
+            number_points(row[0], points, chosen)
+            row[0].set(xlim=(-1.6, 1.6), ylim=(1.6, -1.6))
         _draw_ways(row[1:], ways)
         for ax, title in zip(row, titles, strict=True):
             ax.set(title=title, xticks=[], yticks=[], frame_on=False)
@@ -166,17 +156,6 @@ def _flat(labels: Tensor) -> np.ndarray:
     """Label map (H, W) in the colors of the parts, on a pale ground, (H, W, 3) uint8; 13 is dark gray."""
     palette = np.array([(PALE,) * 3, *(part_color(k) for k in range(1, 13)), (0.2,) * 3])
     return (255 * palette[labels.numpy()]).round().astype(np.uint8)
-
-
-def film(frames: Sequence[Image.Image], seconds: float = 0.1, colors: int = 64) -> display.Image:
-    """Frames as a GIF that plays again and again; a notebook keeps it among its outputs, as any picture."""
-    palette = frames[len(frames) // 2].quantize(colors)
-    small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    written = io.BytesIO()
-    small[0].save(
-        written, "GIF", save_all=True, append_images=small[1:], duration=round(1000 * seconds), loop=0, optimize=True
-    )
-    return display.Image(written.getvalue(), format="gif")
 
 
 def equivariance_explorer(networks: Mapping[str, Network], image: Tensor, foreground: Tensor) -> Interactive:

@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -152,6 +153,18 @@ def figure_bundle(figure: Figure) -> dict[str, str]:
     # full color resolution: thin colored lines on the photographs would blur otherwise
     Image.open(drawn).convert("RGB").save(photograph, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
     return {"image/jpeg": b64encode(photograph.getvalue()).decode()}
+
+
+def animation(frames: Sequence[Image.Image], seconds: float = 0.1, hold: float = 0.0) -> Any:
+    """Frames as a GIF that plays again and again without a kernel, the last frame ``hold`` seconds longer."""
+    from IPython import display
+
+    palette = frames[len(frames) // 2].quantize(64)
+    first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    times = [round(1000 * seconds)] * len(others) + [round(1000 * (seconds + hold))]
+    written = io.BytesIO()
+    first.save(written, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=True)
+    return display.Image(written.getvalue(), format="gif")
 
 
 def _stored(file: str) -> bytes:

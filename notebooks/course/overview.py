@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from partlib_course.features import PALE, color_axes
-from partlib_course.widgets import Interactive, choice, slider, source_points, warp_sliders
+from partlib_course.widgets import Interactive, choice, number_points, slider, source_points, warp_sliders
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
@@ -138,10 +138,7 @@ def _draw_mesh(ax: Axes, image: Tensor, points: Tensor, limit: float) -> None:
     for line in (*net, *net.transpose(1, 0, 2)):
         ax.plot(line[:, 0], line[:, 1], color="white", lw=2.2, alpha=0.8)
         ax.plot(line[:, 0], line[:, 1], color=part_color(1), lw=1.1)
-    ax.scatter(*points.cpu().numpy().T, s=110, color="white", edgecolor=part_color(1), lw=0.9, zorder=3)
-    for number, (x, y) in enumerate(points.tolist()):
-        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8, "zorder": 4}
-        ax.text(x, y, str(number), **style)
+    number_points(ax, points)
     ax.set(xlim=(-limit, limit), ylim=(limit, -limit))
     ax.set_axis_off()
 

@@ -1,7 +1,6 @@
 """Lesson 09, training: the starts of a run, its curves, and parts that emerge or die."""
 
 import io
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from partlib_course.notebook import figure_bundle
+from partlib_course.notebook import animation, figure_bundle
 from partlib_course.widgets import Interactive, choice
 from PIL import Image
 from torch import Tensor
@@ -173,28 +172,15 @@ def step_explorer(samples: Sequence[Sample], steps: Sequence[int], labels: Tenso
     )
 
 
-def film(samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, *, cell: int = 120, ms: int = 350) -> Any:
+def film(samples: Sequence[Sample], steps: Sequence[int], labels: Tensor, cell: int = 120) -> Any:
     """The frames (T, N, H, W) of a training as a GIF that plays without a kernel, one after the other."""
     frames = []
     for step, found in zip(steps, labels, strict=True):
         row = {f"step {step}": [overlay(s.image, one) for s, one in zip(samples, found, strict=True)]}
         shown = io.BytesIO()
         parts_grid(row, cell=cell).savefig(shown, format="png", dpi=100)
-        frames.append(Image.open(shown).convert("RGB").quantize(64, dither=Image.Dither.NONE))
-    target = io.BytesIO()
-    times = [ms] * (len(frames) - 1) + [6 * ms]
-    frames[0].save(target, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
-    return Animation(target.getvalue())
-
-
-class Animation:
-    """A GIF as the output of a cell."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": "animation", "image/gif": b64encode(self.data).decode()}
+        frames.append(Image.open(shown).convert("RGB"))
+    return animation(frames, seconds=0.35, hold=1.75)
 
 
 def step_page(samples: Sequence[Sample], labels: Tensor, step: int, log: Log) -> Figure:

@@ -11,10 +11,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from partlib_course.notebook import figure_bundle
 from torch import Tensor
 
+from partlib.report.plots import INK, part_color
 from partlib.warps import NUM_POINTS, identity_points, similarity
 
 Controls = dict[str, Any]  # argument of a drawing -> ipywidget; ipywidgets is optional, so its types are not named
@@ -100,3 +102,12 @@ def source_points(point: int, dx: float, dy: float, scale: float, angle: float) 
     moved = identity_points()
     moved[point] += torch.tensor([dx, dy])
     return similarity(moved[None], torch.tensor([scale]), torch.tensor([angle]), torch.zeros(1, 2))[0]
+
+
+def number_points(ax: Axes, points: Tensor, chosen: int | None = None) -> None:
+    """Control points (25, 2) as dots with their numbers; the ``chosen`` one in orange."""
+    colors = [part_color(6) if number == chosen else "white" for number in range(len(points))]
+    ax.scatter(*points.cpu().numpy().T, s=110, color=colors, edgecolor=part_color(1), lw=0.9, zorder=3)
+    for number, (x, y) in enumerate(points.tolist()):
+        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8, "zorder": 4, "clip_on": True}
+        ax.text(x, y, str(number), color="white" if number == chosen else INK, **style)

@@ -152,18 +152,19 @@ def results_grid(
     scale, columns = math.ceil(cell / samples[0].image.shape[-1]), list(range(len(samples)) if pick is None else pick)
     for name, labels in predictions.items():
         assert len(labels) == len(samples), f"{name} has {len(labels)} label maps for {len(samples)} images"
-    shown = {name: labels[columns] for name, labels in predictions.items()}
-    if samples[0].parts is not None:
-        truth = torch.stack(
-            [parts for i in range(len(samples)) if (parts := samples[i].parts) is not None]
-        )  # (N, H, W)
-        shown = {name: match_parts(labels, truth)[columns] for name, labels in predictions.items()}
-        shown = {"ground truth": truth[columns], **shown}
+    annotated = samples[0].parts is not None
+    if annotated:
+        every = (samples[i].parts for i in range(len(samples)))
+        truth = torch.stack([parts for parts in every if parts is not None])  # (N, H, W)
+        matched = {name: match_parts(labels, truth)[columns] for name, labels in predictions.items()}
+        shown = {"ground truth": truth[columns], **matched}
+    else:
+        shown = {name: labels[columns] for name, labels in predictions.items()}
     images = [samples[i].image for i in columns]
     rows: dict[str, Sequence[Picture]] = {"image": images}
     for name, labels in shown.items():
         rows[name] = [overlay(image, one, scale=scale) for image, one in zip(images, labels, strict=True)]
-    figure = parts_grid(rows, legend=part_names if "ground truth" in shown else (), cell=cell)
+    figure = parts_grid(rows, legend=part_names if annotated else (), cell=cell)
     if path is not None:
         save_png(figure, path, max_bytes=600_000)
     return figure

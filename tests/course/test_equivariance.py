@@ -8,7 +8,6 @@ import torch
 from partlib_course.equivariance import (
     confidence,
     equivariance_explorer,
-    film,
     one_part,
     shades,
     source_points,
@@ -18,6 +17,7 @@ from partlib_course.equivariance import (
     two_ways,
     uniform,
 )
+from partlib_course.notebook import animation
 from PIL import Image
 
 from partlib import warps
@@ -108,7 +108,7 @@ def test_a_film_is_a_small_gif_that_plays_again_and_again(birds):
     turns = [source_points(12, 0.0, 0.0, 1.0, angle) for angle in (0.0, 20.0, 40.0)]
     frames = [square_frame({"a": shades, "b": stripes}, birds[0][0], birds[1][0], points) for points in turns]
     assert len({frame.tobytes() for frame in frames}) == 3
-    assert list(film(frames)._repr_mimebundle_()[0]) == ["image/gif"]
-    shown = Image.open(io.BytesIO(film(frames).data))
+    assert list(animation(frames)._repr_mimebundle_()[0]) == ["image/gif"]
+    shown = Image.open(io.BytesIO(animation(frames).data))
     assert (shown.n_frames, shown.info["loop"], shown.size) == (3, 0, frames[0].size)
-    assert len(film(frames).data) < 200_000
+    assert len(animation(frames).data) < 200_000

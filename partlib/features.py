@@ -200,7 +200,7 @@ def foreground_cells(foregrounds: Tensor, size: Sequence[int]) -> Tensor:
     return F.adaptive_avg_pool2d((foregrounds > 0.5).float(), (size[-2], size[-1])) > 0.5
 
 
-def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor | Column, batch: int = 64) -> tuple[Tensor, Tensor]:
+def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor | Column, batch: int = 16) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, (1, C, 1, 1) each, over the foreground cells; a batch in memory at a time."""
     count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(z), batch):

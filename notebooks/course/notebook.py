@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from partlib.config import SIZES
 from partlib.errors import ConfigError, DataError
+from partlib.runs.build import release_memory
 
 REPOSITORY = ""  # owner/name on GitHub; empty while there is none
 BRANCH = "main"
@@ -99,6 +100,7 @@ def setup() -> str:
     if shell is not None:
         InlineBackend.instance(parent=shell).figure_formats = set()  # matplotlib's own PNG would come on top
         shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure, **_: figure_bundle(figure))
+        shell.events.register("post_run_cell", lambda *_: release_memory())
     print(f"preset {preset}, device {'cuda' if torch.cuda.is_available() else 'cpu'}")
     return preset
 

@@ -19,7 +19,7 @@ from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
 from partlib.segmenter import likeliest_part, resize
 
-BATCH, SAMPLE_BATCH = 32, 8  # images in memory while labels are made, and while vectors are drawn
+BATCH = 8  # images in memory at a time
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
 
 Features = Sequence[np.ndarray]  # (N, C, h, w) per layer, memory-mapped halves or any floats
@@ -40,7 +40,7 @@ class Baseline:
         """Fit to images (N, 3, H, W) in [0, 1], foregrounds (N, 1, H, W) and features (N, C, h, w) per layer."""
         generator, per_image = torch.Generator().manual_seed(self.seed), max(1, SAMPLE // len(images))
         drawn = []
-        for batch in self._batches(images, foregrounds, features, SAMPLE_BATCH):
+        for batch in self._batches(images, foregrounds, features, BATCH):
             for values, mask in zip(*self._vectors(batch), strict=True):  # (D, h, w), (1, h, w)
                 found = values[:, mask[0]].T  # (pixels, D)
                 drawn.append(found[torch.randperm(len(found), generator=generator)[:per_image]])

@@ -18,7 +18,7 @@ from partlib.evaluation import Segment, evaluate_all, network
 from partlib.features import DEFAULT_LAYERS
 from partlib.metrics import part_share
 from partlib.report import plots
-from partlib.report.baselines import BATCH, Baseline, fit_baselines
+from partlib.report.baselines import Baseline, fit_baselines
 from partlib.runs import checkpoint, load_or_train
 from partlib.runs.build import Recipe, pick_device
 from partlib.segmenter import PartSegmenter
@@ -43,7 +43,7 @@ def evaluate(
         remedy = "use `partlib segment`, or `partlib evaluate --protocol cub` where there are keypoints"
         raise DataError(f"data set {dataset.name!r} has no part annotation to score; {remedy}")
     methods = {"ours": network(segmenter), **(baselines(recipe(config), dataset) if with_baselines else {})}
-    labels, scores = evaluate_all(methods, dataset, BATCH)
+    labels, scores = evaluate_all(methods, dataset)
     metrics = {"data": dataset.name, "split": dataset.split, "num_parts": config.num_parts, "seed": config.seed}
     metrics |= {"ours": scores.pop("ours"), "baselines": scores}
     return Evaluation(metrics | {"part_share": part_share(labels["ours"], config.num_parts).tolist()}, labels)

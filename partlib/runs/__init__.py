@@ -19,7 +19,7 @@ from partlib.evaluation import evaluate
 from partlib.metrics import part_share
 from partlib.paths import claim, locked, runs_dir, write_atomically
 from partlib.runs import checkpoint
-from partlib.runs.build import Recipe, Runtime, build_trainers, pick_device
+from partlib.runs.build import Recipe, Runtime, build_trainers, pick_device, release_memory
 from partlib.runs.starts import race
 from partlib.segmenter import PartSegmenter
 from partlib.training import Trainer, TrainingError
@@ -52,8 +52,11 @@ def train(
 ) -> TrainResult:
     """Train a part segmenter; in several processes at once inside :func:`partlib.distributed.processes`."""
     folder = None if out is None else Path(out)
-    with locked(folder if distributed.rank() == 0 else None):
-        return _train(config, folder, resume, device, progress, datasets, on_step, runtime, recipe)
+    try:
+        with locked(folder if distributed.rank() == 0 else None):
+            return _train(config, folder, resume, device, progress, datasets, on_step, runtime, recipe)
+    finally:
+        release_memory()
 
 
 def _train(

@@ -1,7 +1,9 @@
 """From a configuration to the parts of a run. This is the door at which the configuration stops."""
 
+import ctypes
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,13 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); expected auto, cpu or cuda") from error
+
+
+def release_memory() -> None:
+    """Give the system back what is free: Linux's C library would keep it, some 300 MB after a training run."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # not every C library has it
+        trim(0)
 
 
 @dataclass(frozen=True)

@@ -24,17 +24,24 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(__file__).with_name("pretrained").glob("*.safetensors"))}
 
 
-def network_of(name: str) -> MaskNetwork:
-    """A mask network by a data set like whose photographs it shall take, one's own or a shipped one; or by its file."""
+def network_of(name: str, otherwise: str = "--mask, or --whole-picture") -> MaskNetwork:
+    """A mask network by a data set like whose photographs it shall take, one's own or a shipped one; or by its file.
+
+    ``otherwise`` ends the message where there is none: what to do without.
+    """
     for path in (Path(name), masks_dir(name) / "network.safetensors", shipped().get(name)):
         if path is not None and path.is_file():
             return load_network(path)[0]
     remedy = f"make one (partlib masks --data {name}), or give --network {', '.join(shipped())} or the file of one"
-    raise ConfigError(f"no mask network goes with {name!r}; {remedy}, --mask, or --whole-picture")
+    raise ConfigError(f"no mask network goes with {name!r}; {remedy}, {otherwise}")
 
 
-def find(network: MaskNetwork, photo: np.ndarray) -> np.ndarray:
-    """Mask (H, W) bool of the largest object in a photograph (H, W, 3) uint8."""
+def find(network: MaskNetwork, photo: np.ndarray, refine: bool = True) -> np.ndarray:
+    """Mask (H, W) bool of the largest object in a photograph (H, W, 3) uint8.
+
+    ``refine`` moves its border to edges of the image, by GrabCut; without, the network's own smooth border stays, which
+    is what the page in docs/parts draws.
+    """
     height, width = photo.shape[:2]
     # Where is it? The network sees the whole photograph
     crop, (left, top, side) = boxes.crop_around(photo, (0, 0, width - 1, height - 1), margin=0)
@@ -48,7 +55,8 @@ def find(network: MaskNetwork, photo: np.ndarray) -> np.ndarray:
     stops = left + scale * (columns.stop + grow), top + scale * (rows.stop + grow)
     box = round(starts[0]), round(starts[1]), round(stops[0]) - 1, round(stops[1]) - 1
     crop, square = boxes.crop_around(photo, box)
-    mask = paste(boxes.refined(crop, boxes.probability(network, crop)).astype(np.float32), square, (height, width))
+    seen = boxes.probability(network, crop)
+    mask = paste(boxes.refined(crop, seen) if refine else seen, square, (height, width))
     if not mask.any():
         raise DataError(NOTHING)
     return mask

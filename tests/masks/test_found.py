@@ -34,6 +34,15 @@ def test_birds_are_found_where_they_are_and_as_large_as_they_are(own_cache):
     assert np.mean(scores) > 75
 
 
+def test_without_grabcut_the_mask_is_nearly_the_same_and_needs_no_opencv(own_cache, monkeypatch):
+    network, (photo, mask) = network_of("birds"), photo_of(birds.load("test", None, 256, 6)[0], (300, 420), (20, 150))
+    sharp = find(network, photo)
+    monkeypatch.setattr("partlib.masks.boxes.grabcut", None)
+    smooth = find(network, photo, refine=False)
+    assert 0.8 < (sharp & smooth).sum() / (sharp | smooth).sum() < 1
+    assert mean_iou(torch.from_numpy(smooth)[None], torch.from_numpy(mask)[None]) > 75
+
+
 @pytest.mark.parametrize("data", ["birds", "ccp", "cub"])
 def test_the_shipped_networks_are_small(data):
     assert isinstance(network_of(data), MaskNetwork)

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = (  # from the ground up: a room imports rooms of the floors below, and files of its own floor
     *("errors paths distributed config", "first_edition", "data", "moments warps augment backbones"),
     *("losses features segmenter metrics evaluation", "objective loader", "training", "runs"),
-    *("report masks", "paper", "cli __main__"),
+    *("report masks", "paper export", "cli __main__"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
 APART = {"report", "masks"}  # on one floor, without a door between them

@@ -1,30 +1,29 @@
-"""``partlib train | demo | evaluate | masks | foreground | segment | convert | data | info``."""
+"""``partlib train | demo | evaluate | masks | foreground | segment | export | convert | course | data | info``."""
 
 import argparse
 import dataclasses
 import errno
-import inspect
 import io
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from partlib.config import PRESETS, QUICK, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
-from partlib.first_edition import GONE, RENAMED, current_fields
+from partlib.first_edition import current_fields
 from partlib.masks import MaskConfig
+from partlib.options import Parser, add_completion, add_config, add_fields, add_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the user's input was at fault, 130 interrupted."""
     arguments = vars(_parser().parse_args(argv))
-    run = arguments.pop("run")
+    run, _ = arguments.pop("run"), arguments.pop("print_completion", None)
     said: set[str] = set()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -65,15 +64,8 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line; the usage of ``train`` alone would fill the screen."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="partlib", description="Unsupervised part discovery.")
+    parser = Parser(prog="partlib", description="Unsupervised part discovery.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(run: Callable[..., None], help: str, *examples: str) -> Callable[..., Any]:
@@ -85,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     several = "... in two processes: torchrun --nproc_per_node=2 -m partlib train ..."
     add = command(_train, "train a part segmenter", "--data birds --out runs/birds", several)
-    _add_config(add)
+    add_config(add)
     add("--out", type=Path, required=True, help="folder of the run")
     add("--resume", action="store_true", help="go on with the run in --out")
     # these change the speed, and the result by rounding only
@@ -95,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--feature-cache-gb", type=float, default=20.0, help="largest feature cache (default 20)")
 
     add = command(_demo, "train, score beside every baseline, draw the parts", "--out runs/demo", "--quick")
-    _add_config(add)
+    add_config(add)
     add("--quick", action="store_true", help="in about half the time, parts that are a little worse")
     add("--out", type=Path, default=Path("runs/demo"), help="folder of the run (default runs/demo)")
 
@@ -104,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("directory", type=Path, help="folder of a run, a model.safetensors, or the name of a shipped model")
     add("--data", default="", help="data set; by default the one of the run")
     add("--split", default="test", help="train, val or test (default test)")
-    _add_options(add)
+    add_options(add)
     add("--baselines", action="store_true", help="score every baseline too")
     add("--json", type=Path, help="write the scores to this file")
     add("--picture", type=Path, help="write a grid of example segmentations to this PNG")
@@ -123,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--network", default="", help="a shipped mask network's name, or the file of one, instead of learning one")
 
     add = command(_foreground, "predict masks for test images, from the training masks", "--data cub --out runs/masks")
-    _add_fields(add, MaskConfig)
+    add_fields(add, MaskConfig)
     add("--out", type=Path, required=True, help="folder for the network, its scores and masks/")
     add("--splits", nargs="+", default=["test"], help="splits to write masks for (default test)")
     add("--device", default="auto", help="auto, cpu or cuda")
@@ -137,58 +129,33 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("segmented"), help="folder for overlays and label maps (default segmented)")
     add("--overwrite", action="store_true", help="replace files of these names that are there already")
 
+    add = command(_export, "write a model as ONNX, to run without Python", "birds-k4 --out onnx/birds-k4")
+    add("model", help="a run's folder, a model.safetensors, or a shipped model's name")
+    add("--out", type=Path, required=True, help="folder for encoder.onnx, decoder.onnx, mask.onnx and model.json")
+    add("--network", default="", help="mask network, by name or file, or none (default: the model's)")
+    add("--float32", action="store_true", help="weights as float32; by default as float16, half the size")
+    add("--overwrite", action="store_true", help="replace an export that is there already")
+
     add = command(_convert, "make a run of a checkpoint of the authors' release", "model.pth --out runs/release")
     add("checkpoint", type=Path, help="file that the release saved (model_state_dict)")
     add("--data", default="cub", help="data set that it was trained on (default cub)")
     add("--root", default="", help="folder of the data set, where it is not the default")
     add("--out", type=Path, required=True, help="folder of the run")
 
+    add = command(_course, "copy the course's notebooks into a folder and open JupyterLab", "", "my-course --no-lab")
+    text = "folder, new or empty, or an earlier copy, which is opened as it is (default partlib-course)"
+    add("folder", type=Path, nargs="?", default=Path("partlib-course"), help=text)
+    add("--no-lab", action="store_true", help="copy, and open nothing")
+
     add = command(_data, "describe or download a data set", "info birds", "download ccp")
-    add("action", choices=("info", "download"))
+    add("action", choices=("info", "download"), help="say what is known of it, or fetch its files")
     add("name", help="name of the data set")
-    _add_options(add)
+    add_options(add)
     add("--image-size", type=int, default=128, help="side of the prepared images in pixels")
 
     command(_info, "versions, device, presets and data sets", "")
+    add_completion(parser)
     return parser
-
-
-def _add_options(add: Callable[..., Any]) -> None:
-    add("--root", default="", help="folder of the data set, where it is not the default")
-    text = "options of the data set, as in classes=1,2,3 or category=horse"
-    add("--data-options", nargs="*", default=[], metavar="KEY=VALUE", help=text)
-
-
-def _add_config(add: Callable[..., Any]) -> None:
-    text = f"{', '.join(PRESETS)} (default birds for --data birds, else photographs), changed by the options below"
-    add("--preset", default="", help=text)
-    add("--reproduce-release", action="store_true", help="every quirk of the authors' code; with --preset paper")
-    _add_fields(add, TrainConfig)
-    for name, value in {**GONE, **{old: getattr(TrainConfig, new) for old, new in RENAMED.items()}}.items():
-        _add_field(add, name, value, argparse.SUPPRESS)  # of the first edition
-    add("--device", default="auto", help="auto, cpu or cuda")
-
-
-def _add_fields(add: Callable[..., Any], config: type) -> None:
-    """An option for each field of a configuration; its help is the comment behind it in the source."""
-    comments = dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(config), re.MULTILINE))
-    for f in dataclasses.fields(config):
-        _add_field(add, f.name, f.default, f"{comments.get(f.name, '')} (default {f.default!r})")
-
-
-def _add_field(add: Callable[..., Any], name: str, value: Any, help: str) -> None:
-    """An option for values of the kind of ``value``, None where it is not given."""
-    many: dict[str, Any] = {"nargs": "*"} if isinstance(value, (tuple, list)) else {}
-    one = (*value, "")[0] if many else value
-    kind = _boolean if isinstance(one, bool) else type(one)
-    add(f"--{name.replace('_', '-')}", metavar=name.upper(), type=kind, help=help, **many)
-
-
-def _boolean(text: str) -> bool:
-    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return values[text.lower()]
 
 
 def _config(preset: str, reproduce_release: bool, **options: Any) -> tuple[TrainConfig, Any]:
@@ -305,10 +272,24 @@ def _segment(
     print(*segment_files(str(model), images, mask, out, None if whole_picture else finder, overwrite), sep="\n")
 
 
+def _export(model: str, out: Path, network: str, float32: bool, overwrite: bool) -> None:
+    from partlib.export import described, export
+
+    print(*described(export(model, out, network, not float32, overwrite), out), sep="\n")
+
+
 def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
     from partlib.paper.checkpoint import convert_release_checkpoint
 
     print(convert_release_checkpoint(checkpoint, out, data, root), f"model and configuration are in {out}", sep="\n")
+
+
+def _course(folder: Path, no_lab: bool) -> None:
+    from partlib_course.copying import copy_course, open_lab
+
+    print(f"the course is in {copy_course(folder)}; begin with 00_start_here.ipynb")
+    if not no_lab:
+        open_lab(folder)
 
 
 def _data(action: str, name: str, root: str, data_options: list[str], image_size: int) -> None:

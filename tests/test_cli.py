@@ -262,3 +262,22 @@ def test_an_interruption_exits_with_130(run, bird_folder, tmp_path):
         hook.remove()
     assert code == 130
     assert f"interrupted; --resume --out {tmp_path / 'run'} goes on from the last checkpoint" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_shell_can_complete_commands_and_options(shell, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--print-completion", shell])
+    assert stopped.value.code == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("segment", "--lambda-visual", "export"))
+
+
+def test_every_option_is_explained():
+    from partlib import cli
+
+    parsers = next(a.choices for a in cli._parser()._actions if isinstance(a.choices, dict))
+    assert {"train", "segment", "export", "course"} <= set(parsers)
+    for name, parser in parsers.items():
+        for action in parser._actions:
+            assert action.help, f"{name} {action.dest}"

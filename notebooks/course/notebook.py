@@ -170,12 +170,15 @@ def animation(frames: Sequence[Image.Image], seconds: float = 0.1, hold: float =
 
 
 def _stored(file: str) -> bytes:
-    """A file of the stored results, from the copy of the repository here or else from its page."""
+    """A file of the stored results, from the copy of the repository here, from the package, or else from its page."""
     root = repository_root()
     if root is not None:
         return (root / RESULTS / file).read_bytes()
+    installed = Path(__file__).with_name("results") / file  # a wheel has them
+    if installed.is_file():
+        return installed.read_bytes()
     if not REPOSITORY:
-        raise DataError(f"{RESULTS}/{file} is in copies of the repository; start the notebook from inside of one")
+        raise DataError(f"{RESULTS}/{file} is not installed; start the notebook in a copy of the repository")
     with urlopen(f"https://raw.githubusercontent.com/{REPOSITORY}/{BRANCH}/{RESULTS}/{file}", timeout=30) as answer:
         return answer.read()
 

@@ -1,9 +1,12 @@
 # make demo   train on the embedded birds, score beside the baselines, draw the parts (runs/demo/parts.png)
 # make test   lint, types, unit tests and notebooks
 # make lab    JupyterLab on the notebooks
-# make bench  speed and memory against the formulas written out -> figures/benchmarks.json and .png, README table
+# make bench  speed and memory against the formulas written out -> figures/benchmarks.json and .png, the table of docs/SPEED.md
 # make fuzz   ten minutes of damaged files and odd words for the command line
 # make student / make teacher   the course to hand out, without or with outputs, answers and solutions (build/)
+# make site   the course as a site (build/site), with its slides and the page that finds parts in the browser
+# make slides   a deck of slides of every lesson, to open in a browser (build/slides/index.html)
+# make oldest   the unit tests with the oldest versions that pyproject.toml allows (build/oldest, Python 3.10)
 # make publish GITHUB=owner/name   badges and installation on Colab, in every notebook
 # make clean  remove .venv, caches and runs
 PYTHON ?= python3
@@ -11,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: bench fuzz publish student teacher demo test lint types unit notebooks-check lab clean install notebooks
+.PHONY: bench fuzz oldest publish site slides student teacher demo test lint types unit notebooks-check lab clean install notebooks
 
 install: $(VENV)/.installed
 
@@ -20,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 10) else f'Python {sys.version.split()[0]} found, 3.10 or newer needed: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[notebooks,test]"
+	$(BIN)/pip install --quiet --editable ".[notebooks,export,site,test]"
 	touch $@
 
 demo: install
@@ -40,10 +43,18 @@ test: install lint
 	TQDM_DISABLE=1 PARTLIB_PRESET=$${PARTLIB_PRESET:-ci} $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/repository/nbval_sanitize.cfg --nbval-cell-timeout=600 tests notebooks
 
 bench: install
-	$(BIN)/python -m benchmarks --readme README.md
+	$(BIN)/python -m benchmarks --readme docs/SPEED.md
 
 fuzz: install
 	TQDM_DISABLE=1 $(BIN)/python -m tests.faults.fuzz --seconds 600
+
+# Linters, notebooks and what needs newer packages are left out: they check the code, and that is the same.
+oldest:
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/pip install --quiet --upgrade pip
+	$(PYTHON) tests/oldest.py > build/oldest/pins.txt
+	build/oldest/bin/pip install --quiet --constraint build/oldest/pins.txt --editable ".[notebooks,test]"
+	build/oldest/bin/pytest tests -m "not slow" --ignore tests/repository
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks
@@ -57,6 +68,12 @@ notebook: install
 
 student teacher: install
 	$(BIN)/python notebooks/editions.py $@
+
+slides: install
+	$(BIN)/python notebooks/slides.py
+
+site: install
+	$(BIN)/python -m docs.make_site
 
 publish: install
 	$(BIN)/python notebooks/execute.py --publish "$(GITHUB)"

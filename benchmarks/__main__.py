@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, print the rows, draw them, and rewrite the table of the README where asked to."""
+"""``python -m benchmarks``: measure, print the rows, draw them, and rewrite the table of a page where asked to."""
 
 import argparse
 import json

@@ -4,7 +4,7 @@
     python figures/ablation.py birds-resolution        # pixels against the number of cells of the feature maps
     python figures/ablation.py birds-settings          # K, the temperature, a network of features that saw no images
     python figures/ablation.py ccp --root FOLDER       # the same of the photographs; also ccp-resolution, ccp-settings
-    python figures/ablation.py table                   # rewrites the tables of differences in README.md
+    python figures/ablation.py table                   # rewrites the tables of differences in docs/RESULTS.md
 
 Trains, or loads from runs/, and writes figures/results/ablations/NAME.json, the parts of the first seed into
 NAME.png beside it, and the paired differences into NAME-differences.png. A study is whole seeds: one
@@ -30,7 +30,7 @@ from partlib.report import tables as report
 from partlib.runs import checkpoint
 from partlib.runs.build import Recipe
 
-RESULTS, README = Path(__file__).parent / "results" / "ablations", Path(__file__).parent.parent / "README.md"
+RESULTS, PAGE = Path(__file__).parent / "results" / "ablations", Path(__file__).parent.parent / "docs" / "RESULTS.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
 CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is the recipe
@@ -130,7 +130,7 @@ def gains(scores: ablations.Scores) -> dict[ablations.Run, dict[str, float]]:
 
 
 def write_tables() -> None:
-    """Paired differences with their intervals between the markers of README.md, of every study that is stored."""
+    """Paired differences with their intervals between the markers of docs/RESULTS.md, of every study that is stored."""
     columns = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI"}
     losses, cells = {}, {}
     for data in ("birds", "ccp"):
@@ -146,8 +146,8 @@ def write_tables() -> None:
                 }
     text = pd.DataFrame(losses).rename_axis("minus all four losses").to_markdown(disable_numparse=True)
     text += "\n\n" + pd.DataFrame(cells).rename_axis("gain from pixels, cells").to_markdown(disable_numparse=True)
-    head, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    README.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 def signed(values: list[float]) -> str:

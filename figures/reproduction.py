@@ -1,6 +1,6 @@
 """The tables of docs/REPRODUCTION.md, and the measurements in them; run from the root.
 
-    python figures/reproduction.py cub                                   # CUB-200-2011 from boxes alone, and README
+    python figures/reproduction.py cub                                   # CUB-200-2011 from boxes alone
     python -m figures.reproduction measure --data birds --seeds 0 1 2    # into figures/reproduction.json
     python -m figures.reproduction formats --seeds 0 1 2                 # the birds through the paper's file formats
     python -m figures.reproduction table                                 # rewrites docs/REPRODUCTION.md
@@ -34,7 +34,7 @@ from tests.export import export_cub, export_deepfashion, export_pascal_part
 
 FILE = Path(__file__).parent / "reproduction.json"
 PAGE = Path(__file__).parent.parent / "docs" / "REPRODUCTION.md"
-README = PAGE.parent.parent / "README.md"
+RESULTS = PAGE.with_name("RESULTS.md")
 FORMATS: dict[str, tuple] = {  # what writes the birds as this data set, and options to read them with
     **{"cub": (export_cub, ()), "deepfashion": (export_deepfashion, ())},
     "pascal-part": (export_pascal_part, ("category=bird", "min_area=0")),
@@ -62,9 +62,8 @@ def main() -> None:
         config = TrainConfig.preset(preset, data=given.data, num_parts=given.num_parts)
         store((measure if given.command == "measure" else formats)(config, given.seeds))
     PAGE.write_text(page(json.loads(FILE.read_text(encoding="utf-8"))), encoding="utf-8")
-    README.write_text(
-        between(README.read_text(encoding="utf-8"), "cub", cub_table.table(cub.stored())), encoding="utf-8"
-    )
+    text = RESULTS.read_text(encoding="utf-8")
+    RESULTS.write_text(between(text, "cub", cub_table.table(cub.stored())), encoding="utf-8")
 
 
 def measure(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:

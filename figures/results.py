@@ -1,7 +1,7 @@
 """Every number and picture of results in the README and the notebooks comes from here.
 
     python figures/results.py run --data birds --num-parts 4 --seeds 0 1 2
-    python figures/results.py table            # rewrites the table in README.md
+    python figures/results.py table            # rewrites the tables in docs/RESULTS.md and README.md
 
 A run trains each seed (or loads it from runs/), scores it on the test split beside every baseline, and leaves
 figures/results/<data>-k<K>.json and pictures of the best and the worst seed.
@@ -23,8 +23,8 @@ from partlib.report import tables as report
 from partlib.runs import checkpoint, load_or_train
 from partlib.runs.build import Recipe
 
-RESULTS, README = Path(__file__).parent / "results", Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, PAGE, README = ROOT / "figures" / "results", ROOT / "docs" / "RESULTS.md", ROOT / "README.md"
 
 
 def main() -> None:
@@ -100,9 +100,36 @@ def write_table(_: argparse.Namespace) -> None:
     made = "`{command}` (torch {environment[torch]}, {environment[device]}, {number} seeds)"
     commands = "; ".join(made.format(**stored, number=len(stored["seeds"])) for stored in results)
     table = pd.concat(map(rows, results)).to_markdown(index=False, disable_numparse=True)
-    head, rest = README.read_text(encoding="utf-8").split(BEGIN)
     note = f"Mean ± standard deviation over seeds. Commands: {commands}."
-    README.write_text(f"{head}{BEGIN}\n{table}\n\n{note}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    replace(PAGE, "results", f"{table}\n\n{note}")
+    replace(README, "summary", summary(results, json.loads((RESULTS / "cub" / "scores.json").read_text())["scores"]))
+
+
+def summary(results: list[dict], cub: dict) -> str:
+    """Ours and feature k-means on every data set, as a table of Markdown."""
+
+    def row(title: str, method: str, runs: list[dict]) -> list[str]:
+        values = [[run[name] for run in runs if name in run] for name in ("fg_nmi", "fg_ari", "kp_all")]
+        return [title, method, *(f"{np.mean(v):.1f} ± {np.std(v, ddof=1):.1f}" if v else "" for v in values)]
+
+    lines = []
+    for stored in results:
+        title, runs = "{data}, {num_parts} parts".format(**stored["config"]), stored["seeds"].values()
+        lines.append(row(title, "**ours**", [run["ours"] for run in runs]))
+        lines.append(row("", "feature k-means", [run["baselines"]["feature k-means"] for run in runs]))
+    for title, end in (("CUB, 4 parts", ""), ("CUB, 8 parts", ", K = 8")):
+        lines.append(row(title, "**ours**", list(cub["ours" + end].values())))
+        lines.append(row("", "feature k-means", list(cub["feature k-means" + end].values())))
+    table = pd.DataFrame(lines, columns=["data", "method", "FG-NMI", "FG-ARI", "keypoint error"])
+    table["data"] = table["data"].str.replace("ccp", "photographs")
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def replace(file: Path, name: str, text: str) -> None:
+    """Write a text between the markers of that name in a page."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, rest = file.read_text(encoding="utf-8").split(begin)
+    file.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The four losses of the paper, each a pure function of tensors (sections 3.1 to 3.4).
 
-consistency_loss    the features (or colors) of a part should look alike             feature and visual loss
-contrastive_loss    the same part of two images is nearer than two different parts
-equivariance_loss   the parts of a warped image are the warped parts
+* ``consistency_loss``: the features (or colors) of a part should look alike; this is feature loss and visual loss
+* ``contrastive_loss``: the same part of two images is nearer than two different parts
+* ``equivariance_loss``: the parts of a warped image are the warped parts
 
 All want float32 or float64, outside of ``torch.autocast``: sums over 65,536 pixels do not survive bfloat16.
 """
@@ -26,12 +26,14 @@ def consistency_loss(
     reduction: str = "mean",  # over the images, or "none" for one value per image, (B,)
     eps: float = 1e-5,
 ) -> Tensor:
-    """How much the targets vary within each part: feature loss and visual loss (paper eq. 3 and 4).
+    r"""How much the targets vary within each part: feature loss and visual loss (paper eq. 3 and 4).
 
-    With m_k the part maps, f the foreground and z the targets, all at the size of the part maps,
+    With m_k the part maps, f the foreground and z the targets, all at the size of the part maps, for each image
 
-        mu_k = sum_u m_k z / (sum_u m_k + eps)
-        loss = sum_k sum_u f m_k |z - mu_k|^2 / (sum_u f + eps)          per image.
+    .. math::
+
+        \mu_k = \frac{\sum_u m_k z}{\sum_u m_k + \epsilon}, \qquad
+        L = \frac{\sum_k \sum_u f\, m_k \left| z - \mu_k \right|^2}{\sum_u f + \epsilon}.
 
     Targets of a smaller (h, w) stand for their bilinear upsampling (``align_corners=True``), several of them count as
     stacked along the channels. The square is expanded, so that only sums of m_k, m_k z and |z|^2 remain, and none of
@@ -76,7 +78,9 @@ def _foreground_mean(z: Tensor, foreground: Tensor) -> Tensor:
 
 
 def part_descriptors(part_maps: Tensor, features: Maps, *, eps: float = 1e-7) -> Tensor:
-    """Mean feature vector of every part, v_k = sum_u m_k z / (sum_u m_k + eps) (paper section 3.2).
+    r"""Mean feature vector of every part (paper section 3.2), with m_k the part maps and z the features
+
+    .. math:: v_k = \frac{\sum_u m_k z}{\sum_u m_k + \epsilon}
 
     ``part_maps`` are (B, K, H, W), ``features`` (B, C, h, w) or several as in :func:`consistency_loss`; returns
     (B, K, C), C summed over them. The descriptor of an empty part is zero.
@@ -93,10 +97,13 @@ def contrastive_loss(
     positives: str | Tensor = "all",  # other images to take from: "all", one drawn by "sample", or (B K,) of them
     generator: torch.Generator | None = None,  # on the CPU, for "sample"
 ) -> Tensor:
-    """InfoNCE over part descriptors: find the same part in another image among all other parts (paper eq. 5 and 6).
+    r"""InfoNCE over part descriptors: find the same part in another image among all other parts (paper eq. 5 and 6).
 
-    For row (b, k) with a positive p, -log( e^{s_p} / (e^{s_p} + sum_n e^{s_n}) ) where s is the cosine over the
-    temperature and n runs over all *other* parts of all images, its own included. Other positives are not in the
+    For row (b, k) with a positive p, s the cosine over the temperature,
+
+    .. math:: L_{bk} = -\log \frac{e^{s_p}}{e^{s_p} + \sum_n e^{s_n}},
+
+    where n runs over all *other* parts of all images, its own included. Other positives are not in the
     denominator. The mean is taken over the B K rows. The paper draws one positive for every row ("sample"); "all" is
     the average over the B - 1 of them, which is the expectation of that without its noise.
     """
@@ -135,7 +142,11 @@ def equivariance_loss(
     reduction: str = "mean",  # over the images, in nats per foreground pixel, or "none" for one value per image, (B,)
     eps: float = 1e-7,
 ) -> Tensor:
-    """KL(parts of the image, warped || parts of the warped image) over the foreground (paper eq. 7).
+    r"""How far the parts of a warped image are from the warped parts of the image (paper eq. 7).
+
+    With p the warped parts, q the parts of the warped image and f the foreground
+
+    .. math:: L = \frac{\sum_u f \sum_k p_k \log (p_k / q_k)}{\sum_u f + \epsilon}.
 
     One-sided as in the release: the warped parts are the target and get no gradient.
     """

@@ -44,7 +44,10 @@ def _largest(labels: Tensor, allowed: int | None) -> int:
 
 
 def nmi(table: Array) -> float:
-    """Normalized mutual information of a contingency table, arithmetic mean of the entropies; 1 where both are 0."""
+    r"""Normalized mutual information of a contingency table; 1 where both entropies are 0.
+
+    .. math:: \mathrm{NMI} = \frac{2\, I(T; P)}{H(T) + H(P)} \in [0, 1]
+    """
     counts = np.asarray(table, dtype=np.int64)
     total = max(counts.sum(), 1)
     joint, rows, columns = counts / total, counts.sum(1) / total, counts.sum(0) / total
@@ -56,7 +59,11 @@ def nmi(table: Array) -> float:
 
 
 def ari(table: Array) -> float:
-    """Adjusted Rand index (Hubert and Arabie, 1985) of a contingency table: 0 at chance, 1 when equal.
+    r"""Adjusted Rand index (Hubert and Arabie, 1985) of a contingency table: 0 at chance, 1 when equal.
+
+    With S the pairs that both join, A and B those that either joins, N all pairs and E = A B / N
+
+    .. math:: \mathrm{ARI} = \frac{S - E}{(A + B) / 2 - E}
 
     Numbers of pairs of pixels, multiplied, pass 2**63 from about 1e8 pixels; Python's integers are exact at any size.
     """

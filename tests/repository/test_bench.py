@@ -91,12 +91,12 @@ def test_the_command_measures_writes_the_file_and_rewrites_picture_and_table(tmp
     assert "rows and picture are in" in capsys.readouterr().out
 
 
-def test_the_table_of_the_readme_says_what_the_file_says():
+def test_the_table_of_the_page_says_what_the_file_says():
     def cells(text):
         lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
         return [line for line in lines if not line[1].startswith((":", "--"))]
 
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    readme = (REPOSITORY / "docs" / "SPEED.md").read_text(encoding="utf-8")
     rows = json.loads((REPOSITORY / "figures" / "benchmarks.json").read_text(encoding="utf-8"))["rows"]
     assert cells(readme.split(BEGIN)[1].split(END)[0]) == cells(table(rows))
     assert {name.split(",")[0] for name in rows} == {*CASES, "scaling"}

@@ -102,7 +102,7 @@ def test_tables_are_those_of_the_stored_scores():
         cub_table.correlations(stored, cub.stored(cub.TRIALS)),
     ):
         assert part in text
-    assert cub_table.table(stored) in reproduction.README.read_text(encoding="utf-8")
+    assert cub_table.table(stored) in reproduction.RESULTS.read_text(encoding="utf-8")
     assert len(stored["ours"]) == 5
     assert "/" not in json.dumps(stored)  # no place on one machine
 

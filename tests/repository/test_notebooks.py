@@ -128,8 +128,8 @@ def test_instructor_notes_name_every_lesson_and_their_links_lead_somewhere():
     assert not [path.name for path in LESSONS if f"### {path.name[:2]} · " not in text]
 
 
-def test_instructor_notes_repeat_the_scores_of_the_readme():
-    texts = [(FOLDER / name).read_text(encoding="utf-8") for name in ("INSTRUCTOR.md", "../README.md")]
+def test_instructor_notes_repeat_the_scores_of_the_results():
+    texts = [(FOLDER / name).read_text(encoding="utf-8") for name in ("INSTRUCTOR.md", "../docs/RESULTS.md")]
     notes, readme = (re.findall(r"(\d+\.\d ± \d+\.\d) \| (\d+\.\d ± \d+\.\d)", text) for text in texts)
     assert len(notes) == 12
     assert set(notes) <= set(readme)

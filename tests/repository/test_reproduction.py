@@ -43,7 +43,7 @@ def test_a_row_shows_mean_and_spread_over_the_seeds_and_a_dash_for_what_is_not_s
 
 
 def test_a_measurement_replaces_the_old_one_of_its_kind(tmp_path, monkeypatch, demo_run):
-    for name in ("FILE", "PAGE", "README"):
+    for name in ("FILE", "PAGE", "RESULTS"):
         copy = tmp_path / getattr(reproduction, name).name
         copy.write_text(getattr(reproduction, name).read_text(encoding="utf-8"), encoding="utf-8")
         monkeypatch.setattr(reproduction, name, copy)

@@ -52,7 +52,7 @@ fuzz: install
 oldest:
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/pip install --quiet --upgrade pip
-	$(PYTHON) tests/oldest.py > build/oldest/pins.txt
+	$(PYTHON) tests/repository/oldest.py > build/oldest/pins.txt
 	build/oldest/bin/pip install --quiet --constraint build/oldest/pins.txt --editable ".[notebooks,test]"
 	build/oldest/bin/pytest tests -m "not slow" --ignore tests/repository
 
@@ -70,7 +70,7 @@ student teacher: install
 	$(BIN)/python notebooks/editions.py $@
 
 slides: install
-	$(BIN)/python notebooks/slides.py
+	$(BIN)/python -m docs.make_slides
 
 site: install
 	$(BIN)/python -m docs.make_site

@@ -49,7 +49,7 @@ def main() -> int:
     for place in (source, target):
         shutil.rmtree(place, ignore_errors=True)
     parts_page.build(target / "parts")
-    subprocess.run([sys.executable, ROOT / "notebooks" / "slides.py", target / "slides"], check=True)
+    subprocess.run([sys.executable, "-m", "docs.make_slides", target.resolve() / "slides"], cwd=ROOT, check=True)
     lay_out(source)
     os.environ["PARTLIB_REPOSITORY"] = REPOSITORY
     code = build_main(["-W", "--keep-going", "-q", "-j", "2", "-c", str(ROOT / "docs"), str(source), str(target)])

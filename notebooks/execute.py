@@ -27,7 +27,7 @@ from partlib_course import notebook
 from partlib_course.widgets import WIDGET_MIME
 
 HERE = Path(__file__).resolve().parent
-TIMINGS = HERE / "timings.json"
+TIMINGS = HERE / "course" / "timings.json"
 MACHINES = {"cpu": "CPU", "gpu": "GPU"}  # preset -> column of the running times; "ci" has none
 COLUMNS = ("CPU", "GPU", "Binder")
 CPU_BUILD = "CPU build"  # in the file of running times: the memory with that build of torch

@@ -66,8 +66,8 @@ MEASURE = r"""
 def decks(tmp_path_factory):
     """The folder of all decks."""
     folder = tmp_path_factory.mktemp("slides") / "decks"
-    command = [sys.executable, str(NOTEBOOKS / "slides.py"), str(folder)]
-    made = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "docs.make_slides", str(folder)]
+    made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     return folder
 
@@ -95,8 +95,8 @@ def test_a_deck_for_every_lesson_and_an_index_of_them(decks):
 def test_older_slides_are_replaced_and_nothing_else_is(decks, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for folder, code in ((decks, 0), (tmp_path, 1)):
-        command = [sys.executable, str(NOTEBOOKS / "slides.py"), str(folder)]
-        assert subprocess.run(command, capture_output=True).returncode == code
+        command = [sys.executable, "-m", "docs.make_slides", str(folder)]
+        assert subprocess.run(command, cwd=REPOSITORY, capture_output=True).returncode == code
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

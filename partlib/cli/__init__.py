@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from partlib.cli.options import Parser, add_completion, add_config, add_fields, add_options
 from partlib.config import PRESETS, QUICK, TrainConfig, default_preset
 from partlib.errors import ConfigError, PartlibError
 from partlib.first_edition import current_fields
 from partlib.masks import MaskConfig
-from partlib.options import Parser, add_completion, add_config, add_fields, add_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -273,7 +273,7 @@ def _segment(
 
 
 def _export(model: str, out: Path, network: str, float32: bool, overwrite: bool) -> None:
-    from partlib.export import described, export
+    from partlib.report.export import described, export
 
     print(*described(export(model, out, network, not float32, overwrite), out), sep="\n")
 
@@ -285,7 +285,7 @@ def _convert(checkpoint: Path, out: Path, data: str, root: str) -> None:
 
 
 def _course(folder: Path, no_lab: bool) -> None:
-    from partlib_course.copying import copy_course, open_lab
+    from partlib.report.course import copy_course, open_lab
 
     print(f"the course is in {copy_course(folder)}; begin with 00_start_here.ipynb")
     if not no_lab:

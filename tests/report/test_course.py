@@ -1,10 +1,13 @@
 """``partlib course``: the notebooks as a folder of one's own."""
 
+from importlib.machinery import ModuleSpec
+
 import nbformat
 import pytest
-from partlib_course import copying, notebook
+from partlib_course import notebook
 
 from partlib.cli import main
+from partlib.report import course
 from tests.conftest import REPOSITORY
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -24,10 +27,10 @@ def test_the_course_is_copied_with_exercises_and_texts(tmp_path, capsys):
 
 
 def test_a_copy_is_opened_as_it_is_and_other_folders_are_left_alone(tmp_path, capsys):
-    folder = copying.copy_course(tmp_path / "mine")
-    (folder / copying.FIRST).write_text("my notes", encoding="utf-8")
+    folder = course.copy_course(tmp_path / "mine")
+    (folder / course.FIRST).write_text("my notes", encoding="utf-8")
     assert main(["course", str(folder), "--no-lab"]) == 0
-    assert (folder / copying.FIRST).read_text(encoding="utf-8") == "my notes"
+    assert (folder / course.FIRST).read_text(encoding="utf-8") == "my notes"
     other = tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").touch()
@@ -38,9 +41,10 @@ def test_a_copy_is_opened_as_it_is_and_other_folders_are_left_alone(tmp_path, ca
 def test_lessons_and_stored_results_of_a_wheel_are_found(tmp_path, monkeypatch):
     installed = tmp_path / "partlib_course"
     (installed / "lessons").mkdir(parents=True)
-    (installed / "lessons" / copying.FIRST).touch()
-    monkeypatch.setattr(copying, "HERE", installed)
-    assert copying.lessons() == installed / "lessons"
+    (installed / "lessons" / course.FIRST).touch()
+    spec = ModuleSpec("partlib_course", None, origin=str(installed / "__init__.py"))
+    monkeypatch.setattr(course, "find_spec", lambda name: spec)
+    assert course.lessons() == installed / "lessons"
     (installed / "results").mkdir()
     (installed / "results" / "birds-k4.json").write_text('{"seeds": {}}', encoding="utf-8")
     monkeypatch.setattr(notebook, "__file__", str(installed / "notebook.py"))
@@ -49,6 +53,6 @@ def test_lessons_and_stored_results_of_a_wheel_are_found(tmp_path, monkeypatch):
 
 
 def test_without_jupyterlab_it_says_how_to_get_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(copying, "find_spec", lambda name: None)
-    with pytest.raises(copying.ConfigError, match=r'JupyterLab is missing; pip install "partlib\[notebooks\]"'):
-        copying.open_lab(tmp_path)
+    monkeypatch.setattr(course, "find_spec", lambda name: None)
+    with pytest.raises(course.ConfigError, match=r'JupyterLab is missing; pip install "partlib\[notebooks\]"'):
+        course.open_lab(tmp_path)

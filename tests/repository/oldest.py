@@ -1,9 +1,9 @@
-"""``python tests/oldest.py``: the oldest versions that pyproject.toml allows, as pins for ``make oldest``."""
+"""``python tests/repository/oldest.py``: the oldest versions that pyproject.toml allows, for ``make oldest``."""
 
 import re
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 TOOLS = ("ruff", "mypy", "setuptools")  # they check the code and do not run it
 
 

@@ -1,4 +1,4 @@
-"""``python notebooks/slides.py [FOLDER]``: a reveal.js deck of every lesson, made by nbconvert from the saved outputs.
+"""``python -m docs.make_slides [FOLDER]``: a reveal.js deck of every lesson, made by nbconvert from the saved outputs.
 
 Tags on cells choose the slides; each shows less than its cell does:
 
@@ -25,12 +25,14 @@ from pathlib import Path
 from textwrap import dedent
 
 import nbformat
-from editions import ANSWER, LINK
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from PIL import Image
 
-HERE = Path(__file__).resolve().parent
+from notebooks.editions import ANSWER, LINK
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS, LOOK = ROOT / "notebooks", ROOT / "docs" / "slides"
 NO_SECTIONS = ("What you will learn", "Set-up", "Check yourself")  # figures below them have another heading
 KINDS = {"heading": r"#|\*\*What you will learn", "formula": r"\$\$", "list": r"[*-] |1\. ", "table": r"\|"}
 KINDS |= {"commands": "```", "question": r"\*\*Predict", "caption": r"\*\*(Figures?|Table) \d", "change": r"\*\*Now"}
@@ -41,7 +43,7 @@ INDEX = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Slides</t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, default=HERE.parent / "build" / "slides")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "slides")
     folder = parser.parse_args().folder
     if folder.exists() and not (folder / "assets/slides.css").exists() and (folder.is_file() or any(folder.iterdir())):
         sys.exit(f"{folder} holds other files; expected a new or empty folder, or older slides: name another")
@@ -51,10 +53,12 @@ def main() -> None:
     reveal, mathjax = (Path(spec.origin).parent for spec in packages.values() if spec and spec.origin)
     (folder / "assets").mkdir(parents=True, exist_ok=True)
     reveal_files = [reveal / "_static/revealjs" / name for name in REVEAL]
-    for path in [*reveal_files, mathjax / "static/mathjax/tex-svg.js", HERE / "slides.css"]:
+    for path in [*reveal_files, mathjax / "static/mathjax/tex-svg.js", LOOK / "slides.css"]:
         shutil.copy(path, folder / "assets")
-    exporter = SlidesExporter(raw_template=(HERE / "slides.html.j2").read_text(encoding="utf-8"))
-    decks = {path.stem: deck(nbformat.read(path, as_version=4).cells) for path in sorted(HERE.glob("[0-9]*.ipynb"))}
+    exporter = SlidesExporter(raw_template=(LOOK / "slides.html.j2").read_text(encoding="utf-8"))
+    decks = {
+        path.stem: deck(nbformat.read(path, as_version=4).cells) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    }
     for name, (title, slides) in decks.items():
         cells = [nbformat.v4.new_markdown_cell(metadata={"slide": slide}) for slide in slides]
         book = nbformat.v4.new_notebook(cells=cells, metadata={"title": title})

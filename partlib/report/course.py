@@ -9,14 +9,17 @@ from pathlib import Path
 
 from partlib.errors import ConfigError
 
-HERE = Path(__file__).resolve().parent
 PATTERNS = ("*.ipynb", "exercises/*.ipynb", "solutions/*.ipynb", "GLOSSARY.md", "PROJECTS.md", "INSTRUCTOR.md")
 FIRST = "00_start_here.ipynb"
 
 
 def lessons() -> Path:
-    """The folder of the notebooks: installed beside this file, or that of the repository above it."""
-    return HERE / "lessons" if (HERE / "lessons" / FIRST).is_file() else HERE.parent
+    """The folder of the notebooks: installed with the lessons' figures, or that of the repository around these."""
+    spec = find_spec("partlib_course")
+    if spec is None or spec.origin is None:
+        raise ConfigError("the course is not installed here; install partlib again, or use a copy of the repository")
+    figures = Path(spec.origin).resolve().parent
+    return figures / "lessons" if (figures / "lessons" / FIRST).is_file() else figures.parent
 
 
 def copy_course(folder: Path) -> Path:

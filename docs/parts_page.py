@@ -13,13 +13,13 @@ from typing import Any
 
 from PIL import Image
 
+from partlib.cli.export import graph, pieces, require_packages
 from partlib.data import birds
 from partlib.data.reading import LARGE, MAX_PIXELS
 from partlib.errors import ConfigError
 from partlib.masks import boxes
 from partlib.masks.found import GROW, network_of
 from partlib.paths import claim, write_atomically
-from partlib.report.export import graph, pieces, require_packages
 from partlib.report.inference import MARGIN
 from partlib.report.plots import PART_COLORS
 from partlib.runs.checkpoint import load_pretrained, write_json

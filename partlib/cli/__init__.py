@@ -273,7 +273,7 @@ def _segment(
 
 
 def _export(model: str, out: Path, network: str, float32: bool, overwrite: bool) -> None:
-    from partlib.report.export import described, export
+    from partlib.cli.export import described, export
 
     print(*described(export(model, out, network, not float32, overwrite), out), sep="\n")
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from partlib.cli import export as module
 from partlib.cli import main
 from partlib.config import TrainConfig
 from partlib.data import birds
 from partlib.errors import ConfigError
 from partlib.masks import boxes
 from partlib.masks.found import network_of
-from partlib.report import export as module
 from partlib.runs.checkpoint import load_pretrained, save_model
 from partlib.segmenter import PartSegmenter
 

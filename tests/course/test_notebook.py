@@ -124,7 +124,7 @@ def test_without_a_place_on_github_a_sentence_says_how_to_start(monkeypatch):
     assert "make lab" in notebook.badges("01_data.ipynb")
     assert "(../../README.md)" in notebook.badges("exercises/01_data.ipynb")
     monkeypatch.setattr(notebook, "repository_root", lambda: None)
-    with pytest.raises(DataError, match="copies of the repository"):
+    with pytest.raises(DataError, match="copy of the repository"):
         notebook.stored_result("birds-k4")
 
 

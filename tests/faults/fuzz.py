@@ -459,6 +459,17 @@ TRIES: list[Callable[[World, Random], list[str]]] = [
 ]
 
 
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder for a while (contextlib.chdir, which Python 3.10 does not have)."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def attempt(world: World, seed: int) -> tuple[str, int]:
     """One command; its kind and exit code. Found where it did not end as it should."""
     rng = np.random.default_rng(seed)
@@ -472,7 +483,7 @@ def attempt(world: World, seed: int) -> tuple[str, int]:
     before, code = signal.signal(signal.SIGALRM, hangs), None
     signal.alarm(LONGEST)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(world.now):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), inside(world.now):
             code = main(words)
     except SystemExit as end:  # of the parser
         code = int(end.code or 0)

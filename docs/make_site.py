@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from partlib_course.notebook import REPOSITORY
@@ -21,12 +22,15 @@ from sphinx.cmd.build import build_main
 
 import partlib
 from docs import parts_page
+from notebooks.editions import LINK
+from partlib.errors import ConfigError
+from partlib.paths import claim
 
 ROOT = Path(__file__).resolve().parent.parent
+MARK = ".nojekyll"  # of a folder that this has made; GitHub then shows folders whose names begin with _, too
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md", "notebooks/*.md")
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/exercises/*.ipynb", "notebooks/solutions/*.ipynb")
 PICTURES = ("figures/*.png", "figures/results/**/*.png")
-LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\(([^)\s]+)\)")
 TRY = """<p class="try"><a href="parts/index.html">Try it in the browser</a>
 <a href="notebooks/00_start_here.html">Start the course</a> <a href="slides/index.html">Slides</a></p>"""
 MORE = """# Slides, and parts in the browser
@@ -43,20 +47,24 @@ CAPTION = re.compile(r"\*\*(?:Figure|Table) \d+\.\*\* (.+)")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "site")
-    folder = parser.parse_args().folder
+    target = parser.parse_args().folder
     started = time.perf_counter()
-    source, target = folder.with_name(folder.name + "-source"), folder
-    for place in (source, target):
-        shutil.rmtree(place, ignore_errors=True)
+    try:
+        claim(target, MARK)
+    except ConfigError as error:
+        sys.exit(str(error).replace("pass another --out", "name another folder"))
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    (target / MARK).touch()
     parts_page.build(target / "parts")
     subprocess.run([sys.executable, "-m", "docs.make_slides", target.resolve() / "slides"], cwd=ROOT, check=True)
-    lay_out(source)
-    os.environ["PARTLIB_REPOSITORY"] = REPOSITORY
-    code = build_main(["-W", "--keep-going", "-q", "-j", "2", "-c", str(ROOT / "docs"), str(source), str(target)])
-    shutil.rmtree(target / ".doctrees", ignore_errors=True)
-    copy_mathjax(target / "_static" / "mathjax")
+    with TemporaryDirectory() as folder:
+        lay_out(Path(folder))
+        code = build_main(["-W", "--keep-going", "-q", "-j", "2", "-c", str(ROOT / "docs"), folder, str(target)])
     if code:
         return code
+    shutil.rmtree(target / ".doctrees")
+    copy_mathjax(target / "_static" / "mathjax")
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target / 'index.html'}: {size / 1e6:.0f} MB in {time.perf_counter() - started:.0f} s")
     return 0
@@ -175,9 +183,7 @@ def front_page(path: Path) -> str:
     }
     text = path.read_text(encoding="utf-8").replace("\n\n", f"\n\n{TRY}\n\n", 1)
     for title, names in trees.items():
-        known = [name for name in names if any((path.parent / f"{name}{end}").exists() for end in (".md", ".ipynb"))]
-        options = ":hidden:\n:maxdepth: 1\n"
-        text += f"\n```{{toctree}}\n:caption: {title}\n{options}\n" + "\n".join(known) + "\n```\n"
+        text += f"\n```{{toctree}}\n:caption: {title}\n:hidden:\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n"
     return text
 
 

@@ -16,18 +16,15 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.repository.chromium import chromium, missing
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MISSING = [name for name in ("jupyterlab", "ipywidgets", "selenium") if find_spec(name) is None]
-MISSING += [] if CHROMIUM else ["Chromium"]
-MISSING += [] if shutil.which("chromedriver") else ["chromedriver"]
+MISSING = missing("jupyterlab", "ipywidgets")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"a browser test needs {', '.join(MISSING)}, not found here")
 
 SECONDS = 240  # for all cells of one notebook; an idle machine needs less than 40
@@ -116,21 +113,8 @@ def _wait_for_server(process: subprocess.Popen, address: str, log: Path) -> None
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """A headless Chromium with a profile of its own."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-proxy-server"):
-        options.add_argument(f"--{argument}")
-    options.add_argument("--window-size=1400,1000")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "localhost,127.0.0.1")
-        driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-        driver.set_script_timeout(30)
-        try:
-            yield driver
-        finally:
-            driver.quit()
+    with chromium("window-size=1400,1000", seconds=30) as driver:
+        yield driver
 
 
 @contextmanager

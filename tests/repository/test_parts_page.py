@@ -6,18 +6,14 @@ Skipped where Chromium, its driver, selenium or a package that writes ONNX is mi
 import base64
 import hashlib
 import re
-import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from docs import parts_page
 from partlib.data import birds
 from partlib.data.photos import resize_photo
 from partlib.data.reading import read_reduced
@@ -27,11 +23,9 @@ from partlib.masks.predicted import paste
 from partlib.report.inference import segment_photo, whole
 from partlib.runs.checkpoint import load_pretrained
 from tests.conftest import REPOSITORY
+from tests.repository.chromium import Quiet, chromium, missing, served, wait
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MISSING = [name for name in ("selenium", "axe_core_python", "onnx", "onnxscript") if find_spec(name) is None]
-MISSING += [] if CHROMIUM else ["Chromium"]
-MISSING += [] if shutil.which("chromedriver") else ["chromedriver"]
+MISSING = missing("axe_core_python", "onnx", "onnxscript")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"a test of the page needs {', '.join(MISSING)}, not found here"),
@@ -75,45 +69,23 @@ class Case(NamedTuple):
 def site(own_cache, tmp_path_factory) -> Iterator[Site]:
     """The page, built and served."""
     folder, sent = tmp_path_factory.mktemp("site") / "parts", {}
-    spec = spec_from_file_location("parts_page", REPOSITORY / "docs" / "parts_page.py")
-    builder = module_from_spec(spec)
-    spec.loader.exec_module(builder)
-    builder.build(folder)
+    parts_page.build(folder)
 
-    class Handler(SimpleHTTPRequestHandler):
+    class Counting(Quiet):
         def copyfile(self, source, outputfile):
             content = source.read()
             sent[self.path.split("?")[0]] = len(content)
             outputfile.write(content)
 
-        def log_message(self, *words):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Site(f"http://127.0.0.1:{server.server_port}/", sent)
-        server.shutdown()
+    with served(folder, Counting) as address:
+        yield Site(f"{address}/", sent)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """A headless Chromium that finds no host but this machine."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-proxy-server"):
-        options.add_argument(f"--{argument}")
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "localhost,127.0.0.1")
-        driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-        driver.set_script_timeout(SECONDS)
-        try:
-            yield driver
-        finally:
-            driver.quit()
+    with chromium("host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", seconds=SECONDS) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -133,12 +105,6 @@ def open_page(browser, site: Site, width: int, dark: bool = False) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     browser.get(site.address)
     wait(browser, lambda d: "Ready" in d.find_element("id", "status").text, "the networks are not loaded")
-
-
-def wait(browser, condition, message: str):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, SECONDS, 0.1).until(condition, message)
 
 
 def choose(browser, kind: str = "birds", parts: int = 4, whole: bool = False) -> None:

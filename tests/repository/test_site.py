@@ -6,20 +6,17 @@ Skipped where Chromium, its driver or a package that the site is made with is mi
 import re
 import subprocess
 import sys
-import threading
-from functools import partial
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.repository import test_parts_page
+from tests.repository.chromium import missing, served, wait
 
 PACKAGES = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinx_revealjs", "sphinx-mathjax-offline")
-MISSING = [*test_parts_page.MISSING, *(name for name in PACKAGES if find_spec(name) is None)]
+MISSING = missing("axe_core_python", "onnx", "onnxscript", *PACKAGES)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"the site needs {', '.join(MISSING)}, not found here"),
@@ -62,14 +59,8 @@ def folder(own_cache, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *words):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(folder) as server:
+        yield f"{server}/"
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +120,17 @@ def test_arguments_and_formulae_are_on_the_pages_of_the_library(folder):
     assert "softmax times foreground, in [0, 1]" in page  # the comment behind the argument
     assert r"\frac{\sum_u m_k z}" in page
     assert "../_modules/partlib/losses.html#consistency_loss" in page
+    fields = (folder / "api" / "partlib.config.html").read_text(encoding="utf-8")
+    assert "weight of the visual loss" in fields  # the comment behind a field
+
+
+def test_a_folder_that_holds_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    command = [sys.executable, "-m", "docs.make_site", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "holds other files (thesis.txt)" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -140,18 +142,18 @@ def test_a_page_opens_without_an_error_and_all_can_use_it(browser, address, name
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", emulated)
     browser.get_log("browser")
     browser.get(address + PAGES[name])
-    test_parts_page.wait(browser, lambda d: d.execute_script("return document.readyState") == "complete", "the page")
+    wait(browser, lambda d: d.execute_script("return document.readyState") == "complete", "the page")
     if name == "search":
         found = "return document.querySelectorAll('#search-results li').length"
-        test_parts_page.wait(browser, lambda d: d.execute_script(found) > 3, "results of the search")
+        wait(browser, lambda d: d.execute_script(found) > 3, "results of the search")
     if name == "api":
         drawn = "return document.querySelectorAll('mjx-container').length"
-        test_parts_page.wait(browser, lambda d: d.execute_script(drawn) > 2, "formulae")
+        wait(browser, lambda d: d.execute_script(drawn) > 2, "formulae")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     # pictures below are loaded when one comes near; all shall be there
     browser.execute_script("document.querySelectorAll('img').forEach(x => { x.loading = 'eager' })")
     loaded = "return [...document.images].filter(x => !x.complete || !x.naturalWidth).map(x => x.src.slice(0, 80))"
-    test_parts_page.wait(browser, lambda d: not d.execute_script(loaded), "pictures")
+    wait(browser, lambda d: not d.execute_script(loaded), "pictures")
     faults = [fault for fault in Axe().run(browser)["violations"] if fault["impact"] in ("serious", "critical")]
     assert not faults, [(fault["id"], fault["nodes"][0]["html"][:200], len(fault["nodes"])) for fault in faults]
     errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
@@ -163,9 +165,7 @@ def test_the_film_plays(browser, address):
     films = browser.find_elements("css selector", "img[src$='.gif']")
     assert films
     browser.execute_script("arguments[0].scrollIntoView()", films[0])
-    test_parts_page.wait(
-        browser, lambda d: len({films[0].screenshot_as_base64 for _ in range(20)}) > 1, "the next frame"
-    )
+    wait(browser, lambda d: len({films[0].screenshot_as_base64 for _ in range(20)}) > 1, "the next frame")
 
 
 def test_links_lead_to_the_repository_once_it_has_a_place(monkeypatch):

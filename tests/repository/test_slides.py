@@ -6,22 +6,17 @@ Skipped where Chromium, its driver or a package that slides are made with is mis
 import re
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 
 import nbformat
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.repository import test_browser
+from tests.repository.chromium import missing, served, wait
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
-PACKAGES = ("selenium", "nbconvert", "sphinx_revealjs", "sphinx-mathjax-offline")
-MISSING = [name for name in PACKAGES if find_spec(name) is None]
-MISSING += [name for name in ("Chromium", "chromedriver") if name in test_browser.MISSING]
+MISSING = missing("nbconvert", "sphinx_revealjs", "sphinx-mathjax-offline")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"slides need {', '.join(MISSING)}, not found here")
 
 browser = test_browser.browser
@@ -74,14 +69,8 @@ def decks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(decks):
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(decks)))
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}"
-    http.shutdown()
+    with served(decks) as address:
+        yield address
 
 
 def test_a_deck_for_every_lesson_and_an_index_of_them(decks):
@@ -103,10 +92,8 @@ def test_older_slides_are_replaced_and_nothing_else_is(decks, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_everything_is_on_the_slides_can_be_read_and_comes_from_the_folder(path, server, browser):
-    from selenium.webdriver.support.ui import WebDriverWait
-
     browser.get(f"{server}/{path.stem}.html")
-    WebDriverWait(browser, 30).until(lambda d: d.execute_script(READY), "no slides")
+    wait(browser, lambda d: d.execute_script(READY), "no slides", seconds=30)
     title = nbformat.read(path, as_version=4).cells[0].source.removeprefix("# ")
     assert browser.execute_script("return Reveal.getCurrentSlide().querySelector('h1').textContent") == title
     assert 10 <= browser.execute_script("return Reveal.getTotalSlides()") <= 20

@@ -1,17 +1,14 @@
 """How Sphinx builds the site; ``docs/make_site.py`` lays out its sources first."""
 
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hooks import arguments_of
+from partlib_course.notebook import REPOSITORY
 
 import partlib
+from partlib.cli.options import comments_of
 
 project = "Parts without labels"
 author = "the authors of partlib"
@@ -51,10 +48,9 @@ html_theme_options: dict[str, Any] = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-repository = os.environ.get("PARTLIB_REPOSITORY", "")  # owner/name; make_site.py passes what `make publish` has set
-if repository:
+if REPOSITORY:  # owner/name, which `make publish` writes
     html_theme_options |= {
-        "repository_url": f"https://github.com/{repository}",
+        "repository_url": f"https://github.com/{REPOSITORY}",
         "repository_branch": "main",
         "use_repository_button": True,
         "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
@@ -64,7 +60,7 @@ if repository:
 def explain(app: Any, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Docstrings for Sphinx: bars are no substitutions, and comments behind arguments are their description."""
     lines[:] = [re.sub(r"``.+?``|\|", lambda found: r"\|" if found[0] == "|" else found[0], line) for line in lines]
-    described = arguments_of(thing) if kind in ("function", "method", "class") else {}
+    described = comments_of(thing) if kind in ("function", "method", "class") else {}
     if described:
         lines += ["", *(f":param {argument}: {text}" for argument, text in described.items()), ""]
 

@@ -6,14 +6,13 @@ one encoder, examples drawn by partlib, and models.json, which says where everyt
 
 import argparse
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from partlib.cli.export import graph, pieces, require_packages
+from partlib.cli.export import graph, pieces, require_packages, save
 from partlib.data import birds
 from partlib.data.reading import LARGE, MAX_PIXELS
 from partlib.errors import ConfigError
@@ -52,9 +51,7 @@ def build(target: Path) -> None:
     }
 
     def write(file: str, piece: Any) -> dict[str, Any]:
-        content = graph(piece).SerializeToString()
-        write_atomically(target / file, _writer(content))
-        return {"file": file, "bytes": len(content)}
+        return {"file": file, "bytes": save(graph(piece), target / file)}
 
     for data, (title, models) in KINDS.items():
         network, kind = network_of(data), {"name": data, "title": title, "models": {}}
@@ -80,10 +77,6 @@ def _example(target: Path, number: int) -> dict[str, str]:
     picture, file = Image.fromarray(drawn.images[number]), f"examples/bird-{number}.jpg"
     write_atomically(target / file, partial(picture.save, quality=88))
     return {"file": file, "kind": "birds", "title": f"{drawn.label_names[drawn.labels[number]]}, drawn"}
-
-
-def _writer(content: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(content)
 
 
 if __name__ == "__main__":

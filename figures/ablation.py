@@ -13,6 +13,7 @@ that was interrupted goes on.
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from partlib_course import ablations
 from torch import Tensor
 from torch.nn import functional as F
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # from wherever this is run
+
+from figures.pages import replace
 from partlib.config import TrainConfig, default_preset
 from partlib.paths import runs_dir
 from partlib.report import plots
@@ -31,7 +35,6 @@ from partlib.runs import checkpoint
 from partlib.runs.build import Recipe
 
 RESULTS, PAGE = Path(__file__).parent / "results" / "ablations", Path(__file__).parent.parent / "docs" / "RESULTS.md"
-BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 LOSSES = (*ablations.STUDIES["one loss removed"], "features", "features + pixels")
 CELLS = (48, 24, 12, 6)  # per side of the finest feature map; 48 is the recipe
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -146,8 +149,7 @@ def write_tables() -> None:
                 }
     text = pd.DataFrame(losses).rename_axis("minus all four losses").to_markdown(disable_numparse=True)
     text += "\n\n" + pd.DataFrame(cells).rename_axis("gain from pixels, cells").to_markdown(disable_numparse=True)
-    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    replace(PAGE, "ablations", text)
 
 
 def signed(values: list[float]) -> str:

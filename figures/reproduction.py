@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests write files of birds; from wherever this is run
 
 from figures import cub, cub_pictures, cub_table, masks
+from figures.pages import between, replace
 from partlib.config import TrainConfig, default_preset
 from partlib.data import SPLITS, load_dataset
 from partlib.masks import MaskConfig
@@ -62,8 +63,7 @@ def main() -> None:
         config = TrainConfig.preset(preset, data=given.data, num_parts=given.num_parts)
         store((measure if given.command == "measure" else formats)(config, given.seeds))
     PAGE.write_text(page(json.loads(FILE.read_text(encoding="utf-8"))), encoding="utf-8")
-    text = RESULTS.read_text(encoding="utf-8")
-    RESULTS.write_text(between(text, "cub", cub_table.table(cub.stored())), encoding="utf-8")
+    replace(RESULTS, "cub", cub_table.table(cub.stored()))
 
 
 def measure(config: TrainConfig, seeds: list[int]) -> list[dict[str, Any]]:
@@ -136,12 +136,6 @@ def page(stored: dict) -> str:
     for name, found in zip(("cub", "cub pixels", "cub keypoints"), tables, strict=True):
         text = between(text, name, found)
     return between(text, "masks", masks.table())
-
-
-def between(text: str, name: str, inner: str) -> str:
-    """``text`` with other lines between the markers of a table."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    return f"{text.split(begin)[0]}{begin}\n{inner}\n{end}{text.split(end)[1]}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # from wherever this is run
+
+from figures.pages import replace
 from partlib.config import TrainConfig, default_preset
 from partlib.data.base import PartDataset
 from partlib.evaluation import score
@@ -123,13 +126,6 @@ def summary(results: list[dict], cub: dict) -> str:
     table = pd.DataFrame(lines, columns=["data", "method", "FG-NMI", "FG-ARI", "keypoint error"])
     table["data"] = table["data"].str.replace("ccp", "photographs")
     return table.to_markdown(index=False, disable_numparse=True)
-
-
-def replace(file: Path, name: str, text: str) -> None:
-    """Write a text between the markers of that name in a page."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    head, rest = file.read_text(encoding="utf-8").split(begin)
-    file.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -100,9 +100,13 @@ def setup() -> str:
     if shell is not None:
         InlineBackend.instance(parent=shell).figure_formats = set()  # matplotlib's own PNG would come on top
         shell.display_formatter.mimebundle_formatter.for_type(Figure, lambda figure, **_: figure_bundle(figure))
-        shell.events.register("post_run_cell", lambda *_: release_memory())
+        shell.events.register("post_run_cell", _after_cell)  # once, however often this runs
     print(f"preset {preset}, device {'cuda' if torch.cuda.is_available() else 'cpu'}")
     return preset
+
+
+def _after_cell(_: Any) -> None:
+    release_memory()
 
 
 def repository_root() -> Path | None:

@@ -8,7 +8,6 @@ left to whoever runs them; ``model.json`` says how (docs/parts does it in a brow
 import platform
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -138,6 +137,13 @@ def _halve(model: Graph) -> None:
     del model.graph.value_info[:]
 
 
+def save(model: Graph, path: Path) -> int:
+    """Write a graph to a file; returns its bytes."""
+    content = model.SerializeToString()
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    return len(content)
+
+
 def agreement(graphs: Mapping[str, Graph], segmenter: PartSegmenter, network: MaskNetwork | None, size: int) -> dict:
     """Shares of the cells, in [0, 1], that ONNX Runtime and PyTorch label alike: of the parts, and of the mask.
 
@@ -209,10 +215,8 @@ def export(
     for file in FILES:
         (out / file).unlink(missing_ok=True)  # of an earlier export; this one may need fewer
         if file in graphs:
-            content = graphs[file].SerializeToString()
-            write_atomically(out / file, partial(_write, content=content))
             names = {"inputs": list(parts[file].inputs), "outputs": list(parts[file].outputs)}
-            files[file] = {**names, "bytes": len(content)}
+            files[file] = {**names, "bytes": save(graphs[file], out / file)}
     place = Path(model)
     card: dict[str, Any] = {
         "name": (place.parent if place.name == "model.safetensors" else place).resolve().name,
@@ -230,10 +234,6 @@ def export(
         card["mask"] |= {"margin": boxes.MARGIN, "grow": GROW}
     write_json(out / CARD, card)
     return card
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def described(card: Mapping[str, Any], out: Path) -> list[str]:

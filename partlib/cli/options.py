@@ -36,9 +36,25 @@ def add_config(add: Callable[..., Any]) -> None:
 
 def add_fields(add: Callable[..., Any], config: type) -> None:
     """An option for each field of a configuration; its help is the comment behind it in the source."""
-    comments = dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(config), re.MULTILINE))
+    comments = comments_of(config)
     for f in dataclasses.fields(config):
         add_field(add, f.name, f.default, f"{comments.get(f.name, '')} (default {f.default!r})")
+
+
+def comments_of(thing: Any) -> dict[str, str]:
+    """Argument of a function or class, or field of a dataclass or tuple -> the comment behind it in the source."""
+    try:
+        lines = inspect.getsource(thing).splitlines()
+    except (OSError, TypeError):  # built-in, or made while running
+        return {}
+    if inspect.isclass(thing) and "__init__" in vars(thing) and not dataclasses.is_dataclass(thing):
+        return comments_of(vars(thing)["__init__"])
+    indent = "    "
+    if not inspect.isclass(thing):  # the head of a function ends with the colon behind its closing bracket
+        end = next((i for i, line in enumerate(lines) if line.rstrip().endswith(":") and ")" in line), 0)
+        lines, indent = lines[: end + 1], "    (?:    )?"
+    found = (re.match(rf"{indent}(\w+)(?:: [^#]+?|,)\s*,?\s+# (.+)$", line) for line in lines)
+    return {match[1]: match[2].strip() for match in found if match}
 
 
 def add_field(add: Callable[..., Any], name: str, value: Any, help: str) -> None:

@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +23,6 @@ from partlib_course.notebook import REPOSITORY
 from sphinx.cmd.build import build_main
 
 import partlib
-from docs import parts_page
 from notebooks.editions import LINK
 from partlib.errors import ConfigError
 from partlib.paths import claim
@@ -56,9 +57,12 @@ def main() -> int:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     (target / MARK).touch()
-    parts_page.build(target / "parts")
-    subprocess.run([sys.executable, "-m", "docs.make_slides", target.resolve() / "slides"], cwd=ROOT, check=True)
-    with TemporaryDirectory() as folder:
+    # the networks of the page are exported, and the slides cut, while Sphinx builds the rest
+    with (
+        in_background("docs.parts_page", target / "parts"),
+        in_background("docs.make_slides", target / "slides"),
+        TemporaryDirectory() as folder,
+    ):
         lay_out(Path(folder))
         code = build_main(["-W", "--keep-going", "-q", "-j", "2", "-c", str(ROOT / "docs"), folder, str(target)])
     if code:
@@ -68,6 +72,22 @@ def main() -> int:
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target / 'index.html'}: {size / 1e6:.0f} MB in {time.perf_counter() - started:.0f} s")
     return 0
+
+
+@contextmanager
+def in_background(module: str, target: Path) -> Iterator[None]:
+    """Run ``python -m module target``, on one thread, beside the lines within; CalledProcessError if it fails."""
+    command = [sys.executable, "-m", module, str(target.resolve())]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        code = process.wait()
+    if code:
+        raise subprocess.CalledProcessError(code, command)
 
 
 def copy_mathjax(target: Path) -> None:

@@ -33,6 +33,10 @@ KINDS = {  # the data set whose mask network goes with the models -> what a visi
 PARTS = (4, 8)
 EXAMPLES = (4, 10, 3, 13)  # numbers of drawn birds of the test split; of the last the tail is missed
 EXAMPLE_SIZE = 512  # pixels
+PEOPLE = [  # of the test split, reduced
+    {"file": f"examples/ccp-{number}.jpg", "kind": "ccp", "title": "a person, photographed"}
+    for number in ("0080", "0138")
+]
 
 
 def build(target: Path) -> None:
@@ -67,7 +71,7 @@ def build(target: Path) -> None:
             about = {"name": f"{models}-k{number}", "size": config.image_size}
             kind["models"][number] = about | write(f"models/{models}-k{number}.onnx", found["decoder.onnx"])
         manifest["kinds"].append(kind)
-    manifest["examples"] = [_example(target, number) for number in EXAMPLES]
+    manifest["examples"] = [_example(target, number) for number in EXAMPLES] + PEOPLE
     write_json(target / "models.json", manifest)
 
 

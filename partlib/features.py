@@ -17,7 +17,7 @@ from partlib.backbones import Lite0Encoder, TimmEncoder, TorchvisionEncoder, VGG
 from partlib.data.base import Column, PartDataset, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
-from partlib.paths import Rows, Shapes, cached_rows, gigabytes
+from partlib.paths import Rows, Shapes, cached_rows, gigabytes, let_go
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
@@ -71,7 +71,9 @@ class CachedFeatures:
 
     def load(self, indices: Sequence[int] | np.ndarray | Tensor) -> list[Tensor]:
         """What a step reads for the images at ``indices``: float16 maps, half the bytes to move to a device."""
-        return [torch.from_numpy(np.array(array[np.asarray(indices)])) for array in self.maps]
+        loaded = [torch.from_numpy(np.array(array[np.asarray(indices)])) for array in self.maps]
+        let_go(*self.maps)
+        return loaded
 
     def __call__(self, loaded: list[Tensor], images: Tensor | None = None) -> list[Tensor]:
         """float32 maps (B, C_l, h_l, w_l) of what :meth:`load` read."""
@@ -208,6 +210,7 @@ def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor | Column, ba
         values = (chunk if isinstance(chunk, Tensor) else torch.from_numpy(np.array(chunk))).double()  # (B, C, h, w)
         weight = foreground_cells(foregrounds[start : start + batch], values.shape).double()  # (B, 1, h, w)
         count += float(weight.sum())
+        let_go(z)
         values = values * weight  # weights are 0 or 1, so that the square below needs none
         total = total + values.sum((0, 2, 3))  # (C,)
         squares = squares + values.square_().sum((0, 2, 3))  # (C,)

@@ -22,7 +22,7 @@ from partlib.augment import ColorJitter
 from partlib.backbones import folded
 from partlib.data.base import Batch, PartDataset, ViewBatch, collate
 from partlib.features import Features, digest_of
-from partlib.paths import Rows, Shapes, cached_rows, gigabytes
+from partlib.paths import Rows, Shapes, cached_rows, gigabytes, let_go
 
 Loaded = tuple[Batch, list[Tensor]]
 
@@ -47,6 +47,7 @@ class ViewBank:
         maps = [
             torch.from_numpy(z[rows, views]).permute(0, 3, 1, 2) for z in self.maps
         ]  # (2 B, h, w, C) -> channels last
+        let_go(*self.maps, self.images, self.foreground)
         points = self.points[indices, choice[1]]  # (B, 25, 2)
         return ViewBatch(images, foreground, None, None, torch.zeros(len(indices)), [], maps, points)
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import os
 import shutil
 import tempfile
@@ -252,6 +253,17 @@ def _place(name: str, key: object) -> Path:
 
 def _mapped(folder: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+
+
+def let_go(*arrays: Any) -> None:
+    """Take what has been read of memory-mapped arrays out of this process's memory; any others are left alone.
+
+    Reading it again costs little: the system itself keeps what it read of a file for as long as it has room.
+    """
+    for array in arrays:
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

@@ -1,13 +1,15 @@
 """The one writer and the one cache: files and folders are there whole or not at all, arrays are computed once."""
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from partlib.errors import ConfigError
-from partlib.paths import cached_arrays, cached_rows, write_atomically
+from partlib.paths import cached_arrays, cached_rows, let_go, write_atomically
 
 
 def broken(error, write):
@@ -120,3 +122,21 @@ def test_a_cache_that_was_damaged_is_made_again_with_a_word(damage, tmp_path, mo
         arrays = cached_arrays("test", 1, make)
     assert {name: array.tolist() for name, array in arrays.items()} == {key: list(range(500)) for key in "ab"}
     assert cached_arrays("test", 1, lambda folder: pytest.fail("made again")).keys() == {"a", "b"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read from /proc")
+def test_what_was_read_of_a_cache_leaves_the_memory_and_can_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTLIB_CACHE", str(tmp_path))
+    values = np.random.default_rng(0).normal(size=(64, 250_000)).astype(np.float32)  # 64 MB
+    array = cached_arrays("test", 1, lambda folder: np.save(folder / "a.npy", values))["a"]
+
+    def held() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("RssFile"))  # MB
+
+    before, total = held(), array.sum()
+    assert held() > before + 60
+    let_go(array, values)  # an array in memory is left alone
+    assert held() < before + 5
+    assert array[3:5].sum() == values[3:5].sum()
+    assert array.sum() == total

@@ -6,6 +6,7 @@ takes the component with the highest score.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from partlib.data.base import Column
 from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
+from partlib.paths import let_go
 from partlib.segmenter import likeliest_part, resize
 
-BATCH = 8  # images in memory at a time
+BATCH = 4  # images in memory at a time; more are not faster
 SAMPLE = 50_000  # vectors a model is fitted to, drawn evenly from the training images
 
 Features = Sequence[np.ndarray]  # (N, C, h, w) per layer, memory-mapped halves or any floats
@@ -39,13 +41,16 @@ class Baseline:
     def fit(self, images: Stack, foregrounds: Stack, features: Features = ()) -> "Baseline":
         """Fit to images (N, 3, H, W) in [0, 1], foregrounds (N, 1, H, W) and features (N, C, h, w) per layer."""
         generator, per_image = torch.Generator().manual_seed(self.seed), max(1, SAMPLE // len(images))
-        drawn = []
+        sample, count = torch.empty(0), 0  # filled in place: a list of all beside it would take as much again
         for batch in self._batches(images, foregrounds, features, BATCH):
             for values, mask in zip(*self._vectors(batch), strict=True):  # (D, h, w), (1, h, w)
                 found = values[:, mask[0]].T  # (pixels, D)
-                drawn.append(found[torch.randperm(len(found), generator=generator)[:per_image]])
-        sample = torch.cat(drawn)  # (P, D), P at most SAMPLE or one per image
-        del drawn
+                found = found[torch.randperm(len(found), generator=generator)[:per_image]]
+                if not count:
+                    sample = torch.empty(len(images) * per_image, len(values))
+                sample[count : count + len(found)] = found
+                count += len(found)
+        sample = sample[:count]  # (P, D), P at most SAMPLE or one per image
         if len(sample) < self.num_parts:
             raise DataError(f"{len(sample)} foreground pixels for {self.num_parts} parts; check the foreground masks")
         self._fit_model(sample)
@@ -66,6 +71,7 @@ class Baseline:
         for start in range(0, len(images), size):
             pick = slice(start, start + size)
             yield images[pick], foregrounds[pick], [z[pick] for z in features]
+            let_go(*features)
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Vectors (B, D, h, w) that the model is fitted to and which of them count, (B, 1, h, w) bool."""
@@ -144,12 +150,14 @@ class FeatureFactorization(FeatureKMeans):
     name = "feature factorization (DFF)"
 
     def _fit_model(self, sample: Tensor) -> None:
-        from sklearn.decomposition import NMF  # on use, like KMeans
+        # as a function: the class would also compute what is left over, in twice the memory of the sample
+        from sklearn.decomposition import non_negative_factorization  # on use, like KMeans
 
-        self.model = NMF(self.num_parts, init="nndsvda", random_state=self.seed, max_iter=300, tol=1e-3)
-        self.model.fit(sample.clamp_(min=0).numpy())
+        self.factorize = partial(non_negative_factorization, n_components=self.num_parts, max_iter=300, tol=1e-3)
+        cells = sample.clamp_(min=0).numpy()
+        self.components = self.factorize(cells, init="nndsvda", random_state=self.seed)[1]  # (K, C)
         # How large a component's activations are depends on the length of its row: make the rows comparable.
-        self.lengths = torch.from_numpy(np.linalg.norm(self.model.components_, axis=1)).float()  # (K,)
+        self.lengths = torch.from_numpy(np.linalg.norm(self.components, axis=1)).float()  # (K,)
 
     def _scores(self, batch: Images) -> Tensor:
         cells, inside = self._vectors(batch)  # (B, C, h, w), (B, 1, h, w)
@@ -157,7 +165,8 @@ class FeatureFactorization(FeatureKMeans):
         activations = torch.zeros(len(cells), *cells.shape[-2:], self.num_parts)  # (B, h, w, K)
         if near.any():
             wanted = cells.clamp(min=0).permute(0, 2, 3, 1)[near]  # (cells, C)
-            activations[near] = torch.from_numpy(self.model.transform(wanted.numpy())).float() * self.lengths
+            found = self.factorize(wanted.numpy(), H=self.components, update_H=False)[0]  # (cells, K)
+            activations[near] = torch.from_numpy(found).float() * self.lengths
         return resize(activations.permute(0, 3, 1, 2), batch[0].shape[-2:])  # (B, K, h, w) -> (B, K, H, W)
 
 

@@ -5,8 +5,10 @@ Skipped where Chromium, its driver, selenium or a package that writes ONNX is mi
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +50,12 @@ IMAGE = """
     const done = arguments[arguments.length - 1];
     import('./image.js').then(image => done(Array.from((%s)(image, ...arguments)))).catch(e => done(String(e)));
 """
+FETCH = "const done = arguments[arguments.length - 1]; fetch(arguments[0]).then(r => r.text()).then(done)"
 
 
 class Site(NamedTuple):
     address: str
+    folder: Path
     sent: dict[str, int]  # path -> bytes that the server has sent for it
 
 
@@ -78,7 +82,7 @@ def site(own_cache, tmp_path_factory) -> Iterator[Site]:
             outputfile.write(content)
 
     with served(folder, Counting) as address:
-        yield Site(f"{address}/", sent)
+        yield Site(f"{address}/", folder, sent)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +124,11 @@ def divide(browser, path) -> dict:
     """What the page makes of a picture file: labels (H, W), or an error."""
     browser.execute_script("window.partsResult = null")
     browser.find_element("id", "file").send_keys(str(path))
-    found = wait(browser, lambda d: d.execute_script(LABELS), f"{path.name}: no result")
+    return labels_of(wait(browser, lambda d: d.execute_script(LABELS), f"{path.name}: no result"))
+
+
+def labels_of(found: dict) -> dict:
+    """What the page has found, with its labels as an array."""
     if "labels" in found:
         values = np.frombuffer(base64.b64decode(found["labels"]), np.uint8)
         found["labels"] = values.reshape(found["height"], found["width"])
@@ -190,6 +198,20 @@ def test_photographs_of_people_have_the_parts_of_python(page, ccp_root, tmp_path
     for i, path in enumerate(sorted((ccp_root / "photos").glob("*.jpg"))[:6]):
         with Image.open(path) as photo:
             compare(page, Case(path.stem, np.asarray(photo.convert("RGB")), "ccp", (4, 8)[i % 2]), tmp_path)
+
+
+def test_examples_choose_their_kind_and_have_the_parts_of_python(page, site, own_cache, tmp_path):
+    buttons = page.find_elements("css selector", "#examples button")
+    manifest = json.loads(page.execute_async_script(FETCH, "models.json"))
+    assert {example["kind"] for example in manifest["examples"]} == {"birds", "ccp"}
+    for button, example in zip(buttons, manifest["examples"], strict=True):
+        page.execute_script("window.partsResult = null; arguments[0].click()", button)
+        found = labels_of(wait(page, lambda d: d.execute_script(LABELS), f"{example['file']}: no result"))
+        assert page.find_element("id", "kind").get_attribute("value") == example["kind"]
+        photo = read_reduced(site.folder / example["file"])[0]
+        equal = (found["labels"] == expected(Case("", photo, example["kind"]), photo)).mean()
+        assert equal >= EQUAL, f"{example['file']}: {equal:.2%} of the pixels have Python's label"
+        assert set(np.unique(found["labels"])) == {0, 1, 2, 3, 4}
 
 
 def test_very_large_pictures_are_halved(page, own_cache, tmp_path):

@@ -20,7 +20,7 @@ from partlib.metrics import part_share
 from partlib.report import plots
 from partlib.report.baselines import Baseline, fit_baselines
 from partlib.runs import checkpoint, load_or_train
-from partlib.runs.build import Recipe, pick_device
+from partlib.runs.build import Recipe, pick_device, release_memory
 from partlib.segmenter import PartSegmenter
 
 SCORES = {"fg_nmi": "FG-NMI", "fg_ari": "FG-ARI", "nmi": "NMI", "ari": "ARI"}
@@ -58,6 +58,7 @@ def baselines(recipe: Recipe, dataset: PartDataset) -> dict[str, Segment]:
     levels = features(recipe, dataset)
 
     def segment(model: Baseline, batch: Batch, indices: list[int]) -> Tensor:
+        release_memory()  # what fitting, or the method before, has left in pieces
         return model.predict(batch.images, batch.foreground, [level[indices[0] : indices[-1] + 1] for level in levels])
 
     return {name: partial(segment, model) for name, model in fitted.items()}

@@ -159,14 +159,17 @@ class FeatureFactorization(FeatureKMeans):
         # How large a component's activations are depends on the length of its row: make the rows comparable.
         self.lengths = torch.from_numpy(np.linalg.norm(self.components, axis=1)).float()  # (K,)
 
+    def activations(self, cells: np.ndarray) -> np.ndarray:
+        """How much of each component, (P, K), is in non-negative cells (P, C)."""
+        return self.factorize(cells, H=self.components, update_H=False)[0]
+
     def _scores(self, batch: Images) -> Tensor:
         cells, inside = self._vectors(batch)  # (B, C, h, w), (B, 1, h, w)
         near = F.max_pool2d(inside.float(), 3, stride=1, padding=1)[:, 0] > 0  # (B, h, w)
         activations = torch.zeros(len(cells), *cells.shape[-2:], self.num_parts)  # (B, h, w, K)
         if near.any():
             wanted = cells.clamp(min=0).permute(0, 2, 3, 1)[near]  # (cells, C)
-            found = self.factorize(wanted.numpy(), H=self.components, update_H=False)[0]  # (cells, K)
-            activations[near] = torch.from_numpy(found).float() * self.lengths
+            activations[near] = torch.from_numpy(self.activations(wanted.numpy())).float() * self.lengths
         return resize(activations.permute(0, 3, 1, 2), batch[0].shape[-2:])  # (B, K, h, w) -> (B, K, H, W)
 
 

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from partlib import losses
 from partlib.config import TrainConfig
-from partlib.data.base import Batch, Column, PartDataset
-from partlib.evaluation import batches
+from partlib.data.base import Batch, Column, PartDataset, batches
 from partlib.features import CachedFeatures, PerceptualFeatures, cached_features, foreground_cells
 from partlib.objective import Objective
 from partlib.paper.protocols import BATCH, Forward, KeypointReading, cub_scores, read_keypoints

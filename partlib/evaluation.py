@@ -1,11 +1,11 @@
 """Labels of a whole data set and their scores; the data set is read once for both, and once for several methods."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from partlib.data.base import Batch, PartDataset, collate
+from partlib.data.base import Batch, PartDataset, at_once, batches
 from partlib.errors import DataError
 from partlib.metrics import PartScores
 from partlib.segmenter import PartSegmenter
@@ -13,12 +13,6 @@ from partlib.segmenter import PartSegmenter
 Segment = Callable[[Batch, list[int]], Tensor]  # batch and the indices of its samples -> labels (B, H, W)
 Scores = dict[str, float]
 BATCH = 8  # images in memory at a time
-
-
-def batches(dataset: PartDataset, batch_size: int = BATCH) -> Iterator[tuple[Batch, list[int]]]:
-    """The samples in order, with their indices."""
-    for indices in torch.arange(len(dataset)).split(batch_size):
-        yield collate([dataset[i] for i in indices.tolist()]), indices.tolist()
 
 
 def evaluate_all(
@@ -41,9 +35,8 @@ def network(segmenter: PartSegmenter) -> Segment:
 
     def segment(batch: Batch, indices: list[int]) -> Tensor:
         device, was_training = next(segmenter.parameters()).device, segmenter.training
-        few = 2 if device.type == "cpu" else BATCH  # more are not faster on a CPU and take hundreds of megabytes
-        pairs = zip(batch.images.to(device).split(few), batch.foreground.to(device).split(few), strict=True)
-        labels = torch.cat([segmenter.eval().segment(*pair) for pair in pairs])  # (B, H, W)
+        few = [stack.to(device).split(at_once(device)) for stack in (batch.images, batch.foreground)]
+        labels = torch.cat([segmenter.eval().segment(*pair) for pair in zip(*few, strict=True)])  # (B, H, W)
         segmenter.train(was_training)
         return labels
 

@@ -5,6 +5,7 @@ looks the same and the cache is not too large, or live, computed at every step.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partlib.backbones import Lite0Encoder, TimmEncoder, TorchvisionEncoder, VGG19Encoder, folded
-from partlib.data.base import Column, PartDataset, collate
+from partlib.data.base import Column, PartDataset, at_once, batches, collate
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError
-from partlib.paths import Rows, Shapes, cached_rows, gigabytes, let_go
+from partlib.paths import Rows, Shapes, cached_rows, gigabytes, read
 
 DEFAULT_LAYERS = {"efficientnet_lite0": ("stride16", "stride32"), "vgg19": ("relu3_2", "relu5_4")}
 ENCODERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": Lite0Encoder, "vgg19": VGG19Encoder}
@@ -71,9 +72,7 @@ class CachedFeatures:
 
     def load(self, indices: Sequence[int] | np.ndarray | Tensor) -> list[Tensor]:
         """What a step reads for the images at ``indices``: float16 maps, half the bytes to move to a device."""
-        loaded = [torch.from_numpy(np.array(array[np.asarray(indices)])) for array in self.maps]
-        let_go(*self.maps)
-        return loaded
+        return [read(array, np.asarray(indices)) for array in self.maps]
 
     def __call__(self, loaded: list[Tensor], images: Tensor | None = None) -> list[Tensor]:
         """float32 maps (B, C_l, h_l, w_l) of what :meth:`load` read."""
@@ -136,9 +135,9 @@ def cached_features(dataset: PartDataset, extractor: PerceptualFeatures) -> Cach
 
     def rows(first: int, title: str) -> Iterator[Rows]:
         network = folded(extractor) if getattr(extractor.network, "foldable", True) else extractor
-        step = 2 if device.type == "cpu" else 8  # more are not faster on a CPU and take hundreds of megabytes
-        for start in progress_bar(range(first, len(dataset), step), title, leave=False):
-            batch = collate([dataset[i] for i in range(start, min(start + step, len(dataset)))])
+        step = at_once(device)
+        total = math.ceil((len(dataset) - first) / step)
+        for batch, _ in progress_bar(batches(dataset, step, first), title, total, leave=False):
             maps = network(batch.images.to(device))
             yield {layer: z.half().cpu().numpy() for layer, z in zip(extractor.layers, maps, strict=True)}
 
@@ -206,11 +205,10 @@ def _channel_statistics(z: np.ndarray | Tensor, foregrounds: Tensor | Column, ba
     """Mean and standard deviation, (1, C, 1, 1) each, over the foreground cells; a batch in memory at a time."""
     count, total, squares = 0.0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(z), batch):
-        chunk = z[start : start + batch]
-        values = (chunk if isinstance(chunk, Tensor) else torch.from_numpy(np.array(chunk))).double()  # (B, C, h, w)
-        weight = foreground_cells(foregrounds[start : start + batch], values.shape).double()  # (B, 1, h, w)
+        rows = slice(start, start + batch)
+        values = read(z, rows).double()  # (B, C, h, w)
+        weight = foreground_cells(foregrounds[rows], values.shape).double()  # (B, 1, h, w)
         count += float(weight.sum())
-        let_go(z)
         values = values * weight  # weights are 0 or 1, so that the square below needs none
         total = total + values.sum((0, 2, 3))  # (C,)
         squares = squares + values.square_().sum((0, 2, 3))  # (C,)

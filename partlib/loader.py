@@ -22,7 +22,7 @@ from partlib.augment import ColorJitter
 from partlib.backbones import folded
 from partlib.data.base import Batch, PartDataset, ViewBatch, collate
 from partlib.features import Features, digest_of
-from partlib.paths import Rows, Shapes, cached_rows, gigabytes, let_go
+from partlib.paths import Rows, Shapes, cached_rows, gigabytes, read
 
 Loaded = tuple[Batch, list[Tensor]]
 
@@ -42,12 +42,10 @@ class ViewBank:
 
     def batch(self, indices: list[int], choice: Tensor) -> ViewBatch:
         """The images at ``indices``, with the jittered and the warped view of each that ``choice`` (2, B) names."""
-        images, foreground = (torch.from_numpy(array[indices]).float() for array in (self.images, self.foreground))
+        images, foreground = (read(z, indices).float() for z in (self.images, self.foreground))
         rows, views = 2 * indices, [*choice[0].tolist(), *(choice[1] + self.points.shape[1]).tolist()]
-        maps = [
-            torch.from_numpy(z[rows, views]).permute(0, 3, 1, 2) for z in self.maps
-        ]  # (2 B, h, w, C) -> channels last
-        let_go(*self.maps, self.images, self.foreground)
+        stored = [read(z, (rows, views)) for z in self.maps]  # (2 B, h, w, C)
+        maps = [z.permute(0, 3, 1, 2) for z in stored]  # (2 B, C, h, w), channels last in memory
         points = self.points[indices, choice[1]]  # (B, 25, 2)
         return ViewBatch(images, foreground, None, None, torch.zeros(len(indices)), [], maps, points)
 

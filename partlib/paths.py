@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from partlib.errors import ConfigError, listed
 
@@ -255,15 +257,17 @@ def _mapped(folder: Path) -> dict[str, np.ndarray]:
     return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
 
 
-def let_go(*arrays: Any) -> None:
-    """Take what has been read of memory-mapped arrays out of this process's memory; any others are left alone.
+def read(array: np.ndarray | Tensor, index: Any = slice(None)) -> Tensor:
+    """``array[index]``; what was read of a memory-mapped array is copied and then leaves this process's memory.
 
     Reading it again costs little: the system itself keeps what it read of a file for as long as it has room.
     """
-    for array in arrays:
-        mapped = getattr(array, "_mmap", None)
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)
+    values, mapped = array[index], getattr(array, "_mmap", None)
+    if getattr(values, "_mmap", None) is not None:  # a slice is still a part of the file
+        values = np.array(values)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return torch.as_tensor(values)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

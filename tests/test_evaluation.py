@@ -6,7 +6,8 @@ import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from partlib import PartSegmenter
-from partlib.evaluation import batches, evaluate, evaluate_all, predict, score
+from partlib.data.base import batches
+from partlib.evaluation import evaluate, evaluate_all, predict, score
 
 
 @pytest.fixture(scope="module")

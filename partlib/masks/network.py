@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from partlib import distributed
 from partlib.backbones import Lite0Encoder, check_tensors, folded
+from partlib.data.base import batches
 from partlib.errors import CheckpointError, ConfigError, DataError, brief
-from partlib.evaluation import batches
 from partlib.masks import MaskConfig
 from partlib.masks.predicted import mean_iou, save_masks
 from partlib.paths import claim, locked

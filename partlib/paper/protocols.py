@@ -20,10 +20,9 @@ from torch.nn import functional as F
 
 from partlib.config import TrainConfig
 from partlib.data import load_dataset, read_options
-from partlib.data.base import ArrayDataset, Batch, PartDataset
+from partlib.data.base import ArrayDataset, Batch, PartDataset, at_once, batches
 from partlib.distributed import progress_bar
 from partlib.errors import ConfigError, DataError
-from partlib.evaluation import batches
 from partlib.masks.predicted import load_with_masks, mean_iou, sample_names
 from partlib.metrics import PartScores, keypoint_labels, keypoint_regression_error, part_centers, part_moments
 from partlib.paper import release_data
@@ -32,7 +31,6 @@ from partlib.segmenter import PartSegmenter, likeliest_part, part_maps
 Scores = dict[str, float | None]  # in percent; None where there was nothing to score
 # data set -> its batches, logits (B, K, h, w) of each that are brought to the size of the images, and their indices
 Forward = Callable[[PartDataset], Iterator[tuple[Batch, Tensor, list[int]]]]
-BATCH = 32  # images in memory at a time; a CPU is as fast with few, in much less memory
 CUB_CLASSES = ("001", "002", "003")  # columns of the paper's table 1; labels 0, 1, 2
 PROTOCOLS = ("cub", "deepfashion", "pascal-part", "pixels")
 MASKS = ("annotated", "derived", "predicted")
@@ -149,7 +147,7 @@ def network(segmenter: PartSegmenter) -> Forward:
     def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
         device, was_training = next(segmenter.parameters()).device, segmenter.training
         segmenter.eval()
-        size, title = 4 if device.type == "cpu" else BATCH, f"{dataset.name} {dataset.split}"
+        size, title = at_once(device), f"{dataset.name} {dataset.split}"
         total = math.ceil(len(dataset) / size)
         for batch, indices in progress_bar(batches(dataset, size), title, total, leave=False):
             images = batch.images.to(device).contiguous(memory_format=torch.channels_last)

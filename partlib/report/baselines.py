@@ -18,7 +18,7 @@ from partlib.data.base import Column
 from partlib.distributed import progress_bar
 from partlib.errors import DataError
 from partlib.features import FeatureScaling, foreground_cells
-from partlib.paths import let_go
+from partlib.paths import read
 from partlib.segmenter import likeliest_part, resize
 
 BATCH = 4  # images in memory at a time; more are not faster
@@ -71,7 +71,6 @@ class Baseline:
         for start in range(0, len(images), size):
             pick = slice(start, start + size)
             yield images[pick], foregrounds[pick], [z[pick] for z in features]
-            let_go(*features)
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
         """Vectors (B, D, h, w) that the model is fitted to and which of them count, (B, 1, h, w) bool."""
@@ -132,7 +131,7 @@ class FeatureKMeans(Baseline):
         return super().fit(images, foregrounds, features)
 
     def _vectors(self, batch: Images) -> tuple[Tensor, Tensor]:
-        layers = self.scaling([torch.tensor(np.asarray(z)).float() for z in batch[2]])  # (B, C_l, h_l, w_l) each
+        layers = self.scaling([read(z).float() for z in batch[2]])  # (B, C_l, h_l, w_l) each
         size = max((z.shape[-2:] for z in layers), key=math.prod)
         layers = [z if z.shape[-2:] == size else resize(z, size) for z in layers]
         return torch.cat(layers, dim=1), foreground_cells(batch[1], size)  # (B, sum C_l, h, w), (B, 1, h, w)

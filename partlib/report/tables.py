@@ -55,10 +55,10 @@ def baselines(recipe: Recipe, dataset: PartDataset) -> dict[str, Segment]:
     train_set = recipe.dataset(fixed_crop=True)
     images, masks = Column(train_set, "image"), Column(train_set, "foreground")
     fitted = fit_baselines(images, masks, features(recipe), c.num_parts, c.seed)
+    release_memory()  # what fitting has left in pieces
     levels = features(recipe, dataset)
 
     def segment(model: Baseline, batch: Batch, indices: list[int]) -> Tensor:
-        release_memory()  # what fitting, or the method before, has left in pieces
         return model.predict(batch.images, batch.foreground, [level[indices[0] : indices[-1] + 1] for level in levels])
 
     return {name: partial(segment, model) for name, model in fitted.items()}

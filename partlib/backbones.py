@@ -248,6 +248,8 @@ def _alike(name: str, names: list[str]) -> str:
 
 def finest_first(network: str, layers: tuple[str, ...], known: Mapping[str, Any]) -> tuple[str, ...]:
     """The named layers in the order of ``known``."""
+    if not known:  # such as windows of transformers, channels last
+        raise ConfigError(f"{network} gives no maps (B, C, h, w) of images of any size; expected one that does")
     for layer in layers:
         if layer not in known:
             raise ConfigError(f"{network} has no layer {layer!r}; expected {', '.join(known)}")

@@ -20,6 +20,7 @@ from partlib.backbones import (
     Normalize,
     ResNet50Encoder,
     VGG19Encoder,
+    finest_first,
     folded,
     lite_weights,
     read_state_dict,
@@ -85,6 +86,11 @@ def test_maps_come_finest_first_whatever_the_order_asked_for():
     assert encoder.layers == ("stride8", "stride32")
     assert [m.shape[-1] for m in maps] == [8, 2]
     assert [m.shape[1] for m in maps] == encoder.channels
+
+
+def test_a_network_without_maps_of_known_strides_is_refused():
+    with pytest.raises(ConfigError, match=r"timm/windows gives no maps \(B, C, h, w\) of images of any size; expected"):
+        finest_first("timm/windows", (), {})
 
 
 @pytest.mark.parametrize("make", [lambda: Lite0Encoder(("stride4", "stride32")), lambda: ResNet50Encoder("random")])

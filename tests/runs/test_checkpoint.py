@@ -118,7 +118,7 @@ def test_files_that_are_no_model_are_refused_in_one_line(model, tmp_path):
     for content, message in (
         (model[0].read_bytes()[:-1000], r"model\.safetensors is not a readable safetensors file"),
         (save({"w": torch.zeros(2)}), r"model\.safetensors has no configuration in its metadata"),
-        (save(one, metadata=own), r"model\.safetensors is of another network: encoder\..* is no tensor; expected \("),
+        (save(one, metadata=own), r"model\.safetensors is of another network: decoder\..* is no tensor; expected \("),
         (save({**tensors, "w": torch.zeros(2)}, metadata=own), r"another network: decoder\..* is \(3, 64, 1, 1\)"),
         (save(tensors, metadata=own), r"classify\.weight is \(3, 64, 1, 1\); expected \(4, 64"),
         (save(one, metadata=other), "'magic' is unknown"),

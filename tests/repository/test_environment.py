@@ -1,10 +1,11 @@
-"""conda's environment and the package agree on what is needed."""
+"""conda's environment, Colab and the package agree on what is needed."""
 
 import re
 import subprocess
 import sys
 
 import yaml
+from partlib_course import notebook
 
 from tests.conftest import REPOSITORY
 
@@ -39,6 +40,12 @@ def test_environment_has_a_python_that_the_package_supports():
     (pinned,) = (entry for entry in environment()[0] if entry.startswith("python="))
     least = re.fullmatch(r">=3\.(\d+)", project()["requires-python"])
     assert int(pinned.split(".")[1]) >= int(least[1])
+
+
+def test_colab_has_or_gets_every_package():
+    there = "torch torchvision numpy pandas scipy scikit-learn scikit-image opencv-python-headless matplotlib seaborn"
+    packages = {*notebook.COLAB.split(), *there.split(), "tqdm", "requests", "Pillow"}
+    assert [line for line in project()["dependencies"] if line.partition(">=")[0] not in packages] == []
 
 
 def test_help_does_not_wait_for_torch():

@@ -116,6 +116,7 @@ def lay_out(source: Path) -> None:
             text = with_links(path.read_text(encoding="utf-8"), path, pages)
             if not re.search(r"^## ", text, re.MULTILINE):  # the glossary: levels of headings shall not be left out
                 text = re.sub(r"^### ", "## ", text, flags=re.MULTILINE)
+            text = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", text)  # stays on one line of a phone
             target.write_text(text, encoding="utf-8")
     for path in (picture for pattern in PICTURES for picture in ROOT.glob(pattern)):
         target = source / path.relative_to(ROOT)

@@ -146,6 +146,9 @@ def test_a_page_opens_without_an_error_and_all_can_use_it(browser, address, name
     if name == "search":
         found = "return document.querySelectorAll('#search-results li').length"
         wait(browser, lambda d: d.execute_script(found) > 3, "results of the search")
+        words = "return [...document.querySelectorAll('#search-results .context')].map(x => x.textContent).join()"
+        wait(browser, lambda d: len(d.execute_script(words)) > 500, "words of the results")
+        assert "System Settings" not in browser.execute_script(words)  # the theme's button for light and dark
     if name == "api":
         drawn = "return document.querySelectorAll('mjx-container').length"
         wait(browser, lambda d: d.execute_script(drawn) > 2, "formulae")

@@ -18,12 +18,13 @@ export PYTHONUNBUFFERED := 1
 
 install: $(VENV)/.installed
 
-# --upgrade pip first: the pip of an old Python cannot read some current wheels' metadata
+# --upgrade pip first: the pip of an old Python cannot read some current wheels' metadata. Warnings of an editable
+# installation, which setuptools frames with stars, tell a user nothing.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 10) else f'Python {sys.version.split()[0]} found, 3.10 or newer needed: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[notebooks,export,site,test]"
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[notebooks,export,site,test]"
 	touch $@
 
 demo: install

@@ -130,7 +130,7 @@ def times_line(name: str) -> str:
             seconds = values["seconds"]
             duration = f"{seconds} s" if seconds < 100 else f"{seconds / 60:.0f} min"
             shown.append(f"{column} {duration}, {values['memory'] / 1e9:.1f} GB ({values['device']})")
-    if small := measured.get(CPU_BUILD):  # the CUDA build of torch, which pip installs, holds a third of a gigabyte more
+    if small := measured.get(CPU_BUILD):  # the CUDA build of torch, which pip installs, holds 0.3 GB more
         shown.append(f"{small['memory'] / 1e9:.1f} GB with torch's CPU build, as on Binder")
     return f"**Running time**, first run, with peak memory: {' · '.join(shown)}."
 

@@ -121,8 +121,8 @@ def idea(blocks: list[tuple[str, str]], heading: str) -> dict:
     slide = {"layout": "idea", "head": heading, "note": "\n".join(texts)}
     for i, (kind, block) in enumerate(blocks):
         if kind in ("formula", "list", "table", "commands"):
-            widest = max(map(len, block.split("\n"))) if kind == "commands" else 0
-            slide |= {"layout": kind, "size": min(26, 1960 // widest) if widest else 26 if len(block) < 600 else 20}
+            size = letters(block, 26) if kind == "commands" else 26 if len(block) < 600 else 20
+            slide |= {"layout": kind, "size": size}
             if kind == "formula" and i:
                 return slide | {"text": lead(blocks[i - 1][1], end=True) + f"\n\n{block}"}
             before = lead(" ".join(text for _, text in blocks[:i]), 2, 200)
@@ -157,12 +157,17 @@ def output(cells: list[NotebookNode], i: int, tags: list[str]) -> dict:
         widths = [max(map(len, column)) + 3 for column in zip(*(row for row in rows if row), strict=False)]
         slide["size"] = max(18, min(32, 2100 // sum(widths), int((430 / len(rows) - 9) / 1.25)))
     elif lines:
-        slide |= {"output": "\n".join(lines), "size": max(20, min(32, 1960 // max(map(len, lines))))}
+        slide |= {"output": "\n".join(lines), "size": letters("\n".join(lines), 32)}
     if "slide-code" in tags:
         slide |= {"layout": "code", "code": code(cells[i].source, 12 - len(lines), prints=bool(lines))}
-        slide["code_size"] = min(24, 1960 // max(map(len, slide["code"].split("\n"))))  # pixels
+        slide["code_size"] = letters(slide["code"], 24)
         slide |= {} if cells[i - 1].cell_type == "markdown" else {"text": ""}
     return slide
+
+
+def letters(text: str, most: int) -> int:
+    """The size in pixels of monospaced letters whose longest line fits on a slide; very long ones break."""
+    return max(20, min(most, 1960 // max(map(len, text.split("\n")))))
 
 
 def caption_of(cells: list[NotebookNode], i: int) -> str:

@@ -71,7 +71,7 @@ def main() -> None:
 def deck(cells: list[NotebookNode]) -> tuple[str, list[dict]]:
     """The title of a lesson and its slides, as the template takes them."""
     title = cells[0].source.removeprefix("# ").strip()
-    slides = [{"layout": "title", "head": title, "text": lead(blocks_of(cells[2])[0][1], 2)}]
+    slides = [{"layout": "title", "head": title, "text": lead(blocks_of(cells[2])[0][1], 2, 350)}]
     head = title.partition(" · ")[2]
     for i, cell in enumerate(cells[1:], start=1):
         tags, blocks = cell.metadata.get("tags", []), blocks_of(cell)

@@ -49,7 +49,7 @@ def nmi(table: Array) -> float:
     .. math:: \mathrm{NMI} = \frac{2\, I(T; P)}{H(T) + H(P)} \in [0, 1]
     """
     counts = np.asarray(table, dtype=np.int64)
-    total = max(counts.sum(), 1)
+    total = max(int(counts.sum()), 1)
     joint, rows, columns = counts / total, counts.sum(1) / total, counts.sum(0) / total
     entropies = entr(rows).sum() + entr(columns).sum()
     if entropies == 0:

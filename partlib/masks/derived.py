@@ -171,7 +171,7 @@ def divided(photo: Photo, network: MaskNetwork, search: bool) -> tuple[np.ndarra
     crop, square, size = crop_of(photo)
     probability = boxes.probability(network, crop)
     mask, said = boxes.refined(crop, probability), probability >= 0.5
-    iou = float((mask & said).sum() / max(1, (mask | said).sum()))
+    iou = int((mask & said).sum()) / max(1, int((mask | said).sum()))
     return paste(mask.astype(np.float32), square, size), boxes.is_sound(mask, crop.box), iou
 
 

@@ -119,7 +119,7 @@ def test_titles_lie_within_the_picture(name, request):
     with style.context("partlib_course.course"):
         figure = explorer.draw(**{name: control.value for name, control in explorer.controls.items()})
         ((_, encoded),) = figure_bundle(figure).items()
-    assert decoded(b64decode(encoded))[:2].min() > 240
+    assert decoded(b64decode(encoded))[:2].min() > 200  # a letter that is cut is darker
 
 
 @pytest.mark.parametrize("values", [{"image": 3}, {"method": "halves"}, {"opacity": 0.1}], ids=str)

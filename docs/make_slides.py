@@ -151,13 +151,14 @@ def output(cells: list[NotebookNode], i: int, tags: list[str]) -> dict:
     slide = {"layout": "output", "text": lead(words, 3, 240, end=guessed), "note": words}
     text = re.sub(r"(; )?you guessed None(; )?", "", text).partition("ok: ")[0]
     lines = [line for line in text.split("\n") if line.strip()] if "slide" in tags else []
+    text = "\n".join(lines)
     if "slide" in tags and "text/html" in data:
         slide["table"] = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL).replace("NaN", "–")
         rows = [re.findall(r"<t[hd][^>]*>(.*?)</t", row) for row in slide["table"].split("<tr")]
         widths = [max(map(len, column)) + 3 for column in zip(*(row for row in rows if row), strict=False)]
         slide["size"] = max(18, min(32, 2100 // sum(widths), int((430 / len(rows) - 9) / 1.25)))
     elif lines:
-        slide |= {"output": "\n".join(lines), "size": letters("\n".join(lines), 32)}
+        slide |= {"output": text, "size": letters(text, 32)}
     if "slide-code" in tags:
         slide |= {"layout": "code", "code": code(cells[i].source, 12 - len(lines), prints=bool(lines))}
         slide["code_size"] = letters(slide["code"], 24)

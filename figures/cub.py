@@ -87,7 +87,7 @@ class Birds:
 
         @torch.no_grad()
         def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
-            for batch, indices in batches(dataset, 32):
+            for batch, indices in batches(dataset):
                 yield batch, segmenter.decoder(self.maps(dataset).batch(indices)), indices
 
         return forward
@@ -100,7 +100,7 @@ class Birds:
 
         def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
             levels = report.features(self.recipe, dataset)
-            for batch, indices in batches(dataset, 32):
+            for batch, indices in batches(dataset):
                 given = batch.images, batch.foreground, [z[indices[0] : indices[-1] + 1] for z in levels]
                 labels = likeliest_part(torch.cat(list(model.scores(*given)))) - 1  # (B, H, W)
                 yield batch, SURE * F.one_hot(labels, num_parts).permute(0, 3, 1, 2).float(), indices
@@ -122,7 +122,7 @@ class Birds:
         """Scores of the mean keypoint: one part, which is always the middle of the box."""
 
         def forward(dataset: PartDataset) -> Iterator[tuple[Batch, Tensor, list[int]]]:
-            for batch, indices in batches(dataset, 32):
+            for batch, indices in batches(dataset):
                 yield batch, torch.zeros(len(indices), 1, 2, 2), indices
 
         def middle(reading: KeypointReading) -> KeypointReading:

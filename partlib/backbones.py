@@ -121,6 +121,7 @@ class TimmEncoder(nn.Module):
         sizes = ("dynamic_img_size", "dynamic_img_pad") if config and config.fixed_input_size else ()
         options: dict[str, Any] = dict.fromkeys(sizes, True)
         own = weights not in ("", "random")
+        one_size = ConfigError(f"timm/{name} takes images of one size only; expected one for any size")
         given = read_state_dict(weights) if own else lite_weights(name) if not weights and name in packaged() else None
 
         def make(**more: Any) -> nn.Module:
@@ -133,7 +134,7 @@ class TimmEncoder(nn.Module):
                 make()
             network = make(features_only=True)
         except TypeError as error:
-            raise ConfigError(f"timm/{name} takes images of one size only; expected one for any size") from error
+            raise one_size from error
         except (OSError, RuntimeError, ValueError) as error:  # no connection; tensors of another network
             remedy = "expected its own tensors" if own else f"give them as timm/{name}:FILE"
             found = f"weights {weights or 'of ImageNet'} of timm/{name} cannot be had ({brief(error)})"
@@ -143,6 +144,8 @@ class TimmEncoder(nn.Module):
         self.network = network.eval()
         with torch.no_grad():
             known = by_stride(dict(enumerate(self.network(torch.zeros(1, 3, SIDE, SIDE)))))
+        if sizes and not known:  # an older timm makes it all the same, with maps (B, h, w, C)
+            raise one_size
         self.layers = finest_first(f"timm/{name}", layers or usual(known), known)
         self.places = [known[layer] for layer in self.layers]
 

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from partlib.data.base import Batch, PartDataset, at_once, batches
+from partlib.data.base import BATCH, Batch, PartDataset, at_once, batches
 from partlib.errors import DataError
 from partlib.metrics import PartScores
 from partlib.segmenter import PartSegmenter
 
 Segment = Callable[[Batch, list[int]], Tensor]  # batch and the indices of its samples -> labels (B, H, W)
 Scores = dict[str, float]
-BATCH = 8  # images in memory at a time
 
 
 def evaluate_all(

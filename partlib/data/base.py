@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 SPLITS = ("train", "val", "test")
+BATCH = 8  # images in memory at a time
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,10 @@ def collate(samples: list[Sample]) -> Batch:
 
 def at_once(device: torch.device) -> int:
     """Images to show a network at a time: a CPU is as fast with few, in hundreds of megabytes less memory."""
-    return 2 if device.type == "cpu" else 8
+    return 2 if device.type == "cpu" else BATCH
 
 
-def batches(dataset: PartDataset, batch_size: int = 8, first: int = 0) -> Iterator[tuple[Batch, list[int]]]:
+def batches(dataset: PartDataset, batch_size: int = BATCH, first: int = 0) -> Iterator[tuple[Batch, list[int]]]:
     """The samples from ``first`` on in order, with their indices."""
     for indices in torch.arange(first, len(dataset)).split(batch_size):
         yield collate([dataset[i] for i in indices.tolist()]), indices.tolist()

@@ -202,7 +202,7 @@ def _read_list(root: Path, name: str, wanted: pd.Index | None = None) -> pd.Data
     bad = table.isna().any(axis=1)
     if bad.any():
         first = bad.idxmax()  # a tuple where a row has several ids; of plain numbers only with a newer pandas
-        first = tuple(np.array(first).tolist()) if isinstance(first, tuple) else first
+        first = tuple(map(int, first)) if isinstance(first, tuple) else first
         row = f"{', '.join(ids)} {first} needs a row of {len(columns)} values"
         raise DataError(f"{path}: {row}; correct it, or take the image out of images.txt")
     return table
